@@ -1,0 +1,250 @@
+"""The native build: writes a ninja file for the C++ library, the Python extensions and the C++ programs, and runs it.
+
+    python csrc/build.py [target ...]     targets: libmotive.a standalone cpp_tests cpu cuda
+
+setup.py uses the same functions. Everything lands in build/native-<platform>; nothing here needs torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CSRC = ROOT / "csrc"
+JOBS = 2
+
+COMMON_FLAGS = ["-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-pthread", "-Wall", "-Wextra", "-Wno-psabi"]
+"""No -ffast-math: NaN and inf must reach the result."""
+
+X86_LEVELS = {
+    "baseline": ["-march=x86-64"],
+    "avx2": ["-march=x86-64", "-mavx2", "-mfma", "-mf16c"],
+    "avx512": ["-march=x86-64", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mf16c"],
+}
+CUDA_FLAGS = ["-std=c++17", "-O3", "-lineinfo", "-Xcompiler", "-fPIC,-fvisibility=hidden", "-cudart", "static"]
+CUDA_ARCHITECTURES = ["compute_80,code=sm_80", "compute_90a,code=sm_90a", "compute_90,code=compute_90"]
+"""Machine code for A100 and for Hopper with its own instructions, and PTX for what comes after."""
+
+
+@dataclass
+class Ninja:
+    """A ninja file in the making."""
+
+    lines: list[str] = field(default_factory=list)
+
+    def rule(self, name: str, command: str, **variables: str) -> None:
+        self.lines.append(f"rule {name}\n  command = {command}\n  description = {name} $out")
+        self.lines.extend(f"  {key} = {value}" for key, value in variables.items())
+
+    def build(self, rule: str, out: str, inputs: Sequence[str], flags: Sequence[str] = ()) -> str:
+        paths = " ".join(_escape(path) for path in inputs)
+        self.lines.append(f"build {_escape(out)}: {rule} {paths}\n  flags = {_join(flags)}")
+        return out
+
+    def alias(self, name: str, inputs: Sequence[str]) -> None:
+        self.lines.append(f"build {name}: phony {' '.join(_escape(path) for path in inputs)}")
+
+    def text(self) -> str:
+        return "\n".join(["ninja_required_version = 1.5", *self.lines, ""])
+
+
+def _escape(path: str) -> str:
+    return path.replace("$", "$$").replace(" ", "$ ").replace(":", "$:")
+
+
+def _join(flags: Sequence[str]) -> str:
+    return " ".join(shlex.quote(flag) for flag in flags).replace("$", "$$")
+
+
+def build_dir() -> Path:
+    """Where objects and results are kept between builds."""
+    return ROOT / "build" / f"native-{sysconfig.get_platform()}"
+
+
+def extension_path(device: str) -> Path:
+    """The built extension module of a device (cpu or cuda) for the running Python."""
+    return build_dir() / f"python-{sys.implementation.cache_tag}" / f"_{device}{_extension_suffix()}"
+
+
+def _extension_suffix() -> str:
+    return sysconfig.get_config_var("EXT_SUFFIX") or ".so"
+
+
+def find_nvcc() -> str | None:
+    """nvcc on PATH or in its usual place."""
+    usual = Path("/usr/local/cuda/bin/nvcc")
+    return shutil.which("nvcc") or (str(usual) if usual.exists() else None)
+
+
+def is_x86_64() -> bool:
+    return sysconfig.get_platform().endswith(("x86_64", "amd64"))
+
+
+def write_ninja(nvcc: str | None) -> Path:
+    """Write build.ninja: every target, with CUDA if a compiler is given. Returns its path."""
+    out = build_dir()
+    ninja = Ninja()
+    cxx = os.environ.get("CXX") or "c++"
+    ninja.rule("cxx", f"{cxx} $flags -MD -MF $out.d -c $in -o $out", depfile="$out.d", deps="gcc")
+    ninja.rule("link", f"{cxx} $in $flags -o $out")
+    ninja.rule("archive", "rm -f $out && ar rcs $out $in")
+    objects = _library(ninja, "cpu", _levels(), [])
+    ninja.alias("library", [ninja.build("archive", "libmotive.a", objects)])
+    _programs(ninja)
+    _cpu_extension(ninja, objects)
+    if nvcc is not None:
+        _cuda(ninja, nvcc)
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "build.ninja"
+    text = ninja.text()
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
+    return path
+
+
+def _include() -> list[str]:
+    return [f"-I{CSRC / 'include'}", f"-I{CSRC / 'cpu'}"]
+
+
+def _library(ninja: Ninja, folder: str, levels: Mapping[str, Sequence[str]], extra: Sequence[str]) -> list[str]:
+    """csrc/cpu/*.cpp once per SIMD level, csrc/cpu/common/*.cpp once. The baseline comes first in every link."""
+    dispatch = [f"-DMOTIVE_X86_LEVELS={len(levels)}"] if len(levels) > 1 else []
+    base = [*COMMON_FLAGS, *extra, *_include(), *dispatch]
+    objects = []
+    for source in sorted((CSRC / "cpu" / "common").glob("*.cpp")):
+        flags = [*base, *levels["baseline"]]
+        objects.append(ninja.build("cxx", f"{folder}/common/{source.stem}.o", [str(source)], flags))
+    for level, simd in levels.items():
+        chosen = [f"-DMOTIVE_LEVEL={level}", f"-DMOTIVE_IS_BASELINE={int(level == 'baseline')}"]
+        for source in sorted((CSRC / "cpu").glob("*.cpp")):
+            flags = [*base, *simd, *chosen]
+            objects.append(ninja.build("cxx", f"{folder}/{level}/{source.stem}.o", [str(source)], flags))
+    return objects
+
+
+def _levels() -> dict[str, list[str]]:
+    return X86_LEVELS if is_x86_64() else {"baseline": []}
+
+
+def _programs(ninja: Ninja) -> None:
+    """The examples, linked with the static library, and the C++ tests, for which the library is built once more."""
+    for source in sorted((CSRC / "examples").glob("*.cpp")):
+        obj = ninja.build("cxx", f"examples/{source.stem}.o", [str(source)], [*COMMON_FLAGS, *_include()])
+        ninja.build("link", source.stem, [obj, "libmotive.a"], ["-pthread"])
+    sanitize = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    extra = ["-O1", "-g1", "-fno-omit-frame-pointer", "-Wno-attributes", *sanitize]
+    # AVX-512 is the same source once more, and few machines could run it here.
+    library = _library(ninja, "checked", {k: v for k, v in _levels().items() if k != "avx512"}, extra)
+    tests = []
+    for source in sorted((CSRC / "tests").glob("*.cpp")):
+        flags = [*COMMON_FLAGS, *extra, *_include()]
+        obj = ninja.build("cxx", f"checked/tests/{source.stem}.o", [str(source)], flags)
+        tests.append(ninja.build("link", f"checked/{source.stem}", [obj, *library], ["-pthread", *sanitize]))
+    ninja.alias("cpp_tests", tests)
+
+
+def _python_flags() -> list[str]:
+    import pybind11
+
+    paths = {sysconfig.get_path("include"), sysconfig.get_path("platinclude"), pybind11.get_include()}
+    return [*COMMON_FLAGS, "-O1", *_include(), *(f"-I{path}" for path in sorted(paths))]  # They run once a call.
+
+
+def _python_objects(ninja: Ninja, sources: Sequence[Path], flags: Sequence[str]) -> list[str]:
+    folder = extension_path("cpu").parent.name
+    return [ninja.build("cxx", f"{folder}/{source.stem}.o", [str(source)], flags) for source in sources]
+
+
+def _cpu_extension(ninja: Ninja, library: Sequence[str]) -> None:
+    """motive_kernels._cpu: csrc/python/cpu_module.cpp and bind_<op>.cpp with the CPU library."""
+    try:
+        flags = _python_flags()
+    except ImportError:
+        return  # The library and the programs need no Python package; setup.py always has pybind11.
+    python = CSRC / "python"
+    sources = [python / "cpu_module.cpp", *(p for p in sorted(python.glob("bind_*.cpp")) if not _is_cuda(p))]
+    objects = _python_objects(ninja, sources, flags)
+    module = ["-bundle", "-undefined", "dynamic_lookup"] if sys.platform == "darwin" else ["-shared"]
+    built = ninja.build("link", _relative(extension_path("cpu")), [*objects, *library], [*module, "-pthread"])
+    ninja.alias("cpu", [built])
+
+
+def _cuda(ninja: Ninja, nvcc: str) -> None:
+    """motive_kernels._cuda: csrc/cuda/*.cu with csrc/python/cuda_module.cpp and bind_<op>_cuda.cpp."""
+    architectures = [f"-gencode=arch={architecture}" for architecture in CUDA_ARCHITECTURES]
+    compiler = shlex.quote(nvcc)
+    ninja.rule("nvcc", f"{compiler} $flags -MD -MF $out.d -c $in -o $out", depfile="$out.d", deps="gcc")
+    ninja.rule("link_cuda", f"{compiler} $in $flags -o $out")
+    include = [f"-I{CSRC / 'include'}", f"-I{CSRC / 'cuda'}"]
+    kernels = [
+        ninja.build("nvcc", f"cuda/{source.stem}.o", [str(source)], [*CUDA_FLAGS, *architectures, *include])
+        for source in sorted((CSRC / "cuda").glob("*.cu"))
+    ]
+    if not kernels:
+        return
+    ninja.alias("library_cuda", [ninja.build("archive", "libmotive_cuda.a", kernels)])
+    python = CSRC / "python"
+    if not (python / "cuda_module.cpp").exists():
+        return
+    sources = [python / "cuda_module.cpp", *(p for p in sorted(python.glob("bind_*.cpp")) if _is_cuda(p))]
+    toolkit = Path(nvcc).resolve().parent.parent
+    objects = _python_objects(ninja, sources, [*_python_flags(), *include, f"-I{toolkit / 'include'}"])
+    shared = ["-shared", "-cudart", "static", *architectures]
+    built = ninja.build("link_cuda", _relative(extension_path("cuda")), [*objects, *kernels], shared)
+    ninja.alias("cuda", [built])
+
+
+def _is_cuda(path: Path) -> bool:
+    return path.stem.endswith("_cuda")
+
+
+def _relative(path: Path) -> str:
+    return path.relative_to(build_dir()).as_posix()
+
+
+def run_ninja(targets: Sequence[str], nvcc: str | None) -> None:
+    """Build targets, one process at a time.
+
+    Raises:
+        subprocess.CalledProcessError: a step failed; the compiler's output has been shown.
+    """
+    with _lock():
+        file = write_ninja(nvcc)
+        command = [_ninja_program(), "-C", str(file.parent), "-j", str(JOBS), *targets]
+        subprocess.run(command, check=True)
+
+
+def _ninja_program() -> str:
+    try:
+        import ninja
+    except ImportError:
+        return "ninja"
+    return str(Path(ninja.BIN_DIR) / "ninja")
+
+
+@contextlib.contextmanager
+def _lock() -> Iterator[None]:
+    """Two builds in one tree wait for each other; the system drops the lock of a killed one."""
+    import fcntl
+
+    build_dir().mkdir(parents=True, exist_ok=True)
+    with (build_dir() / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+if __name__ == "__main__":
+    wanted = sys.argv[1:] or ["libmotive.a"]
+    try:
+        run_ninja(wanted, find_nvcc() if {"cuda", "library_cuda", "libmotive_cuda.a"} & set(wanted) else None)
+    except subprocess.CalledProcessError as error:
+        sys.exit(error.returncode)

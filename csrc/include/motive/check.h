@@ -1,0 +1,25 @@
+// Argument checks of the launchers: std::invalid_argument with the message form "where: name must be X, got Y; do Z".
+#pragma once
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
+namespace motive {
+
+[[noreturn]] inline void fail(const char* where, const char* name, const std::string& must, const std::string& got,
+                              const char* remedy) {
+  throw std::invalid_argument(std::string(where) + ": " + name + " must be " + must + ", got " + got + "; " + remedy);
+}
+
+inline void check_size(const char* where, const char* name, int64_t value, int64_t low) {
+  if (value < low) {
+    fail(where, name, "at least " + std::to_string(low), std::to_string(value), "pass the tensor's size");
+  }
+}
+
+inline void check_pointer(const char* where, const char* name, const void* pointer) {
+  if (pointer == nullptr) fail(where, name, "a valid address", "a null pointer", "pass data_ptr() of a filled tensor");
+}
+
+}  // namespace motive

@@ -1,0 +1,69 @@
+"""Which training clips shape the motion that a video diffusion model makes.
+
+The verbs of the command line are functions here; importing this package imports none of them yet.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from motive.curate import SelectConfig, select
+    from motive.reporting import ReportConfig, report
+    from motive.run.config import IndexConfig
+    from motive.run.demo import DemoConfig, demo
+    from motive.run.doctor import doctor
+    from motive.run.estimate import estimate
+    from motive.run.index import index, query
+    from motive.run.replay import replay
+    from motive.scoring import ScoreConfig, score
+    from motive.store import Store
+
+_HOME = {
+    "DemoConfig": "motive.run.demo",
+    "IndexConfig": "motive.run.config",
+    "ReportConfig": "motive.reporting",
+    "ScoreConfig": "motive.scoring",
+    "SelectConfig": "motive.curate",
+    "Store": "motive.store",
+    "demo": "motive.run.demo",
+    "doctor": "motive.run.doctor",
+    "estimate": "motive.run.estimate",
+    "index": "motive.run.index",
+    "query": "motive.run.index",
+    "replay": "motive.run.replay",
+    "report": "motive.reporting",
+    "score": "motive.scoring",
+    "select": "motive.curate",
+}
+
+__all__ = [
+    "DemoConfig",
+    "IndexConfig",
+    "ReportConfig",
+    "ScoreConfig",
+    "SelectConfig",
+    "Store",
+    "demo",
+    "doctor",
+    "estimate",
+    "index",
+    "query",
+    "replay",
+    "report",
+    "score",
+    "select",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'motive' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

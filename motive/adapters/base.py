@@ -1,0 +1,115 @@
+"""What a model family must provide; everything else is independent of the family."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import motive_kernels as mk
+from motive.data.standardise import Standard
+
+Conditioning = Mapping[str, Tensor]
+"""What the transformer takes beside the noisy latents, for one clip: name -> tensor without batch axis."""
+
+
+@dataclass(frozen=True)
+class Expert:
+    """One transformer of a model and the noise levels it was trained for.
+
+    Attributes:
+        component: name of the module in the pipeline (``transformer``, ``transformer_2``); the prefix
+            of its parameters' names.
+        sigma_min, sigma_max: the expert serves sigma_min <= sigma <= sigma_max.
+    """
+
+    component: str = "transformer"
+    sigma_min: float = 0.0
+    sigma_max: float = 1.0
+
+
+class Adapter(ABC):
+    """A video diffusion model as the attribution needs it.
+
+    Latents are [n, c, F, h, w] float32, normalised as the transformer was trained on. The encoders
+    and the transformer are loaded one after the other: each ``*_encoder`` is a context manager that
+    loads on entry and frees on exit.
+    """
+
+    family: str
+    """Registry name, e.g. ``wan``."""
+
+    transformer_classes: tuple[str, ...] = ()
+    """Diffusers classes of the transformers that this family reads from a pipeline folder; the adapter is then
+    made as ``cls(folder, **options)``. Empty for a model that is asked for by name and made as ``cls(**options)``."""
+
+    experts: tuple[Expert, ...] = (Expert(),)
+
+    @property
+    @abstractmethod
+    def standard(self) -> Standard:
+        """The clip standardisation that this model's users expect."""
+
+    @abstractmethod
+    def latent_shape(self, standard: Standard) -> tuple[int, int, int, int]:
+        """(c, F, h, w) of the latents of one clip so standardised; OptionError if it does not fit."""
+
+    @abstractmethod
+    def fingerprints(self) -> Mapping[str, str]:
+        """Hash of the weights and config of each component: {"transformer": ..., "vae": ..., "text_encoder": ...}."""
+
+    @abstractmethod
+    def video_encoder(self) -> AbstractContextManager[Callable[[Tensor], Tensor]]:
+        """Encode uint8 frames [T, H, W, 3] of one standardised clip into float32 latents [c, F, h, w]."""
+
+    @abstractmethod
+    def text_encoder(self) -> AbstractContextManager[Callable[[Sequence[str]], list[Conditioning]]]:
+        """Encode captions, each into its own conditioning."""
+
+    @abstractmethod
+    def load_transformer(self, expert: Expert) -> nn.Module:
+        """The expert's transformer in eval mode, every parameter requiring a gradient."""
+
+    def parameter_shapes(self, expert: Expert) -> Mapping[str, tuple[int, ...]]:
+        """Names and shapes of the expert's parameters; families override it where that needs no weights in memory."""
+        return {name: tuple(p.shape) for name, p in self.load_transformer(expert).named_parameters()}
+
+    @abstractmethod
+    def predict(self, transformer: nn.Module, noisy: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
+        """The model's prediction for noisy latents.
+
+        Args:
+            transformer: from load_transformer.
+            noisy: [n, c, F, h, w] float32.
+            sigma: [n] float32 in (0, 1).
+            conditioning: batched, name -> [n, ...].
+
+        Returns:
+            [n, c, F, h, w] float32, comparable with the target of ``add_noise``.
+        """
+
+    def add_noise(self, latents: Tensor, noise: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """Noisy latents and what the model should predict for them.
+
+        Rectified flow: x = (1 - sigma) z + sigma eps and eps - z; families with another process override it.
+
+        Args:
+            latents: z [n, c, F, h, w] float32.
+            noise: eps, the same shape.
+            sigma: [n] float32 in (0, 1).
+        """
+        return mk.noise_latents(latents, noise, sigma)
+
+    def settings(self) -> Mapping[str, Any]:
+        """Options of this adapter that change a vector (dtype, text length, ...); recorded in the identity."""
+        return {}
+
+
+def batch_conditioning(conditionings: Sequence[Conditioning]) -> Conditioning:
+    """Stack the conditioning of several clips: name -> [n, ...]."""
+    return {name: torch.stack([c[name] for c in conditionings]) for name in conditionings[0]}

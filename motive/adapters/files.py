@@ -1,0 +1,92 @@
+"""Model folders: reading their JSON, finding their family, fingerprinting their files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from motive.errors import ModelError
+
+WEIGHT_FILES = ("config.json", "*.safetensors", "*.safetensors.index.json")
+TOKENIZER_FILES = ("*.json", "*.model", "*.txt")
+
+
+def read_json(path: Path, where: str) -> dict[str, Any]:
+    """A JSON object from a model folder.
+
+    Raises:
+        ModelError: the file is absent, or holds something else.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(f"{where}: {path} must exist, got none; give a complete diffusers folder") from error
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{where}: {path} must be readable JSON, got {type(error).__name__}; copy the model again"
+        ) from error
+    if not isinstance(value, dict):
+        raise ModelError(f"{where}: {path} must hold a JSON object, got {type(value).__name__}; copy the model again")
+    return value
+
+
+def transformer_class(folder: Path, where: str) -> str:
+    """The class name of a pipeline folder's transformer, from model_index.json or else transformer/config.json.
+
+    Raises:
+        ModelError: neither file names a class.
+    """
+    index = folder / "model_index.json"
+    if index.is_file():
+        entry = read_json(index, where).get("transformer")
+        if isinstance(entry, list) and len(entry) == 2 and isinstance(entry[1], str):
+            return entry[1]
+    config = folder / "transformer" / "config.json"
+    if config.is_file():
+        name = read_json(config, where).get("_class_name")
+        if isinstance(name, str):
+            return name
+    raise ModelError(
+        f"{where}: model must be a diffusers folder with model_index.json or transformer/config.json, got {folder}; "
+        "give the folder that DiffusionPipeline.save_pretrained wrote"
+    )
+
+
+@lru_cache(maxsize=4096)
+def _digest(path: str, size: int, mtime_ns: int) -> bytes:
+    """Digest of one file; size and mtime_ns are part of the cache key, so that a changed file is read again."""
+    digest = hashlib.blake2b(digest_size=16)
+    with open(path, "rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.digest()
+
+
+def fingerprint(folder: Path, where: str, patterns: Sequence[str] = WEIGHT_FILES) -> str:
+    """Hash of the names and contents of one component's files.
+
+    Args:
+        folder: the component's folder.
+        where: what asks, for the message.
+        patterns: which of its files count.
+
+    Returns:
+        32 hexadecimal digits; equal for equal contents wherever the folder lies.
+
+    Raises:
+        ModelError: no file matches.
+    """
+    files = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
+    if not files:
+        raise ModelError(
+            f"{where}: {folder} must hold {' or '.join(patterns)}, got none; give a complete diffusers folder"
+        )
+    digest = hashlib.blake2b(digest_size=16)
+    for path in files:
+        stat = path.stat()
+        digest.update(path.name.encode() + b"\0" + _digest(str(path.resolve()), stat.st_size, stat.st_mtime_ns))
+    return digest.hexdigest()

@@ -1,0 +1,75 @@
+"""The shared (sigma, noise) draws at which every clip's gradient is taken (paper, section 4.2).
+
+Every clip and query of a store sees the same draws (common random numbers), so differences between
+vectors come from the clips alone.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from motive.errors import OptionError
+from motive_kernels import philox
+
+
+@dataclass(frozen=True)
+class DrawConfig:
+    """Which noise levels, and which noise.
+
+    Attributes:
+        strategy: ``single`` takes one draw at ``sigma`` (the paper's choice); ``uniform`` takes ``count`` noise levels
+            at the midpoints of equal slices of (0, 1); ``logit_normal`` takes the midpoint quantiles of a
+            logit-normal distribution (mean 0, standard deviation 1), the usual training density.
+        count: draws of uniform and logit_normal.
+        sigma: noise level of ``single``, 0 < sigma < 1. The paper's timestep 751 of 1000 is sigma 0.751.
+        seed: of the noise; draw j uses the key (seed, j).
+    """
+
+    strategy: Literal["single", "uniform", "logit_normal"] = "uniform"
+    count: int = 4
+    sigma: float = 0.751
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.strategy not in ("single", "uniform", "logit_normal"):
+            raise OptionError(
+                f"DrawConfig: strategy must be single, uniform or logit_normal, got {self.strategy!r}; choose one"
+            )
+        if not 1 <= self.count <= 1000:
+            raise OptionError(f"DrawConfig: count must be 1 to 1000, got {self.count}; 4 is the default")
+        if not 0 < self.sigma < 1:
+            raise OptionError(
+                f"DrawConfig: sigma must be between 0 and 1, got {self.sigma}; divide a timestep label by 1000"
+            )
+        if self.seed < 0:
+            raise OptionError(f"DrawConfig: seed must not be negative, got {self.seed}; give 0 or more")
+
+    def sigmas(self) -> tuple[float, ...]:
+        """The noise level of each draw, in increasing order."""
+        if self.strategy == "single":
+            return (self.sigma,)
+        midpoints = [(j + 0.5) / self.count for j in range(self.count)]
+        if self.strategy == "uniform":
+            return tuple(midpoints)
+        return tuple(1 / (1 + math.exp(-_normal_quantile(p))) for p in midpoints)
+
+
+def _normal_quantile(p: float) -> float:
+    """Inverse of the standard normal distribution function."""
+    from statistics import NormalDist
+
+    return NormalDist().inv_cdf(p)
+
+
+def shared_noise(seed: int, draw: int, shape: tuple[int, ...]) -> Tensor:
+    """The noise of one draw, equal on every device: float32 of this shape, standard normal.
+
+    Element j of the flattened noise is element j of philox.normal under the key of "motive/1/noise/{seed}/{draw}".
+    """
+    key = philox.parameter_key("noise", seed, str(draw))
+    return torch.from_numpy(philox.normal(key, math.prod(shape)).reshape(shape))

@@ -1,0 +1,113 @@
+"""Command-line flags made from the config dataclasses; their docstrings are the help."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import re
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from motive.errors import OptionError
+from motive.run.config import field_type
+
+T = TypeVar("T")
+
+
+def add_flags(parser: argparse.ArgumentParser, cls: type, prefix: str = "", skip: tuple[str, ...] = ()) -> None:
+    """Add ``--prefix-field`` for every field of a config dataclass, nested dataclasses included.
+
+    A flag that is not given leaves the field at its default.
+    """
+    hints = typing.get_type_hints(cls)
+    helps = field_help(cls)
+    group = parser.add_argument_group(f"{prefix or 'run'} settings")
+    for field in dataclasses.fields(cls):
+        if field.name in skip:
+            continue
+        kind, _ = field_type(hints[field.name])
+        name = f"{prefix}-{field.name}" if prefix else field.name
+        if dataclasses.is_dataclass(kind):
+            add_flags(parser, kind, name)  # type: ignore[arg-type]
+            continue
+        text = helps.get(field.name, "").replace("%", "%%")
+        default = None if field.default is dataclasses.MISSING else field.default
+        if default is not None:
+            text += f" [{' '.join(default) if isinstance(default, tuple) else default}]"
+        group.add_argument("--" + _dest(prefix, field.name), dest=_dest(prefix, field.name), help=text, **_reader(kind))
+
+
+def _dest(prefix: str, name: str) -> str:
+    return (f"{prefix}-{name}" if prefix else name).strip("_").replace("_", "-")
+
+
+def _reader(kind: Any) -> dict[str, Any]:
+    """How argparse reads a value of this type."""
+    origin = typing.get_origin(kind)
+    if origin is typing.Literal:
+        return {"choices": typing.get_args(kind)}
+    if origin is tuple:
+        return {"nargs": "+", "metavar": "TEXT"}
+    if kind is bool:
+        return {"action": argparse.BooleanOptionalAction}
+    if kind in (int, float, str):
+        return {"type": kind, "metavar": {int: "N", float: "X", str: "TEXT"}[kind]}
+    return {"type": _json, "metavar": "JSON"}
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be JSON, got {text!r}") from error
+
+
+def config_from(args: argparse.Namespace, base: T, prefix: str = "") -> T:
+    """``base`` with every given flag put in.
+
+    Raises:
+        OptionError: a value that the config refuses.
+    """
+    hints = typing.get_type_hints(type(base))
+    given = vars(args)
+    changes: dict[str, Any] = {}
+    for field in dataclasses.fields(base):  # type: ignore[arg-type]
+        kind, _ = field_type(hints[field.name])
+        name = f"{prefix}-{field.name}" if prefix else field.name
+        if dataclasses.is_dataclass(kind):
+            current = getattr(base, field.name)
+            if current is not None or _any_given(given, kind, name):
+                changes[field.name] = config_from(args, kind() if current is None else current, name)  # type: ignore[operator]
+        elif given.get(_dest(prefix, field.name)) is not None:
+            value = given[_dest(prefix, field.name)]
+            changes[field.name] = tuple(value) if isinstance(value, list) else value
+    try:
+        return dataclasses.replace(base, **changes)  # type: ignore[type-var]
+    except ValueError as error:
+        raise error if isinstance(error, OptionError) else OptionError(str(error)) from error
+
+
+def _any_given(given: Mapping[str, Any], kind: Any, prefix: str) -> bool:
+    return any(given.get(_dest(prefix, field.name)) is not None for field in dataclasses.fields(kind))
+
+
+def field_help(cls: type) -> dict[str, str]:
+    """Field name -> its text in the class docstring's Attributes section."""
+    section = re.split(r"\n\s*Attributes:\n", cls.__doc__ or "")
+    if len(section) < 2:
+        return {}
+    found: dict[str, str] = {}
+    names: list[str] = []
+    for line in section[1].splitlines():
+        entry = re.match(r"\s*((?:\w+, )*\w+): (.*)", line)
+        if entry and all(hasattr(cls, n) or n in cls.__annotations__ for n in entry[1].split(", ")):
+            names = entry[1].split(", ")
+            found.update(dict.fromkeys(names, entry[2].strip()))
+        elif names and line.strip():
+            for name in names:
+                found[name] += " " + line.strip()
+        elif not line.strip():
+            names = []
+    return found

@@ -1,0 +1,185 @@
+"""The verbs: their arguments, and what they print. The work is in motive.run, score, curate and report."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from motive.cli.flags import add_flags, config_from
+from motive.curate import SelectConfig, select
+from motive.errors import OptionError
+from motive.reporting import ReportConfig, report
+from motive.run.config import IndexConfig
+from motive.run.demo import DemoConfig, demo
+from motive.run.doctor import doctor
+from motive.run.estimate import estimate
+from motive.run.index import IndexSummary, index, query
+from motive.run.replay import replay
+from motive.scoring import ScoreConfig, score
+from motive.store import verify_store
+
+FAILED_SOME = 3
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One subcommand: its name, its one-line summary, its arguments and its action."""
+
+    name: str
+    summary: str
+    arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+def version() -> str:
+    """The installed version."""
+    return f"motive {metadata.version('motive')}"
+
+
+def _index_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dataset", type=Path, help="folder of videos, or a metadata file")
+    parser.add_argument("--out", type=Path, help="folder of the store; one begun with the same settings is resumed")
+    parser.add_argument("--estimate", action="store_true", help="print hours, bytes and memory of the run, and stop")
+    parser.add_argument(
+        "--probe", type=int, default=0, metavar="N", help="compare exact and projected cosines on N clips"
+    )
+    _quiet(parser)
+    add_flags(parser, IndexConfig)
+
+
+def _index(args: argparse.Namespace) -> int:
+    config = config_from(args, IndexConfig())
+    if args.estimate:
+        print("\n".join(estimate(args.dataset, config=config).lines()))
+        return 0
+    if args.out is None:
+        raise OptionError("index: --out must be the folder of the store, got none; give one")
+    return _summary(index(args.dataset, out=args.out, config=config, probe=args.probe, show_progress=not args.quiet))
+
+
+def _query_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("clips", type=Path, help="folder of query videos, or a metadata file")
+    parser.add_argument("--like", type=Path, required=True, help="store whose settings are taken")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the queries' store")
+    parser.add_argument("--device", help="where to compute, if other than for the store")
+    _quiet(parser)
+
+
+def _query(args: argparse.Namespace) -> int:
+    done = query(args.clips, like=args.like, out=args.out, device=args.device, show_progress=not args.quiet)
+    return _summary(done)
+
+
+def _summary(done: IndexSummary) -> int:
+    print(f"{done.store}: {done.stored} clips stored, {done.already} were there, {done.failed} left out")
+    if done.failed:
+        print(f"{done.store / 'failed.parquet'}: each clip that was left out, with its reason", file=sys.stderr)
+    return FAILED_SOME if done.failed else 0
+
+
+def _score_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("store", type=Path)
+    parser.add_argument("queries", type=Path, help="store of query clips, made by motive query")
+    parser.add_argument("--out", type=Path, required=True, help="scores.parquet to write")
+    add_flags(parser, ScoreConfig)
+
+
+def _score(args: argparse.Namespace) -> int:
+    done = score(args.store, args.queries, args.out, config_from(args, ScoreConfig()))
+    print("\n".join(done.lines()))
+    return 0
+
+
+def _select_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("scores", type=Path, help="scores.parquet, made by motive score")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the selected subset")
+    add_flags(parser, SelectConfig)
+
+
+def _select(args: argparse.Namespace) -> int:
+    done = select(args.scores, args.out, config_from(args, SelectConfig()))
+    print("\n".join(done.lines()))
+    return 0
+
+
+def _report_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("scores", type=Path, help="scores.parquet, made by motive score")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the report")
+    add_flags(parser, ReportConfig)
+
+
+def _report(args: argparse.Namespace) -> int:
+    print(report(args.scores, args.out, config_from(args, ReportConfig())))
+    return 0
+
+
+def _verify_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("store", type=Path)
+
+
+def _verify(args: argparse.Namespace) -> int:
+    found = verify_store(args.store)
+    print("\n".join(found.lines()))
+    return 0 if found.ok else 1
+
+
+def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
+    return None
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    area = ""
+    for finding in doctor():
+        if finding.area != area:
+            area = finding.area
+            print(f"{area}s")
+        print(f"  {'yes' if finding.works else 'no ':3} {finding.name:28} {finding.detail}")
+    return 0
+
+
+def _demo_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, default=Path("demo-run"), help="folder for everything [demo-run]")
+    _quiet(parser)
+    add_flags(parser, DemoConfig)
+
+
+def _demo(args: argparse.Namespace) -> int:
+    done = demo(args.out, config_from(args, DemoConfig()), show_progress=not args.quiet)
+    print("\n".join(done.lines()))
+    return 0
+
+
+def _replay_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("record", type=Path, help="a run.json")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the new store")
+    _quiet(parser)
+
+
+def _replay(args: argparse.Namespace) -> int:
+    return _summary(replay(args.record, out=args.out, show_progress=not args.quiet))
+
+
+def _quiet(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
+ALL = (
+    Verb(
+        "demo",
+        "the main job in small: render clips, attribute motion over them, report",
+        _demo_arguments,
+        _demo,
+    ),
+    Verb("index", "gradient vectors for every clip of a dataset", _index_arguments, _index),
+    Verb("query", "gradient vectors for query clips, with the settings of a store", _query_arguments, _query),
+    Verb("score", "score every clip of a store for every query", _score_arguments, _score),
+    Verb("select", "write the best clips as a dataset of their own", _select_arguments, _select),
+    Verb("report", "a page with each query's best and worst clips, and the statistics", _report_arguments, _report),
+    Verb("verify", "check every byte of a store", _verify_arguments, _verify),
+    Verb("doctor", "what works on this machine, and why the rest does not", _doctor_arguments, _doctor),
+    Verb("replay", "repeat the run that a run.json records", _replay_arguments, _replay),
+)

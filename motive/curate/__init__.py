@@ -1,0 +1,10 @@
+"""From scores to a smaller dataset: the best clips, written in the form they came in."""
+
+from __future__ import annotations
+
+from motive.curate.config import SelectConfig, parse_amount
+from motive.curate.place import RECORD
+from motive.curate.selection import Selection, select
+from motive.curate.source import source_fields
+
+__all__ = ["RECORD", "SelectConfig", "Selection", "parse_amount", "select", "source_fields"]

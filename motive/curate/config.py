@@ -1,0 +1,123 @@
+"""What a selection takes from the ranking."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Literal
+
+from motive.errors import OptionError
+
+QUERY_BY = "query:"
+GROUP_BY = "group:"
+DROP_BOTTOM = "drop_bottom"
+_PLAIN_BY = ("votes", "mean", "max", DROP_BOTTOM)
+_DEFAULT = "10%"
+_PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*%")
+
+
+@dataclass(frozen=True)
+class Amount:
+    """A number of clips, or a share of them; exactly one of the two is set."""
+
+    text: str
+    count: int | None = None
+    share: Fraction | None = None
+
+    def of(self, total: int, where: str) -> int:
+        """How many of ``total`` clips: a share is rounded down, but to no less than one clip.
+
+        Raises:
+            OptionError: more clips than there are.
+        """
+        if self.share is not None:
+            return max(1, int(self.share * total))
+        count = self.count or 0
+        if count > total:
+            raise OptionError(f"{where} must be at most the {total} clips there are, got {count}; ask for fewer")
+        return count
+
+
+def parse_amount(value: str | int, where: str) -> Amount:
+    """Read ``10%``, ``2.5%``, ``500`` or 500.
+
+    Args:
+        value: the text or number.
+        where: what it is for, first words of the message.
+
+    Raises:
+        OptionError: it is neither, or not more than none and at most all.
+    """
+    text = str(value).strip()
+    percent = _PERCENT.fullmatch(text)
+    if percent and isinstance(value, str):
+        share = Fraction(percent.group(1)) / 100
+        if 0 < share <= 1:
+            return Amount(text, share=share)
+    elif not isinstance(value, (bool, float)) and text.isascii() and text.isdigit() and int(text) > 0:
+        return Amount(text, count=int(text))
+    raise OptionError(f"{where} must be a share such as 10% or a number of clips such as 500, got {value!r}; give one")
+
+
+@dataclass(frozen=True)
+class SelectConfig:
+    """Options of a selection.
+
+    Attributes:
+        top: how many of the best clips to take, ``10%`` or ``500``; None is 10%. Not with drop_bottom.
+        by: what the clips are ranked by: ``votes`` (the paper's), ``mean`` or ``max`` over the queries,
+            ``query:<clip id>`` for one query, ``group:<name>`` for the votes of one group of queries, or
+            ``drop_bottom`` for everything but the clips of lowest mean.
+        drop: how many clips drop_bottom leaves out, ``10%`` or ``500``; None is 10%. With drop_bottom only.
+        min_votes: leave out clips with fewer votes, even if the selection gets smaller than ``top``.
+        files: ``link`` places links to the video files, ``copy`` copies.
+    """
+
+    top: str | None = None
+    by: str = "votes"
+    drop: str | None = None
+    min_votes: int = 0
+    files: Literal["link", "copy"] = "link"
+
+    def __post_init__(self) -> None:
+        named = isinstance(self.by, str) and self.by.startswith((QUERY_BY, GROUP_BY)) and self.by.partition(":")[2]
+        if self.by not in _PLAIN_BY and not named:
+            raise OptionError(
+                f"SelectConfig: by must be one of {', '.join(_PLAIN_BY)}, {QUERY_BY}<clip id>, {GROUP_BY}<name>, "
+                f"got {self.by!r}; choose one"
+            )
+        if self.files not in ("link", "copy"):
+            raise OptionError(f"SelectConfig: files must be link or copy, got {self.files!r}; choose one")
+        if isinstance(self.min_votes, bool) or not isinstance(self.min_votes, int) or self.min_votes < 0:
+            raise OptionError(
+                f"SelectConfig: min_votes must be an integer from 0, got {self.min_votes!r}; 0 leaves nothing out"
+            )
+        unused, remedy = ("drop", "top") if self.by != DROP_BOTTOM else ("top", "drop")
+        if getattr(self, unused) is not None:
+            raise OptionError(
+                f"SelectConfig: {unused} must be left out with by {self.by}, got {getattr(self, unused)!r}; "
+                f"give {remedy} instead"
+            )
+        parse_amount(self.amount, f"SelectConfig: {remedy}")
+
+    @property
+    def amount(self) -> str:
+        """What was given as top or drop, or its default."""
+        given = self.drop if self.by == DROP_BOTTOM else self.top
+        return _DEFAULT if given is None else given
+
+    def take(self, total: int) -> int:
+        """How many clips of ``total`` the ranking's head has.
+
+        Raises:
+            OptionError: more are asked for than there are.
+        """
+        if self.by != DROP_BOTTOM:
+            return parse_amount(self.amount, "select: top").of(total, "select: top")
+        amount = parse_amount(self.amount, "select: drop")
+        return total - (int(amount.share * total) if amount.share is not None else amount.of(total, "select: drop"))
+
+    def to_json(self) -> dict[str, Any]:
+        """The options as JSON values."""
+        return {**self.__dict__, "amount": str(self.amount)}

@@ -1,0 +1,29 @@
+"""Datasets in, standardised clips out, selections back in the form they came in."""
+
+from motive.data.base import Clip, Dataset, Failure
+from motive.data.clips import StandardClip, load_clip
+from motive.data.encode import write_video
+from motive.data.formats import dataset_format, read_dataset
+from motive.data.reader import DatasetFormat, ReadOptions, Subset, SubsetRow
+from motive.data.standardise import Standard
+from motive.data.subset import spreadsheet_safe, write_subset
+from motive.data.video import DecodeLimits
+
+__all__ = [
+    "Clip",
+    "Dataset",
+    "DatasetFormat",
+    "DecodeLimits",
+    "Failure",
+    "ReadOptions",
+    "Standard",
+    "StandardClip",
+    "Subset",
+    "SubsetRow",
+    "dataset_format",
+    "load_clip",
+    "read_dataset",
+    "spreadsheet_safe",
+    "write_subset",
+    "write_video",
+]

@@ -1,0 +1,140 @@
+"""The one clip format that every clip of a run is brought to (paper, section 4.4)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from motive.errors import OptionError
+from motive.extras import require
+
+
+@dataclass(frozen=True)
+class Standard:
+    """Clip standardisation: resample to fps, cut to frames, resize and crop to height x width.
+
+    A gradient's length and the shared noise both depend on the latent shape, so all clips of a store
+    share one standard; it is part of the store's identity.
+
+    Attributes:
+        fps: frames a second after resampling (by time stamp, not by frame index).
+        frames: frames kept, 4 n + 1 for the causal video autoencoders.
+        height, width: pixels after resize and crop.
+        short: what to do with a clip that lasts less than (frames - 1) / fps seconds:
+            ``error`` leaves it out with reason too_short, ``hold`` repeats its last frame, ``loop`` plays
+            it again from the start.
+        start: ``head`` takes the first frames, ``centre`` the middle ones.
+        fit: ``crop`` scales to cover and crops the centre, ``stretch`` scales each axis by itself.
+    """
+
+    fps: float = 16.0
+    frames: int = 81
+    height: int = 480
+    width: int = 832
+    short: Literal["error", "hold", "loop"] = "error"
+    start: Literal["head", "centre"] = "head"
+    fit: Literal["crop", "stretch"] = "crop"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.fps <= 1000:
+            raise OptionError(f"Standard: fps must be in (0, 1000], got {self.fps}; give frames a second")
+        if self.frames < 5 or self.frames % 4 != 1:
+            raise OptionError(
+                f"Standard: frames must be 4 n + 1 and at least 5, got {self.frames}; "
+                f"take {max(5, self.frames // 4 * 4 + 1)}"
+            )
+        for name in ("height", "width"):
+            if not 8 <= getattr(self, name) <= 16384:
+                raise OptionError(
+                    f"Standard: {name} must be 8 to 16384 pixels, got {getattr(self, name)}; give the training size"
+                )
+        for name, values in (
+            ("short", ("error", "hold", "loop")),
+            ("start", ("head", "centre")),
+            ("fit", ("crop", "stretch")),
+        ):
+            if getattr(self, name) not in values:
+                raise OptionError(
+                    f"Standard: {name} must be one of {', '.join(values)}, got {getattr(self, name)!r}; choose one"
+                )
+
+
+def sample_times(standard: Standard, start_s: float = 0.0) -> np.ndarray:
+    """[frames] float64: the source time in seconds of each frame, start_s + j / fps."""
+    return start_s + np.arange(standard.frames, dtype=np.float64) / standard.fps
+
+
+def centre_start(standard: Standard, seconds: float) -> float:
+    """Start that puts the frames in the middle of a clip of that length; 0 for a clip that is too short."""
+    return max(0.0, (seconds - standard.frames / standard.fps) / 2)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How one frame size is brought to the standard's size.
+
+    Attributes:
+        top, left, keep_height, keep_width: part of the source that is resized. What a centre crop would cut
+            away is never resized, so a 2 x 16384 frame costs no more than any other.
+        height, width: size after resizing.
+        crop_top, crop_left: of the final crop.
+        method: ``none`` | ``area`` (axes that shrink) | ``linear`` (axes that grow) | ``area+linear``.
+    """
+
+    top: int
+    left: int
+    keep_height: int
+    keep_width: int
+    height: int
+    width: int
+    crop_top: int
+    crop_left: int
+    method: str
+
+
+def fit_to(standard: Standard, height: int, width: int) -> Fit:
+    """Plan the resize and crop of height x width frames.
+
+    ``crop`` scales both axes by max(standard.height / height, standard.width / width) and crops the centre;
+    ``stretch`` scales each axis by itself. Pixels count as square, as video trainers take them.
+    """
+    if standard.fit == "stretch":
+        method = _method((height, width), (standard.height, standard.width))
+        return Fit(0, 0, height, width, standard.height, standard.width, 0, 0, method)
+    scale = max(standard.height / height, standard.width / width)
+    top, keep_height, new_height, crop_top = _cover_axis(height, standard.height, scale)
+    left, keep_width, new_width, crop_left = _cover_axis(width, standard.width, scale)
+    method = _method((keep_height, keep_width), (new_height, new_width))
+    return Fit(top, left, keep_height, keep_width, new_height, new_width, crop_top, crop_left, method)
+
+
+def _cover_axis(size: int, target: int, scale: float) -> tuple[int, int, int, int]:
+    """(offset, source pixels kept, pixels after the resize, final crop offset) of one axis."""
+    keep = min(size, math.ceil(target / scale) + 4)  # the margin gives the interpolation its neighbours
+    keep += (size - keep) % 2
+    resized = max(target, round(keep * scale))
+    return (size - keep) // 2, keep, resized, (resized - target) // 2
+
+
+def _method(source: tuple[int, int], target: tuple[int, int]) -> str:
+    names = []
+    if target[0] < source[0] or target[1] < source[1]:
+        names.append("area")
+    if target[0] > source[0] or target[1] > source[1]:
+        names.append("linear")
+    return "+".join(names) or "none"
+
+
+def apply_fit(frame: np.ndarray, fit: Fit, standard: Standard) -> np.ndarray:
+    """Resize and crop one frame [H, W, 3] uint8 to [standard.height, standard.width, 3]."""
+    cv2 = require("cv2", "motive.data.standardise", extra="video")
+    image = frame[fit.top : fit.top + fit.keep_height, fit.left : fit.left + fit.keep_width]
+    shrunk = (min(fit.keep_width, fit.width), min(fit.keep_height, fit.height))
+    if shrunk != (fit.keep_width, fit.keep_height):
+        image = cv2.resize(np.ascontiguousarray(image), shrunk, interpolation=cv2.INTER_AREA)
+    if shrunk != (fit.width, fit.height):
+        image = cv2.resize(np.ascontiguousarray(image), (fit.width, fit.height), interpolation=cv2.INTER_LINEAR)
+    return image[fit.crop_top : fit.crop_top + standard.height, fit.crop_left : fit.crop_left + standard.width]

@@ -1,0 +1,156 @@
+"""A selection of clips, written as a dataset of its own."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from motive.data.base import Dataset
+from motive.data.formats import dataset_format
+from motive.data.metadata import CLIP_COLUMNS, SUBSET_CSV
+from motive.data.reader import Subset, SubsetRow
+from motive.data.tables import write_csv
+from motive.errors import DatasetError, OptionError
+
+# A cell that starts with one of these is a formula to a spreadsheet (the last four are full-width forms).
+_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+# Where hard links are refused: another file system, another owner, or a file system without them.
+_NO_HARD_LINK = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+
+
+def write_subset(dataset: Dataset, rows: Sequence[SubsetRow], out: Path, *, files: Literal["link", "copy"]) -> None:
+    """Write selected clips as a dataset in the input's own format, with their scores as columns.
+
+    Videos keep their path relative to the dataset, so clips of the same name in different folders stay apart.
+    Beside the format's own table there is always a ``metadata.csv`` in HF VideoFolder form: file_name, clip_id,
+    caption, the clip's own columns, the scores. It is written last, so where it exists the subset is whole.
+
+    Captions are untrusted. The format's own table keeps every cell as it was read, because a trainer reads it.
+    A ``metadata.csv`` that is made from another kind of table is what people open in a spreadsheet: text cells
+    in it that would run as a formula get a leading apostrophe, and such file names a leading ``./``.
+
+    Args:
+        dataset: as read_dataset gave it.
+        rows: clips of it in the order to write, each with the same score columns; a score takes the place of a
+            column of the same name. NaN and infinity are written as empty cells.
+        out: folder that is created; it may exist, and nothing in it is overwritten.
+        files: ``link`` makes hard links where the file system lets it and symbolic links elsewhere (read_dataset
+            follows those only with follow_links); ``copy`` copies.
+
+    Raises:
+        OptionError: rows do not fit together or the dataset, or out holds a file that would be written.
+        DatasetError: a file cannot be placed, or the dataset has changed since it was read.
+    """
+    out = Path(out)
+    names = _score_names(rows)
+    if files not in ("link", "copy"):
+        raise OptionError(f"write_subset: files must be link or copy, got {files!r}; choose one")
+    targets = [_relative(dataset, row) for row in rows]
+    if len({row.clip.clip_id for row in rows}) < len(rows):
+        raise OptionError("write_subset: rows must name each clip once, got one twice; drop the repeated clip")
+    _check_out(dataset, out, targets)
+    finite = [SubsetRow(row.clip, {name: _finite(row.scores[name]) for name in names}) for row in rows]
+    subset = Subset(dataset, finite, targets, names)
+    try:
+        for target, row in dict(zip(targets, rows, strict=True)).items():  # two clips may share a file
+            _place(row.clip.path, out / target, files)
+        dataset_format(dataset.format).write(subset, out)
+        if not (out / SUBSET_CSV).exists():
+            _write_metadata(subset, out / SUBSET_CSV)
+    except OSError as error:
+        raise DatasetError(
+            f"write_subset: {out} must take the clips, got {error.strerror} at {error.filename2 or error.filename}; "
+            "check space and permissions, then write to a new folder"
+        ) from error
+
+
+def _score_names(rows: Sequence[SubsetRow]) -> list[str]:
+    if not rows:
+        raise OptionError("write_subset: rows must hold at least one clip, got none; select more")
+    names = list(rows[0].scores)
+    if any(list(row.scores) != names for row in rows):
+        raise OptionError("write_subset: rows must all have the same score columns, got different ones; pass one set")
+    taken = sorted(CLIP_COLUMNS & set(names))
+    if taken:
+        raise OptionError(f"write_subset: a score must not be called {taken[0]}, which names the clip; rename it")
+    return names
+
+
+def _relative(dataset: Dataset, row: SubsetRow) -> str:
+    try:
+        return row.clip.path.relative_to(dataset.root).as_posix()
+    except ValueError as error:
+        raise OptionError(
+            f"write_subset: rows must hold clips of the dataset at {dataset.root}, got {row.clip.path}; read it again"
+        ) from error
+
+
+def _check_out(dataset: Dataset, out: Path, targets: Sequence[str]) -> None:
+    real_out, real_root = os.path.realpath(out), os.path.realpath(dataset.root)
+    inside = real_out == real_root or (dataset.source is None and real_out.startswith(real_root + os.sep))
+    if inside:
+        raise OptionError(
+            f"write_subset: out must lie outside the dataset {dataset.root}, got {out}; "
+            "the next reading would take the subset for more clips"
+        )
+    table = dataset.source.name if dataset.source else SUBSET_CSV
+    for name in (SUBSET_CSV, table, f"selection{Path(table).suffix}", *targets):
+        if os.path.lexists(out / name):
+            raise OptionError(f"write_subset: out must not hold {name} yet, got {out / name}; choose another folder")
+
+
+def _place(source: Path, target: Path, files: str) -> None:
+    """Bring one video to the subset: a copy, a hard link, or a symbolic link."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    real = os.path.realpath(source)
+    if files == "copy":
+        shutil.copy2(real, target)
+        return
+    try:
+        os.link(real, target)
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINK:
+            raise
+        os.symlink(real, target)
+
+
+def _finite(value: float | int) -> Any:
+    """The score as a plain number, or None where it is not finite."""
+    number = value if isinstance(value, int) else float(value)
+    return number if math.isfinite(number) else None
+
+
+def _write_metadata(subset: Subset, path: Path) -> None:
+    own = dict.fromkeys(name for row in subset.rows for name in row.clip.columns)
+    own = [name for name in own if name not in {"file_name", "clip_id", "caption", *subset.score_names}]
+    titles = [spreadsheet_safe(name) for name in own]
+    records: list[dict[str, Any]] = []
+    for row, file in zip(subset.rows, subset.files, strict=True):
+        record: dict[str, Any] = {
+            "file_name": f"./{file}" if file.startswith(_FORMULA) else file,
+            "clip_id": row.clip.clip_id,
+            "caption": spreadsheet_safe(row.clip.caption),
+        }
+        record.update(
+            {title: spreadsheet_safe(row.clip.columns.get(name, "")) for name, title in zip(own, titles, strict=True)}
+        )
+        record.update(row.scores)
+        records.append(record)
+    write_csv(path, records, list(dict.fromkeys(["file_name", "clip_id", "caption", *titles, *subset.score_names])))
+
+
+def spreadsheet_safe(text: str) -> str:
+    """Text that a spreadsheet shows and does not run; numbers stay numbers."""
+    return "'" + text if text.startswith(_FORMULA) and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False

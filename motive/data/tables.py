@@ -1,0 +1,306 @@
+"""Rows of CSV, JSON, JSONL and Parquet files, with line numbers and without surprises."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from motive.data.paths import is_clean
+from motive.errors import DatasetError
+from motive.extras import require
+
+SUFFIXES = (".csv", ".json", ".jsonl", ".parquet")
+_MAX_LINE = 16 * 1024 * 1024
+_MAX_DEPTH = 64
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One row as the file has it.
+
+    Attributes:
+        number: line (csv, jsonl) or row (json, parquet), from 1.
+        values: column name to value; text for csv, any JSON value or Arrow scalar otherwise.
+        problem: (reason, detail) where the row cannot be used; values then hold what could be made out.
+    """
+
+    number: int
+    values: Mapping[str, Any]
+    problem: tuple[str, str] | None = None
+
+
+def read_rows(path: Path) -> Generator[TableRow, None, None]:
+    """Rows of a table file, in order; the kind is told by the suffix.
+
+    Raises:
+        DatasetError: the file as a whole cannot be read: not UTF-8 (with the line), broken quoting, not JSON.
+    """
+    readers = {".csv": _csv_rows, ".json": _json_rows, ".jsonl": _jsonl_rows, ".parquet": _parquet_rows}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise _error(path, f"must end in {', '.join(SUFFIXES)}, got {path.suffix or 'no suffix'!r}", "rename it")
+    with _readable(path), closing(reader(path)) as rows:
+        for row in rows:
+            problem = row.problem or _value_problem(row.values)
+            yield row if problem == row.problem else TableRow(row.number, row.values, problem)
+
+
+def column_names(path: Path) -> list[str]:
+    """Columns of the first row that has any; for Parquet and CSV those of the header, also of an empty table."""
+    if path.suffix.lower() == ".csv":
+        with _readable(path), closing(_lines(path, set())) as lines:
+            return _csv_header(path, csv.reader(lines, strict=True))
+    if path.suffix.lower() == ".parquet":
+        with _parquet(path) as file:
+            return list(file.schema_arrow.names)
+    with closing(read_rows(path)) as rows:
+        return next((list(row.values) for row in rows if row.values), [])
+
+
+def cell_text(value: Any) -> str:
+    """A value as the text of a column: itself, nothing for null, JSON for the rest."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, default=_placeholder)
+
+
+def copy_rows(source: Path, target: Path, numbers: Sequence[int], updates: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows of one table file to another of the same kind, with cells replaced and added.
+
+    Kept cells keep their value and, in JSON and Parquet, their type. The target appears whole or not at all.
+
+    Args:
+        source: table to take rows from.
+        target: file to write; same suffix.
+        numbers: TableRow.number of each row to write, in the order to write them.
+        updates: for each, column name to new value (text or number; None is null); same names in each.
+    """
+    if source.suffix.lower() == ".parquet":
+        _copy_parquet(source, target, numbers, updates)
+        return
+    wanted = set(numbers)
+    kept = {row.number: row.values for row in read_rows(source) if row.number in wanted}
+    rows = [{**kept[number], **update} for number, update in zip(numbers, updates, strict=True)]
+    if source.suffix.lower() == ".csv":
+        write_csv(target, rows, list(dict.fromkeys([*column_names(source), *(updates[0] if updates else ())])))
+    else:
+        write_json(target, rows, lines=source.suffix.lower() == ".jsonl")
+
+
+def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """Write rows as CSV: UTF-8, commas, a header, LF line ends; missing and null cells are empty."""
+    with _Whole(path) as temporary, open(temporary, "x", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        for row in rows:
+            writer.writerow([cell_text(row.get(name)) for name in columns])
+
+
+def write_json(path: Path, rows: Iterable[Mapping[str, Any]], lines: bool) -> None:
+    """Write rows as JSON Lines or as one JSON list; UTF-8."""
+    with _Whole(path) as temporary, open(temporary, "x", encoding="utf-8", newline="") as file:
+        texts = (json.dumps(dict(row), ensure_ascii=False) for row in rows)
+        file.write("".join(text + "\n" for text in texts) if lines else "[\n" + ",\n".join(texts) + "\n]\n")
+
+
+class _Whole:
+    """A temporary name beside the path, renamed to it when the block succeeds."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+
+    def __enter__(self) -> Path:
+        return self._temporary
+
+    def __exit__(self, kind: object, *rest: object) -> None:
+        if kind is None:
+            os.replace(self._temporary, self._path)
+        else:
+            self._temporary.unlink(missing_ok=True)
+
+
+def _error(path: Path, what: str, remedy: str) -> DatasetError:
+    return DatasetError(f"read_dataset: {path} {what}; {remedy}")
+
+
+def _value_problem(values: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Why a row's values cannot be stored; a loop and not a recursion, since a file may nest as deep as it likes."""
+    open_values: list[tuple[Any, int]] = [(values, 0)]
+    while open_values:
+        value, depth = open_values.pop()
+        if isinstance(value, str) and not is_clean(value):
+            return "bad_text", "a cell holds a NUL byte or is not valid UTF-8"
+        if depth > _MAX_DEPTH:
+            return "bad_row", f"a cell nests deeper than {_MAX_DEPTH} levels"
+        if isinstance(value, Mapping):
+            open_values.extend((item, depth + 1) for pair in value.items() for item in pair)
+        elif isinstance(value, list):
+            open_values.extend((item, depth + 1) for item in value)
+    return None
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn what the file system refuses into a DatasetError."""
+    try:
+        yield
+    except OSError as error:
+        raise _error(path, f"must be readable, got {error.strerror or error}", "check the file") from error
+
+
+def _lines(path: Path, with_nul: set[int]) -> Generator[str, None, None]:
+    """Lines of a UTF-8 file, a byte order mark dropped; lines with NUL are noted, since csv may refuse them."""
+    with open(path, "rb") as file:
+        number = 0
+        while line := file.readline(_MAX_LINE + 1):
+            number += 1
+            if len(line) > _MAX_LINE:
+                raise _error(path, f"line {number} must be at most 16 MiB, got more", "check that it is a text file")
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise _error(path, f"line {number} must be UTF-8, got {error.reason}", "convert the file") from error
+            if "\0" in text:
+                with_nul.add(number)
+                text = text.replace("\0", "\ufffd")
+            yield text
+
+
+def _csv_header(path: Path, reader: Iterator[list[str]]) -> list[str]:
+    try:
+        header = next(reader, [])
+    except csv.Error as error:
+        raise _error(path, f"line 1 must be CSV, got: {error}", "check its quotes") from error
+    counts = Counter(header)
+    if len(counts) < len(header):
+        twice = ", ".join(repr(name) for name, count in counts.items() if count > 1)
+        raise _error(path, f"column names must be unique, got {twice} twice", "rename one")
+    return header
+
+
+def _csv_rows(path: Path) -> Generator[TableRow, None, None]:
+    with_nul: set[int] = set()
+    with closing(_lines(path, with_nul)) as lines:
+        reader = csv.reader(lines, strict=True)
+        header = _csv_header(path, reader)
+        first = reader.line_num + 1
+        try:
+            for cells in reader:
+                number, first = first, reader.line_num + 1
+                if cells:
+                    has_nul = any(line in with_nul for line in range(number, first))
+                    yield _csv_row(number, header, cells, has_nul)
+        except csv.Error as error:
+            raise _error(path, f"line {reader.line_num} must be CSV, got: {error}", "check its quotes") from error
+
+
+def _csv_row(number: int, header: Sequence[str], cells: Sequence[str], has_nul: bool) -> TableRow:
+    problem = None
+    if has_nul:
+        problem = ("bad_text", f"line {number} holds a NUL byte")
+    elif len(cells) != len(header):
+        problem = ("ragged_row", f"line {number} has {len(cells)} cells, the header has {len(header)}")
+    elif not any(cell.strip() for cell in cells):
+        problem = ("empty_row", f"line {number} has no text")
+    return TableRow(number, dict(zip(header, cells, strict=False)), problem)
+
+
+def _jsonl_rows(path: Path) -> Generator[TableRow, None, None]:
+    with_nul: set[int] = set()
+    with closing(_lines(path, with_nul)) as lines:
+        for number, line in enumerate(lines, 1):
+            if number in with_nul:
+                yield TableRow(number, {}, ("bad_text", f"line {number} holds a NUL byte"))
+            elif line.strip():
+                yield _json_row(number, f"line {number}", line)
+
+
+def _json_row(number: int, where: str, line: str) -> TableRow:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return TableRow(number, {}, ("bad_row", f"{where} is not JSON: {error}"))
+    return _object_row(number, where, value)
+
+
+def _object_row(number: int, where: str, value: Any) -> TableRow:
+    if not isinstance(value, dict):
+        return TableRow(number, {}, ("bad_row", f"{where} is {type(value).__name__}, not an object"))
+    return TableRow(number, value, None if value else ("empty_row", f"{where} has no keys"))
+
+
+def _json_rows(path: Path) -> Generator[TableRow, None, None]:
+    with_nul: set[int] = set()
+    text = "".join(_lines(path, with_nul))
+    if with_nul:
+        raise _error(path, f"must be text, got a NUL byte in line {min(with_nul)}", "check the file")
+    try:
+        rows = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _error(path, f"must be JSON, got: {error}", "check the file") from error
+    if not isinstance(rows, list):
+        raise _error(path, f"must be a list of objects, got {type(rows).__name__}", "wrap the rows in [ ]")
+    for number, value in enumerate(rows, 1):
+        yield _object_row(number, f"row {number}", value)
+
+
+def _parquet(path: Path) -> Any:
+    pq = require("pyarrow.parquet", "motive.data.tables", extra="tables")
+    pa = require("pyarrow", "motive.data.tables", extra="tables")
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise _error(path, f"must be Parquet, got: {_first_line(error)}", "check the file") from error
+
+
+def _parquet_rows(path: Path) -> Generator[TableRow, None, None]:
+    pa = require("pyarrow", "motive.data.tables", extra="tables")
+    number = 0
+    try:
+        with _parquet(path) as file:
+            for batch in file.iter_batches(batch_size=1024):
+                for values in batch.to_pylist():
+                    number += 1
+                    blank = all(value is None or value == "" for value in values.values())
+                    yield TableRow(number, values, ("empty_row", f"row {number} has no text") if blank else None)
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        raise _error(path, f"must be readable past row {number}, got: {_first_line(error)}", "check it") from error
+
+
+def _copy_parquet(source: Path, target: Path, numbers: Sequence[int], updates: Sequence[Mapping[str, Any]]) -> None:
+    pa = require("pyarrow", "motive.data.tables", extra="tables")
+    pq = require("pyarrow.parquet", "motive.data.tables", extra="tables")
+    with _parquet(source) as file:
+        table = file.read().take([number - 1 for number in numbers])
+    for name in updates[0] if updates else ():
+        values = [update[name] for update in updates]
+        at = table.schema.get_field_index(name)
+        if at >= 0:
+            kept = table.schema.field(at).type
+            column = pa.array(values, type=kept) if all(isinstance(v, str) for v in values) else pa.array(values)
+            table = table.set_column(at, name, column)
+        else:
+            table = table.append_column(
+                name, pa.array(values, type=pa.float64() if values.count(None) == len(values) else None)
+            )
+    with _Whole(target) as temporary:
+        # The schema's metadata (the hub's features, pandas' index) describes the columns that were there before.
+        pq.write_table(table.replace_schema_metadata(None), temporary)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _placeholder(value: Any) -> str:
+    return f"<{len(value)} bytes>" if isinstance(value, (bytes, bytearray, memoryview)) else str(value)

@@ -1,0 +1,17 @@
+"""HF VideoFolder: ``metadata.csv|jsonl|parquet`` with a ``file_name`` column beside the videos."""
+
+from __future__ import annotations
+
+from motive.data.metadata import TableFormat
+
+
+class VideoFolder(TableFormat):
+    """The layout of ``datasets.load_dataset("videofolder", data_dir=...)``.
+
+    A table of another name is read when its path is given.
+    """
+
+    name = "videofolder"
+    path_columns = ("file_name",)
+    caption_columns = ("text", "caption", "prompt")
+    suffixes = (".csv", ".jsonl", ".parquet")

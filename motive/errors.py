@@ -1,0 +1,85 @@
+"""Errors that motive raises on purpose.
+
+    MotiveError
+    ├── OptionError (ValueError)      an argument or option is wrong
+    ├── DatasetError                  a dataset cannot be read at all
+    ├── ClipError                     one clip cannot be used; the run goes on
+    ├── ModelError                    a model cannot be loaded or does not fit the request
+    ├── StoreError                    a store is missing, damaged or of another version
+    │   └── IdentityMismatch          two stores hold vectors that cannot be compared
+    └── MissingExtra (ImportError)    an optional package is needed and absent
+
+Messages have one form: ``where: name must be X, got Y; do Z``. The command line prints the message
+alone, without a traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class MotiveError(Exception):
+    """Base class of every error that motive raises on purpose."""
+
+
+class OptionError(MotiveError, ValueError):
+    """An argument or option has a value that cannot be used."""
+
+
+class DatasetError(MotiveError):
+    """A dataset as a whole cannot be read (one bad clip is a ClipError instead)."""
+
+
+class ClipError(MotiveError):
+    """One clip cannot be used.
+
+    Args:
+        reason: short stable code, such as ``too_short``; it is what ``failed.parquet`` groups by.
+        detail: one sentence for a person.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class ModelError(MotiveError):
+    """A model cannot be loaded, or lacks what was asked of it."""
+
+
+class StoreError(MotiveError):
+    """A store is missing, damaged, or written by a version that this one cannot read."""
+
+
+class IdentityMismatch(StoreError):
+    """Two stores hold vectors that cannot be compared.
+
+    Args:
+        where: the operation that was refused.
+        fields: the fields that differ, each with its two values.
+    """
+
+    def __init__(self, where: str, fields: Mapping[str, tuple[Any, Any]]) -> None:
+        listed = "; ".join(f"{name}: {a!r} against {b!r}" for name, (a, b) in sorted(fields.items()))
+        super().__init__(
+            f"{where}: identities must be equal, got differences in {listed}; "
+            "make both with the same settings (motive query --like STORE does)"
+        )
+        self.fields = dict(fields)
+
+
+class MissingExtra(MotiveError, ImportError):
+    """An optional package is needed for what was asked.
+
+    Args:
+        where: what needs it.
+        package: the import name that is missing.
+        extra: the extra of this distribution that brings it.
+    """
+
+    def __init__(self, where: str, package: str, extra: str) -> None:
+        super().__init__(f"{where}: package {package} must be installed, got none; do pip install 'motive[{extra}]'")
+        self.package = package
+        self.extra = extra

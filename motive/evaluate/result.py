@@ -1,0 +1,115 @@
+"""What an evaluation found, as plain data that can be saved, loaded and shown."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from motive.errors import OptionError
+
+_FORMAT = "motive.evaluation"
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class MethodResult:
+    """How well one method's ranking brings up clips of the query's own label.
+
+    Attributes:
+        method: name for people.
+        kind: ``attribution`` for a scores file, ``baseline`` for a similarity that needs no model.
+        share: mean over queries of the share of same-label clips among the top clips.
+        low, high: bootstrap interval of ``share`` over queries.
+        ratio: share / chance; None if chance is 0.
+        difference: share of the first method minus this share, over the same queries; 0 for the first.
+        difference_low, difference_high: bootstrap interval of ``difference``, paired by query.
+        per_label: label of the queries -> their mean share.
+    """
+
+    method: str
+    kind: str
+    share: float
+    low: float
+    high: float
+    ratio: float | None
+    difference: float
+    difference_low: float
+    difference_high: float
+    per_label: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class LabelCount:
+    """One label of the queries: how many clips and queries carry it, and its share by chance."""
+
+    label: str
+    clips: int
+    queries: int
+    chance: float
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """Retrieval by label, for several methods over the same clips and queries.
+
+    Attributes:
+        label: dataset column that holds the label.
+        top: clips counted for each query.
+        clips: clips ranked by every method.
+        clips_left_out: clips that some methods scored and others did not; no method ranks them here.
+        queries: queries counted.
+        queries_left_out: queries that some methods scored and others did not.
+        unreadable: clips whose frames could not be read again for the baselines; these never rank there.
+        chance: expected share of a ranking that knows nothing.
+        confidence, resamples, seed: of the bootstrap.
+        labels: counts by label.
+        rows: one result a method, in the order given.
+    """
+
+    label: str
+    top: int
+    clips: int
+    clips_left_out: int
+    queries: int
+    queries_left_out: int
+    unreadable: int
+    chance: float
+    confidence: float
+    resamples: int
+    seed: int
+    labels: tuple[LabelCount, ...]
+    rows: tuple[MethodResult, ...]
+
+
+def save(result: EvaluationResult, path: Path) -> None:
+    """Write a result as JSON; the file appears whole or not at all."""
+    path = Path(path)
+    text = json.dumps({"format": _FORMAT, "version": _VERSION, **asdict(result)}, indent=2, ensure_ascii=False)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(text + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+def load(path: Path) -> EvaluationResult:
+    """Read what :func:`save` wrote.
+
+    Raises:
+        OptionError: no such file, or not one of this format and version.
+    """
+    problem = f"motive.evaluate.load: path must be a file written by motive.evaluate.save, got {path}"
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise OptionError(f"{problem} ({error}); run the evaluation again") from error
+    if not isinstance(data, dict) or data.get("format") != _FORMAT or data.get("version") != _VERSION:
+        raise OptionError(f"{problem} of another format or version; run the evaluation again")
+    try:
+        values = {field.name: data[field.name] for field in fields(EvaluationResult)}
+        values["labels"] = tuple(LabelCount(**row) for row in data["labels"])
+        values["rows"] = tuple(MethodResult(**row) for row in data["rows"])
+    except (KeyError, TypeError) as error:
+        raise OptionError(f"{problem} with fields missing or unknown ({error}); run the evaluation again") from error
+    return EvaluationResult(**values)

@@ -1,0 +1,122 @@
+"""From a scores file to a folder with a page that opens anywhere."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from motive.errors import OptionError
+from motive.extras import require
+from motive.reporting.config import ReportConfig
+from motive.reporting.gallery import FOLDER, Gallery, MediaSource
+from motive.reporting.inputs import read_inputs
+from motive.reporting.media import clip_media
+from motive.reporting.page import Page, assemble
+
+_WHERE = "motive.reporting"
+_TEMPLATES = Path(__file__).parent / "templates"
+_GENERATOR = "motive report 1"
+_PARTIAL = ".partial-"
+
+
+def report(scores: Path, out: Path, config: ReportConfig | None = None) -> Path:
+    """Write a static page about a scores file: queries, the clips that help them most and least, and the figures.
+
+    The page and its media folder need no network and no server. It appears whole or not at all, replaces an
+    earlier report in the same folder, and touches nothing else there.
+
+    Args:
+        scores: file that ``motive score`` wrote.
+        out: folder for the page; new, empty, or holding an earlier report.
+        config: what to show and how much; None takes the defaults.
+
+    Returns:
+        Path of index.html.
+
+    Raises:
+        OptionError: no such scores, or ``out`` holds something else.
+        StoreError: the scores or a store cannot be read.
+    """
+    return build_report(Path(scores), Path(out), config or ReportConfig(), clip_media)
+
+
+def build_report(scores: Path, out: Path, config: ReportConfig, source: MediaSource) -> Path:
+    """As :func:`report`, with the reader of clips given.
+
+    Args:
+        source: (path, recipe) -> frames and mask; ClipError becomes a card that says so.
+    """
+    jinja2 = require("jinja2", _WHERE, extra="report")
+    _check_out(out)
+    inputs = read_inputs(scores, config)
+    with _workspace(out) as work:
+        page = assemble(inputs, Gallery(work / FOLDER, config, source), config)
+        (work / "index.html").write_text(render(page, jinja2), encoding="utf-8")
+        if (out / FOLDER).exists():
+            os.replace(out / FOLDER, work / "replaced")
+        os.replace(work / FOLDER, out / FOLDER)
+        os.replace(work / "index.html", out / "index.html")
+    return out / "index.html"
+
+
+def render(page: Page, jinja2: Any) -> str:
+    """The page as HTML.
+
+    Every value is escaped by the template engine. The policy in the page's head lets it load nothing but the
+    media beside it, and run nothing but the one script whose hash it names, even if an escape were missed.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    markup = require("markupsafe", _WHERE, extra="report").Markup
+    style, script = ((_TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    policy = "; ".join(
+        (
+            "default-src 'none'",
+            "media-src 'self'",
+            f"style-src 'sha256-{_hash(style)}'",
+            f"script-src 'sha256-{_hash(script)}'",
+            "base-uri 'none'",
+            "form-action 'none'",
+        )
+    )
+    return environment.get_template("page.html.j2").render(
+        page=page, policy=policy, generator=_GENERATOR, style=markup(style), script=markup(script)
+    )
+
+
+def _hash(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
+
+
+def _check_out(out: Path) -> None:
+    problem = f"{_WHERE}: out must be a new or empty folder or hold an earlier report, got {out}"
+    if out.exists() and not out.is_dir():
+        raise OptionError(f"{problem}, which is a file; choose another place")
+    index = out / "index.html"
+    if not out.is_dir() or all(entry.name.startswith(_PARTIAL) for entry in out.iterdir()):
+        return
+    if not index.is_file() or _GENERATOR.rsplit(" ", 1)[0] not in index.read_text("utf-8", "replace")[:4000]:
+        raise OptionError(f"{problem}, which holds other files; choose another place")
+
+
+@contextmanager
+def _workspace(out: Path) -> Iterator[Path]:
+    """A folder inside ``out`` for what is being written, gone afterwards."""
+    work = out / f"{_PARTIAL}{secrets.token_hex(4)}"
+    (work / FOLDER).mkdir(parents=True)
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)

@@ -1,0 +1,126 @@
+"""The resolved settings of an index run, and their JSON form.
+
+The same introspection of the dataclasses serves the JSON of run.json and the flags of the command line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from motive.capture.draws import DrawConfig
+from motive.data.standardise import Standard
+from motive.errors import OptionError
+from motive.masks import MaskConfig
+from motive_kernels import ProjectionSpec
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class IndexConfig:
+    """Everything that decides the vectors of a store, and how the run goes about it.
+
+    Attributes:
+        model: ``toy``, a local diffusers directory, or a hub id such as Wan-AI/Wan2.1-T2V-1.3B-Diffusers.
+        device: where the encoders and the transformer run: ``auto``, ``cpu``, ``cuda``, ``cuda:1``.
+        dtype: of the model's weights: ``auto`` (float32 on the CPU, bfloat16 on a GPU), ``float32``, ``bfloat16``.
+        standard: clip standardisation; None takes the model's own.
+        mask: motion mask.
+        draws: shared noise levels and noise.
+        projection: the random map.
+        parameters: name patterns (``*`` matches anything) of the transformer's parameters to attribute; the paper
+            takes all.
+        dataset_format: reader to use, or ``auto``.
+        cache: folder for latents, masks and text embeddings; None is ``cache`` inside the store.
+        draws_per_pass: draws that share one forward and backward pass; more is faster and takes more memory.
+        clips_per_pass: clips that share one forward and backward pass, likewise.
+        shard_rows: clips in one committed shard; at most so many are lost by a crash.
+        decode_threads: clips decoded ahead in parallel.
+    """
+
+    model: str = "toy"
+    device: str = "auto"
+    dtype: str = "auto"
+    standard: Standard | None = None
+    mask: MaskConfig = field(default_factory=MaskConfig)
+    draws: DrawConfig = field(default_factory=DrawConfig)
+    projection: ProjectionSpec = field(default_factory=ProjectionSpec)
+    parameters: tuple[str, ...] = ("*",)
+    dataset_format: str = "auto"
+    cache: str | None = None
+    draws_per_pass: int = 1
+    clips_per_pass: int = 1
+    shard_rows: int = 256
+    decode_threads: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("draws_per_pass", "clips_per_pass", "shard_rows", "decode_threads"):
+            if getattr(self, name) < 1:
+                raise OptionError(f"IndexConfig: {name} must be at least 1, got {getattr(self, name)}; give a number")
+        if not self.parameters:
+            raise OptionError("IndexConfig: parameters must hold a pattern, got none; '*' takes all")
+
+
+def to_json(config: Any) -> Any:
+    """A config as JSON-able dicts and lists."""
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        return {f.name: to_json(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    if isinstance(config, Mapping):
+        return {str(key): to_json(value) for key, value in config.items()}
+    if isinstance(config, (list, tuple)):
+        return [to_json(value) for value in config]
+    return config
+
+
+def from_json(cls: type[T], data: Any, where: str) -> T:
+    """The config that to_json wrote; fields that are absent take their defaults.
+
+    Raises:
+        OptionError: a field that cls does not have, or a value of the wrong type.
+    """
+    if not isinstance(data, Mapping):
+        raise OptionError(f"{where}: {cls.__name__} must be an object, got {type(data).__name__}; restore the file")
+    hints = typing.get_type_hints(cls)
+    names = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    unknown = sorted(set(data) - names)
+    if unknown:
+        raise OptionError(
+            f"{where}: fields of {cls.__name__} must be among {sorted(names)}, got {unknown[0]!r}; "
+            "remove it or use the version that wrote it"
+        )
+    return cls(**{name: _value(hints[name], value, f"{where}: {cls.__name__}.{name}") for name, value in data.items()})
+
+
+def field_type(hint: Any) -> tuple[Any, bool]:
+    """(type without None, whether None is allowed)."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)]
+        return kinds[0], len(kinds) < len(typing.get_args(hint))
+    return hint, False
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    kind, optional = field_type(hint)
+    if value is None and optional:
+        return None
+    if dataclasses.is_dataclass(kind):
+        return from_json(kind, value, where)  # type: ignore[arg-type]
+    origin = typing.get_origin(kind)
+    if origin is typing.Literal:
+        expected: tuple[type, ...] = (str,)
+    elif origin is tuple:
+        if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
+            return tuple(value)
+        raise OptionError(f"{where} must be a list of text, got {value!r}; correct it")
+    elif origin is not None:
+        expected = (Mapping,)
+    else:
+        expected = (int, float) if kind is float else (kind,)
+    if not isinstance(value, expected) or (isinstance(value, bool) and bool not in expected):
+        raise OptionError(f"{where} must be {getattr(kind, '__name__', kind)}, got {value!r}; correct it")
+    return float(value) if kind is float else value

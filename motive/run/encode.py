@@ -1,0 +1,223 @@
+"""The first half of a run: captions and clips into latents, masks and text embeddings, through the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from motive.adapters.base import Adapter
+from motive.adapters.cache import Cache
+from motive.capture.gradients import EncodedClip
+from motive.data import Clip, DecodeLimits, Failure, Standard, StandardClip, load_clip
+from motive.errors import ClipError
+from motive.masks import MaskConfig, motion_mask
+from motive.run.config import to_json
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A clip that is ready for the gradient pass; its tensors lie in the cache.
+
+    Attributes:
+        clip: the clip.
+        facts: what the index records of it: content_hash, source_fps, magnitude_px_mean, camera, ...
+    """
+
+    clip: Clip
+    facts: Mapping[str, Any]
+
+
+class Encoder:
+    """Reads captions and clips, fills the cache, and gives encoded clips back from it.
+
+    Args:
+        adapter: the model family.
+        cache: where latents, masks and text embeddings are kept.
+        standard: clip standardisation.
+        mask: motion mask settings.
+        threads: clips decoded ahead in parallel.
+    """
+
+    def __init__(self, adapter: Adapter, cache: Cache, standard: Standard, mask: MaskConfig, threads: int) -> None:
+        self._adapter = adapter
+        self._cache = cache
+        self._standard = standard
+        self._mask = mask
+        self._threads = threads
+        self._prints = dict(adapter.fingerprints())
+        self._settings = dict(adapter.settings())
+        self._grid = adapter.latent_shape(standard)[1:]
+
+    def encode_captions(self, captions: Iterable[str], batch: int = 16) -> None:
+        """Embed every caption that the cache lacks; the text encoder is loaded only if there is one."""
+        missing = [c for c in dict.fromkeys(captions) if self._cache.get("text", self._text_key(c)) is None]
+        if not missing:
+            return
+        with self._adapter.text_encoder() as encode:
+            for start in range(0, len(missing), batch):
+                part = missing[start : start + batch]
+                for caption, conditioning in zip(part, encode(part), strict=True):
+                    self._cache.put("text", self._text_key(caption), conditioning)
+
+    def encode_clips(self, clips: Sequence[Clip], on_failure: Callable[[Failure], None]) -> Iterator[Prepared | None]:
+        """Decode, mask and encode each clip that the cache lacks, in order; None for one that failed.
+
+        The clip is read whole once; decoding and masks run ahead in threads, the video encoder here.
+        """
+        with self._adapter.video_encoder() as encode, ThreadPoolExecutor(self._threads) as pool:
+            for clip, future in _ahead(pool, self._read, clips, 2 * self._threads):
+                try:
+                    content, facts, frames = future.result()
+                    if frames is not None:
+                        latents = encode(torch.from_numpy(frames))
+                        if not bool(torch.isfinite(latents).all()):
+                            raise _StagedError(
+                                "encode", ClipError("nan_latents", "the video encoder gave non-finite latents")
+                            )
+                        self._cache.put("latents", self._latent_key(content), {"latents": latents})
+                except _StagedError as failed:
+                    error = failed.error
+                    on_failure(Failure(clip.clip_id, str(clip.path), failed.stage, error.reason, error.detail))
+                    yield None
+                except ClipError as error:
+                    on_failure(Failure(clip.clip_id, str(clip.path), "encode", error.reason, error.detail))
+                    yield None
+                else:
+                    yield Prepared(clip, facts)
+
+    def load(self, prepared: Prepared) -> EncodedClip:
+        """An encoded clip from the cache.
+
+        Raises:
+            ClipError: an entry has gone since it was prepared.
+        """
+        content = prepared.facts["content_hash"]
+        latents = self._cache.get("latents", self._latent_key(content))
+        mask = self._cache.get("mask", self._mask_key(content))
+        text = self._cache.get("text", self._text_key(prepared.clip.caption))
+        if latents is None or mask is None or text is None:
+            raise ClipError("cache_lost", "a cache entry was removed or damaged during the run")
+        return EncodedClip(latents["latents"], mask["weights"], text)
+
+    def _read(self, clip: Clip) -> tuple[str, dict[str, Any], np.ndarray | None]:
+        """(content hash, facts, frames or None where the cache already has the latents). Runs in a thread."""
+        with _stage("read"):
+            content = content_hash(clip.path)
+        mask = self._cache.get("mask", self._mask_key(content))
+        latents = self._cache.get("latents", self._latent_key(content))
+        frames = None
+        if mask is None or latents is None:
+            with _stage("decode"):
+                loaded = load_clip(clip.path, self._standard, DecodeLimits())
+            frames = loaded.frames
+            with _stage("mask"):
+                mask = self._measure(content, loaded)
+        facts = json.loads(bytes(mask["facts"].numpy()).decode())
+        if facts["static"]:
+            raise _StagedError("mask", ClipError("static", "nothing moves in this clip, so it has no motion gradient"))
+        return content, facts, frames if latents is None else None
+
+    def _measure(self, content: str, loaded: StandardClip) -> dict[str, Tensor]:
+        mask = motion_mask(loaded.frames, self._standard.fps, self._grid, self._mask)
+        facts = {
+            "content_hash": content,
+            "source_seconds": loaded.source_seconds,
+            "source_fps": loaded.source_fps,
+            "static": mask.static,
+            "magnitude_px_mean": mask.magnitude_px_mean,
+            "magnitude_px_max": mask.magnitude_px_max,
+            "mask_mean": float(mask.weights.mean()),
+            "camera": mask.camera.camera if mask.camera else None,
+            "camera_residual_share": mask.camera.residual_share if mask.camera else None,
+        }
+        entry = {
+            "weights": torch.from_numpy(mask.weights),
+            "facts": torch.frombuffer(bytearray(json.dumps(facts).encode()), dtype=torch.uint8),
+        }
+        self._cache.put("mask", self._mask_key(content), entry)
+        return entry
+
+    def _text_key(self, caption: str) -> dict[str, Any]:
+        return {"caption": caption, "encoder": self._prints.get("text_encoder"), "settings": self._settings}
+
+    def _latent_key(self, content: str) -> dict[str, Any]:
+        return {
+            "content": content,
+            "standard": asdict(self._standard),
+            "encoder": self._prints.get("vae"),
+            "settings": self._settings,
+        }
+
+    def _mask_key(self, content: str) -> dict[str, Any]:
+        return {
+            "content": content,
+            "standard": asdict(self._standard),
+            "mask": to_json(self._mask),
+            "grid": list(self._grid),
+        }
+
+
+def content_hash(path: Path) -> str:
+    """128-bit hash of a file's bytes.
+
+    Raises:
+        ClipError: the file cannot be read.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise ClipError("unreadable", f"the file cannot be read: {error.strerror or error}") from error
+    return digest.hexdigest()
+
+
+class _StagedError(Exception):
+    """A ClipError and the stage it came from."""
+
+    def __init__(self, stage: str, error: ClipError) -> None:
+        super().__init__(str(error))
+        self.stage = stage
+        self.error = error
+
+
+class _stage:  # noqa: N801 - used as a with-statement keyword
+    """Label a ClipError raised inside with its stage."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, ClipError):
+            raise _StagedError(self._name, error) from error
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, work: Callable[[Clip], Any], clips: Sequence[Clip], depth: int
+) -> Iterator[tuple[Clip, Future[Any]]]:
+    """Each clip with its future, in order, with at most ``depth`` running ahead of the consumer."""
+    waiting: deque[tuple[Clip, Future[Any]]] = deque()
+    try:
+        for clip in clips:
+            waiting.append((clip, pool.submit(work, clip)))
+            if len(waiting) > depth:
+                yield waiting.popleft()
+        while waiting:
+            yield waiting.popleft()
+    finally:
+        for _, future in waiting:
+            future.cancel()

@@ -1,0 +1,116 @@
+"""run.json: what a run did, with what, so that it can be read and replayed."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import motive_kernels as mk
+from motive.errors import StoreError
+
+_PACKAGES = (
+    "motive",
+    "torch",
+    "numpy",
+    "safetensors",
+    "triton",
+    "diffusers",
+    "transformers",
+    "av",
+    "opencv-python-headless",
+    "pyarrow",
+)
+
+
+def versions() -> dict[str, str | None]:
+    """Version of each package that can change a result; None where it is not installed."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def git_commit() -> str | None:
+    """Commit of the source tree this package runs from, or None outside one."""
+    here = Path(__file__).resolve().parent
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None if answer.returncode == 0 else None
+
+
+class RunRecord:
+    """The record of one run, written at its start and completed at its end.
+
+    Args:
+        path: of run.json.
+        verb: ``index`` or ``query``.
+        arguments: what a replay needs beside the config.
+        config: resolved settings in JSON form.
+    """
+
+    def __init__(self, path: Path, verb: str, arguments: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+        self._path = path
+        self._began = time.time()
+        self._record: dict[str, Any] = {
+            "verb": verb,
+            "arguments": dict(arguments),
+            "config": dict(config),
+            "versions": versions(),
+            "commit": git_commit(),
+            "machine": {"platform": platform.platform(), "cores": os.cpu_count()},
+            "implementations": mk.implementations(),
+            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._began)),
+            "finished": None,
+        }
+        self._write()
+
+    def add(self, **facts: Any) -> None:
+        """Add facts under their names and write the record."""
+        self._record.update(facts)
+        self._write()
+
+    def finish(self, **facts: Any) -> None:
+        """Add the closing facts and the duration."""
+        self._record["finished"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self._record["seconds"] = round(time.time() - self._began, 3)
+        self.add(**facts)
+
+    def _write(self) -> None:
+        write_json(self._path, self._record)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON so that readers see the old file or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """A run.json as it was written.
+
+    Raises:
+        StoreError: not there, or not a record.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(f"replay: {path} must be a run.json, got {error}; give the file that a run wrote") from error
+    if not isinstance(record, dict) or not {"verb", "arguments", "config"} <= set(record):
+        raise StoreError(f"replay: {path} must hold verb, arguments and config, got others; give a run.json")
+    return record

@@ -1,0 +1,28 @@
+"""Run again what a run.json says was run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from motive.run.config import IndexConfig, from_json
+from motive.run.index import IndexSummary, index
+from motive.run.record import read_record
+
+
+def replay(record: Path | str, *, out: Path | str, show_progress: bool = False) -> IndexSummary:
+    """Repeat the run that wrote a run.json, with its resolved settings, into another store.
+
+    Args:
+        record: a run.json.
+        out: folder of the new store.
+        show_progress: draw progress bars on stderr.
+
+    Raises:
+        StoreError: not a run.json. DatasetError, ModelError: what it used has gone.
+    """
+    written = read_record(Path(record))
+    config = from_json(IndexConfig, written["config"], str(record))
+    arguments = written["arguments"]
+    return index(
+        arguments["dataset"], out=out, config=config, probe=arguments.get("probe", 0), show_progress=show_progress
+    )

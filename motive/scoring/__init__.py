@@ -1,0 +1,9 @@
+"""Scores of clips against queries: similarity in sketch space, thresholds, votes and ranks."""
+
+from __future__ import annotations
+
+from motive.scoring.config import ScoreConfig
+from motive.scoring.engine import score
+from motive.scoring.summary import QuerySummary, ScoreSummary
+
+__all__ = ["QuerySummary", "ScoreConfig", "ScoreSummary", "score"]

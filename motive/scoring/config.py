@@ -1,0 +1,76 @@
+"""How clips are scored against queries."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+from motive.errors import OptionError
+
+_NO_GROUPS: Mapping[str, str] = MappingProxyType({})
+_CHOICES = {
+    "similarity": ("cosine", "dot"),
+    "preconditioner": ("none", "ridge", "whiten"),
+    "rank_by": ("votes", "mean", "max"),
+}
+
+
+@dataclass(frozen=True)
+class ScoreConfig:
+    """Options of scoring; docs/scoring.md has the equations.
+
+    Attributes:
+        similarity: ``cosine`` compares directions (paper, equation 10); ``dot`` keeps the vectors' lengths.
+        preconditioner: ``none`` is the paper's; ``ridge`` weighs directions by the inverse of the store's second
+            moment; ``whiten`` is the cosine after its inverse square root.
+        lambda_: what is added to the second moment's eigenvalues, in units of their mean; used by ridge and
+            whiten. In trials values from 1 to 3 ranked clips of the same motion best, and 3 to 20 predicted
+            retraining best; choose it on queries that are not reported.
+        vote_share: share of the clips that each query votes for (paper, equations 17 and 18).
+        rank_by: what clips are ranked by first; ties go to the higher mean, then to the lower clip id.
+        groups: query clip id -> name of its group; votes and mean are then also given for each group.
+        block_rows: clips scored at a time; it bounds memory and does not change a bit of the result.
+    """
+
+    similarity: Literal["cosine", "dot"] = "cosine"
+    preconditioner: Literal["none", "ridge", "whiten"] = "none"
+    lambda_: float = 3.0
+    vote_share: float = 0.10
+    rank_by: Literal["votes", "mean", "max"] = "votes"
+    groups: Mapping[str, str] = field(default_factory=lambda: _NO_GROUPS)
+    block_rows: int = 4096
+
+    def __post_init__(self) -> None:
+        for name, values in _CHOICES.items():
+            if getattr(self, name) not in values:
+                raise OptionError(
+                    f"ScoreConfig: {name} must be one of {', '.join(values)}, got {getattr(self, name)!r}; choose one"
+                )
+        if not _is_number(self.lambda_) or not 0 < self.lambda_ < math.inf:
+            raise OptionError(f"ScoreConfig: lambda_ must be positive and finite, got {self.lambda_!r}; try 3")
+        if not _is_number(self.vote_share) or not 0 < self.vote_share <= 1:
+            raise OptionError(f"ScoreConfig: vote_share must be in (0, 1], got {self.vote_share!r}; try 0.1")
+        if not isinstance(self.block_rows, int) or not 1 <= self.block_rows <= 1 << 20:
+            raise OptionError(f"ScoreConfig: block_rows must be 1 to 1048576, got {self.block_rows!r}; try 4096")
+        if self.similarity == "dot" and self.preconditioner == "whiten":
+            raise OptionError(
+                "ScoreConfig: preconditioner must be none or ridge with similarity dot, got whiten; "
+                "take ridge, which is the dot product of whitened vectors"
+            )
+        for query, group in self.groups.items():
+            if not isinstance(query, str) or not isinstance(group, str) or not group:
+                raise OptionError(
+                    f"ScoreConfig: groups must be clip id -> group name, got {query!r}: {group!r}; give text"
+                )
+
+    def to_json(self) -> dict[str, Any]:
+        """The options as JSON values."""
+        values = {**self.__dict__, "groups": dict(self.groups)}
+        return {name: values[name] for name in type(self).__dataclass_fields__}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

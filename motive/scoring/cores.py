@@ -1,0 +1,87 @@
+"""Selection among scores: thresholds, votes, ranks and ties, each defined by a full sort."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+Rows = NDArray[np.int64]
+
+
+def share_count(share: float | Fraction, total: int) -> int:
+    """floor(share * total), at least 1, with the share taken as the decimal it is written as.
+
+    >>> share_count(0.29, 100)  # 0.29 * 100 is 28.999... in floating point
+    29
+    """
+    exact = share if isinstance(share, Fraction) else Fraction(repr(float(share)))
+    return max(1, int(exact * total))
+
+
+def vote_threshold(scores: NDArray[np.float32], count: int) -> np.float32:
+    """The count-th largest of the scores, 1 <= count <= n: a query votes for clips that reach it."""
+    place = scores.size - count
+    return np.partition(scores, place)[place]
+
+
+def top_rows(scores: NDArray[np.float32], top: int) -> Rows:
+    """Rows of the ``top`` largest scores, best first; of equal scores the lower row comes first."""
+    count = min(top, scores.size)
+    if count == 0:
+        return np.empty(0, np.int64)
+    threshold = vote_threshold(scores, count)
+    above = np.flatnonzero(scores > threshold)
+    rows = np.concatenate([above, np.flatnonzero(scores == threshold)[: count - above.size]])
+    return rows[rank_rows([scores[rows]])]
+
+
+def rank_rows(keys: Sequence[NDArray]) -> Rows:
+    """Rows in order of rank: larger keys first, the first key counting most; of equals the lower row first."""
+    return np.lexsort([-key if key.dtype.kind == "f" else -key.astype(np.int64) for key in reversed(keys)])
+
+
+@dataclass(frozen=True)
+class CutTies:
+    """What ties mean for a cut after the first ``count`` ranks.
+
+    Attributes:
+        count: clips above the cut.
+        tied: clips whose first key equals that of the last clip above the cut; 0 if the cut does not split them.
+        tied_above: how many of those are above the cut.
+        undecided: clips equal to that clip in every key, on both sides of the cut, which only their ids decide.
+    """
+
+    count: int
+    tied: int
+    tied_above: int
+    undecided: int
+
+
+def ties_at_cut(keys: Sequence[NDArray], order: Rows, count: int) -> CutTies:
+    """Count the clips that a cut separates although their keys are equal.
+
+    Args:
+        keys: the keys that rank_rows ranked by.
+        order: what it gave.
+        count: clips above the cut, 1 <= count <= n.
+    """
+    if count == order.size:
+        return CutTies(count, 0, 0, 0)
+    last, following = order[count - 1], order[count]
+    same = np.ones(order.size, np.bool_)
+    split: list[NDArray[np.bool_]] = []
+    for key in keys:
+        same = same & (key == key[last])
+        split.append(same)
+    first, every = split[0], split[-1]
+    tied = int(first.sum()) if first[following] else 0
+    return CutTies(
+        count,
+        tied,
+        int(first[order[:count]].sum()) if tied else 0,
+        int(every.sum()) if every[following] else 0,
+    )

@@ -1,0 +1,108 @@
+"""The second moment of a store's vectors, and its inverse as a preconditioner in sketch space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from safetensors.numpy import save
+
+from motive.errors import StoreError
+from motive.scoring.blocks import read_blocks
+from motive.scoring.exact import GRAM_BITS, GRAM_ROWS, Floats, Gram, unit_rows
+from motive.store import Store
+from motive.store.files import LocalFiles
+from motive.store.fingerprint import digest
+
+CACHE = "cache"
+_FORMAT = "motive.precondition/1"
+
+
+@dataclass(frozen=True)
+class SecondMoment:
+    """C = Z^T Z / n of a store's vectors, as eigenvalues and eigenvectors.
+
+    Attributes:
+        eigenvalues: [k] ascending, not negative.
+        eigenvectors: [k, k], a column each.
+        cache: what became of the cached copy: ``read``, ``written``, or why it could not be written.
+    """
+
+    eigenvalues: Floats
+    eigenvectors: Floats
+    cache: str
+
+    def power(self, lambda_: float, exponent: float) -> Floats:
+        """(C + lambda_ * mean eigenvalue * I)^exponent, [k, k]."""
+        shifted = self.eigenvalues + lambda_ * self.eigenvalues.mean()
+        return (self.eigenvectors * shifted**exponent) @ self.eigenvectors.T
+
+
+def second_moment(store: Store, unit: bool, where: str) -> SecondMoment:
+    """C of a store, read from the store's cache or built in one pass (two for raw vectors).
+
+    Args:
+        store: the clips.
+        unit: scale each vector to norm 1 first; else raw vectors count by their squared norm.
+        where: the operation, for messages.
+
+    Raises:
+        StoreError: a shard is damaged, or every vector is zero.
+    """
+    files = LocalFiles(store.path)
+    name = f"{CACHE}/precondition-{store.version}-{'unit' if unit else 'raw'}.safetensors"
+    cached = _read(files, name, store)
+    if cached is not None:
+        return cached
+    values, vectors = np.linalg.eigh(_moment(store, unit, where))
+    values = np.maximum(values, 0.0)
+    return SecondMoment(values, vectors, _write(files, name, store.version, values, vectors))
+
+
+def _moment(store: Store, unit: bool, where: str) -> Floats:
+    largest = 1.0 if unit else _largest_norm(store, where)
+    gram, count = Gram(store.dim), 0
+    for _, block in read_blocks(store, GRAM_ROWS, where):
+        units = unit_rows(block, GRAM_BITS)
+        gram.add(units.rows if unit else np.rint(block.astype(np.float64) * (2.0**GRAM_BITS / largest)))
+        count += int(np.count_nonzero(units.norms))
+    if count == 0:
+        raise StoreError(
+            f"{where}: store must hold a vector that is not zero, got none in {store.path}; index other clips"
+        )
+    return gram.total() / count * (largest * largest)
+
+
+def _largest_norm(store: Store, where: str) -> float:
+    norms = [float(unit_rows(block).norms.max()) for _, block in read_blocks(store, GRAM_ROWS, where)]
+    return max(norms) or 1.0
+
+
+def _read(files: LocalFiles, name: str, store: Store) -> SecondMoment | None:
+    """The cached copy; None if there is none or it is not what was written."""
+    size = files.size(name)
+    if size is None:
+        return None
+    data, k = files.read(name), store.dim
+    if size != len(_encode(store.version, np.zeros(k), np.zeros((k, k)))):
+        return None
+    numbers = np.frombuffer(data[-8 * k * (k + 1) :], "<f8").astype(np.float64, copy=False)
+    values, vectors = numbers[:k], numbers[k:].reshape(k, k)
+    if data != _encode(store.version, values, vectors):
+        return None
+    return SecondMoment(values, vectors, "read")
+
+
+def _write(files: LocalFiles, name: str, version: str, values: Floats, vectors: Floats) -> str:
+    try:
+        files.publish(name, _encode(version, values, vectors), replace=True)
+    except StoreError as error:  # a store that may only be read can still be scored
+        return str(error)
+    return "written"
+
+
+def _encode(version: str, values: Floats, vectors: Floats) -> bytes:
+    """The cache file's bytes: one digest in its header binds the numbers to the store's version."""
+    numbers = np.concatenate([values, vectors.ravel()]).astype("<f8").tobytes()
+    tensors = {"eigenvalues": np.ascontiguousarray(values, "<f8"), "eigenvectors": np.ascontiguousarray(vectors, "<f8")}
+    return save(tensors, {_FORMAT: f"{version}:{digest(numbers)}"})

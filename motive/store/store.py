@@ -1,0 +1,333 @@
+"""A store: the vectors of a dataset's clips, what they were made with, and where each clip lies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from motive.data.base import Failure
+from motive.errors import OptionError, StoreError
+from motive.store.failures import FailureList
+from motive.store.files import TEMPORARY_PREFIX, LocalFiles
+from motive.store.ids import ClipIds
+from motive.store.index import Index, ShardFiles, committed_names, load_commit, read_table, version_of
+from motive.store.records import (
+    COMMITS,
+    MANIFEST,
+    SHARDS,
+    Commit,
+    build_manifest,
+    check_writer_name,
+    dump,
+    parse_manifest,
+)
+from motive.store.tables import INDEX_COLUMNS, arrow, schema
+from motive.store.verify import VerifyReport, verify_store
+from motive.store.writer import ShardWriter, StoreRow, Writer, random_writer_name
+
+CACHE = "cache"
+_OWN_ENTRIES = (SHARDS, COMMITS, CACHE)
+
+
+class Store:
+    """A folder of committed shards, seen as one list of clips sorted by clip id.
+
+    Made by Store.create or Store.open. Readers see the shards that were committed when the store was opened,
+    plus those that this object commits; refresh() shows those of other writers. Opening reads the manifest and
+    the commit records; ids, index columns and vectors are read when they are asked for.
+    """
+
+    def __init__(self, files: LocalFiles, manifest: dict[str, Any], check: bool) -> None:
+        self._files = files
+        self._manifest = manifest
+        self._commits: dict[str, Commit] = {}
+        self._index: Index | None = None
+        self._shards = ShardFiles(files, manifest["dim"], check)
+        self._own: ShardWriter | None = None
+        self._appended: set[str] = set()  # ids committed by this object since the index was built
+        self._failed = FailureList(files, self._has_vector)
+        self.refresh()
+
+    @classmethod
+    def create(
+        cls,
+        path: Path | str,
+        *,
+        identity: Mapping[str, Any],
+        columns_schema: Mapping[str, str] = INDEX_COLUMNS,
+        manifest_extra: Mapping[str, Any] | None = None,
+        dim: int | None = None,
+    ) -> Store:
+        """Make an empty store.
+
+        Args:
+            path: a folder that does not exist or is empty.
+            identity: {"projection": {...}, "gradient": {...}} of JSON values: all that vectors depend on.
+            columns_schema: index columns, name -> string, bool, int32, int64, float32 or float64.
+            manifest_extra: further fields, kept under ``extra``: the run's config, ``source`` = {"root",
+                "format"} of the dataset.
+            dim: k; None takes ``identity["projection"]["dim"]``.
+
+        Raises:
+            OptionError: an argument cannot be used, or the folder holds something already.
+            StoreError: the folder cannot be written.
+        """
+        where = "Store.create"
+        files = LocalFiles(Path(path))
+        if dim is None:
+            projection = identity.get("projection")
+            dim = projection.get("dim") if isinstance(projection, Mapping) else None
+            if not isinstance(dim, int):
+                raise OptionError(f"{where}: dim must be in identity.projection or given, got {dim!r}; pass dim")
+        manifest = build_manifest(identity, dim, columns_schema, manifest_extra or {}, where)
+        _require_free(files, where)
+        try:
+            files.publish(MANIFEST, dump(manifest), replace=False)
+        except FileExistsError as error:
+            raise _exists(files, where) from error
+        return cls(files, manifest, check=True)
+
+    @classmethod
+    def open(cls, path: Path | str, *, check: bool = True) -> Store:
+        """Open a store for reading and appending.
+
+        Args:
+            path: the store's folder.
+            check: hash each shard before its first vectors are handed out (about a second a gigabyte);
+                False trusts the disk.
+
+        Raises:
+            StoreError: there is no store, it is damaged, or another version wrote it.
+        """
+        files = LocalFiles(Path(path))
+        if files.size(MANIFEST) is None:
+            raise StoreError(
+                f"Store.open: path must be a store with a {MANIFEST}, got {path} without one; "
+                "check the path, or make a store with motive index"
+            )
+        return cls(files, parse_manifest(files.read(MANIFEST), files.where(MANIFEST)), check)
+
+    @property
+    def path(self) -> Path:
+        """The store's folder."""
+        return self._files.root
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The manifest's fields (docs/formats/store.md)."""
+        return self._manifest
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """{"projection", "gradient"}: what the vectors depend on."""
+        return self._manifest["identity"]
+
+    @property
+    def dim(self) -> int:
+        """k, the width of the vectors."""
+        return self._manifest["dim"]
+
+    @property
+    def version(self) -> str:
+        """Digest of which clips are there; it changes whenever vectors are added."""
+        return version_of(self._commits)
+
+    @property
+    def ids(self) -> ClipIds:
+        """Clip ids without Python objects, sorted."""
+        return self._merged().ids
+
+    @property
+    def clip_ids(self) -> list[str]:
+        """Clip ids, sorted."""
+        return self.ids.tolist()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def vectors(self) -> NDArray[np.float32]:
+        """All vectors, [n, k], in the order of clip_ids.
+
+        Raises:
+            StoreError: a shard is missing or damaged.
+        """
+        vectors = np.empty((len(self), self.dim), np.float32)
+        for start, block in self.blocks():
+            vectors[start : start + len(block)] = block
+        return vectors
+
+    def batches(self, rows: int = 65536) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+        """Yield (clip ids, vectors [m, k]) in the order of clip_ids, m = rows but for the last."""
+        for start, block in self.blocks(rows):
+            yield self.ids.slice(start, start + len(block)).tolist(), block
+
+    def blocks(self, rows: int = 65536) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Yield (row of the first clip, vectors [m, k]) in the order of clip_ids; holds one block."""
+        if rows < 1:
+            raise OptionError(f"Store: rows must be positive, got {rows}; try 65536")
+        index = self._merged()
+        for start in range(0, len(index.ids), rows):
+            yield start, self._gather(index, np.arange(start, min(start + rows, len(index.ids))))
+
+    def columns(self, names: Sequence[str] | None = None, rows: NDArray[np.int64] | None = None) -> Any:
+        """Index columns as a pyarrow.Table.
+
+        Args:
+            names: columns, ``clip_id`` among them if it is wanted; None takes all.
+            rows: rows of clip_ids, in the order wanted; None takes all. Only shards that hold one are read.
+
+        Raises:
+            OptionError: the store has no such column.
+            StoreError: a shard is missing or damaged.
+        """
+        known = ["clip_id", *self._manifest["columns"]]
+        wanted = known if names is None else list(names)
+        if unknown := [name for name in wanted if name not in known]:
+            raise OptionError(f"Store.columns: names must be among {', '.join(known)}, got {unknown[0]!r}; choose one")
+        index, pa = self._merged(), arrow()
+        rows = np.arange(len(index.ids)) if rows is None else np.asarray(rows, np.int64)
+        target = schema(self._manifest["columns"])
+        parts, places = [pa.Table.from_batches([], schema=target).select(wanted)], [np.empty(0, np.int64)]
+        for commit, group, inner in index.by_shard(rows):
+            table = read_table(self._files, commit, self._manifest["columns"])
+            parts.append(table.select(wanted).take(pa.array(inner)))
+            places.append(group)
+        stored = np.concatenate(places)
+        back = np.empty(stored.size, np.int64)
+        back[stored] = np.arange(stored.size)
+        return pa.concat_tables(parts).take(pa.array(back)).combine_chunks()
+
+    def done_ids(self) -> set[str]:
+        """Ids of the clips that have a vector."""
+        return set(self.clip_ids)
+
+    def failures(self) -> list[Failure]:
+        """Clips that were left out and have no vector, sorted by clip id; of a clip's failures, the latest."""
+        return self._failed.listed()
+
+    def append(self, rows: Sequence[StoreRow]) -> None:
+        """Commit one shard; on return it is on disk, and after an error nothing was added.
+
+        No rows, no shard. A clip id that the store holds already is not checked here: readers take the first
+        in order of shard name, and verify reports the other.
+
+        Raises:
+            OptionError: a row is not fit to be stored: its message names the clip.
+            StoreError: the store cannot be written.
+        """
+        self.append_as(self._writer(), rows)
+
+    def append_failures(self, failures: Sequence[Failure]) -> None:
+        """Commit clips that were left out, and write failed.parquet again."""
+        self.append_failures_as(self._writer(), failures)
+
+    def writer(self, name: str | None = None, rows_per_shard: int = 256) -> Writer:
+        """A writer that commits a shard whenever rows_per_shard clips have come together.
+
+        Args:
+            name: first part of its shards' names, 1 to 64 of A-Z a-z 0-9 _ -; None draws one.
+            rows_per_shard: clips in a shard.
+        """
+        return Writer(self, self._named(name), rows_per_shard)
+
+    def append_as(self, writer: ShardWriter, rows: Sequence[StoreRow]) -> None:
+        """append, under the name of a given writer."""
+        if not rows:
+            return
+        commit = writer.commit_rows(rows, "Store.append")
+        self._commits[commit.name] = commit
+        ids = [row.clip_id for row in rows]
+        if self._index is not None:
+            self._appended.update(ids)
+        self._failed.resolve(ids)
+
+    def append_failures_as(self, writer: ShardWriter, failures: Sequence[Failure]) -> None:
+        """append_failures, under the name of a given writer."""
+        fresh = self._failed.news(failures)
+        if not fresh:
+            return
+        commit = writer.commit_failures(fresh, "Store.append_failures")
+        self._commits[commit.name] = commit
+        self._failed.add(commit, fresh)
+
+    def refresh(self) -> None:
+        """Take in the shards that other writers have committed since the store was opened.
+
+        Raises:
+            StoreError: a commit record is damaged or gone.
+        """
+        names = committed_names(self._files)
+        if gone := sorted(set(self._commits) - set(names)):
+            raise StoreError(
+                f"{self._files.where(COMMITS)}: commits must stay, got none any more for {gone[0]}; "
+                "open the store again"
+            )
+        digest = self._manifest["digest"]
+        fresh = {name: load_commit(self._files, name, digest) for name in names if name not in self._commits}
+        self._commits.update(fresh)
+        if any(commit.kind == "vectors" for commit in fresh.values()):
+            self._index = None
+            self._appended.clear()
+        self._failed.reset(commit for commit in self._commits.values() if commit.kind == "failures")
+
+    def write_failed(self) -> None:
+        """Write failed.parquet from the failures as they stand, those of other writers included."""
+        self.refresh()
+        self._failed.write()
+
+    def verify(self) -> VerifyReport:
+        """Check every byte on disk, shards that other writers have committed included."""
+        return verify_store(self.path)
+
+    def _named(self, name: str | None) -> ShardWriter:
+        if name is not None:
+            check_writer_name(name, "Store.writer")
+        return ShardWriter(self._files, name or random_writer_name(), self._manifest)
+
+    def _writer(self) -> ShardWriter:
+        self._own = self._own or self._named(None)
+        return self._own
+
+    def _merged(self) -> Index:
+        """The index of all commits known to this object."""
+        if self._index is None or self._appended:
+            commits = [commit for _, commit in sorted(self._commits.items()) if commit.kind == "vectors"]
+            self._index = Index.merge(commits, [self._shards.ids(commit) for commit in commits])
+            self._appended.clear()
+        return self._index
+
+    def _has_vector(self, clip_id: str) -> bool:
+        index = self._index if self._index is not None else self._merged()
+        return clip_id in self._appended or index.ids.find(clip_id) >= 0
+
+    def _gather(self, index: Index, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Vectors of the given rows; rows near each other in a shard are read in one piece."""
+        vectors = np.empty((rows.size, self.dim), np.float32)
+        for commit, places, inner in index.by_shard(rows):
+            first, last = int(inner.min()), int(inner.max())
+            vectors[places] = self._shards.vectors(commit, first, last + 1)[inner - first]
+        return vectors
+
+
+def _require_free(files: LocalFiles, where: str) -> None:
+    """Refuse a folder that holds anything but what a creation cut short can leave."""
+    if files.size(MANIFEST) is not None:
+        raise _exists(files, where)
+    root = files.root
+    try:
+        found = sorted(entry.name for entry in root.iterdir()) if root.exists() else []
+    except OSError as error:
+        raise OptionError(f"{where}: path must be a folder, got {root} ({error.strerror}); choose another") from error
+    foreign = [name for name in found if name not in _OWN_ENTRIES and not name.startswith(TEMPORARY_PREFIX)]
+    if foreign:
+        raise OptionError(
+            f"{where}: path must be a new or empty folder, got {root} with {foreign[0]} in it; choose another"
+        )
+
+
+def _exists(files: LocalFiles, where: str) -> OptionError:
+    return OptionError(f"{where}: path must be new, got the store {files.root}; open it, or choose another path")

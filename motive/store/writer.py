@@ -1,0 +1,217 @@
+"""Adding shards: many writers, no locks, one atomic step that makes a shard exist."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from motive.data.base import Failure
+from motive.errors import OptionError, StoreError
+from motive.store.files import LocalFiles
+from motive.store.fingerprint import digest
+from motive.store.ids import ClipIds
+from motive.store.records import (
+    COMMITS,
+    SHARDS,
+    Commit,
+    FileRecord,
+    commit_file,
+    encode_commit,
+    shard_file,
+    shard_name,
+    utc_now,
+)
+from motive.store.shard import encode_vectors
+from motive.store.tables import encode_failures, encode_table
+
+if TYPE_CHECKING:
+    from motive.store.store import Store
+
+_NO_COLUMNS: Mapping[str, Any] = MappingProxyType({})
+_LAST_SEQUENCE = 99_999_999
+
+
+@dataclass(frozen=True)
+class StoreRow:
+    """One clip to be stored.
+
+    Attributes:
+        clip_id: stable name, not empty.
+        vector: [k] float32, finite.
+        columns: values of the store's index columns; a column left out is null.
+    """
+
+    clip_id: str
+    vector: NDArray[np.float32]
+    columns: Mapping[str, Any] = field(default_factory=lambda: _NO_COLUMNS)
+
+
+class ShardWriter:
+    """Commits shards under one writer name.
+
+    Args:
+        files: the store's files.
+        name: the writer's name.
+        manifest: the store's manifest.
+    """
+
+    def __init__(self, files: LocalFiles, name: str, manifest: Mapping[str, Any]) -> None:
+        self.name = name
+        self._files = files
+        self._manifest = manifest
+        self._sequence = 0
+
+    def commit_rows(self, rows: Sequence[StoreRow], where: str) -> Commit:
+        """Write one shard of vectors; see Store.append."""
+        rows = sorted(rows, key=lambda row: row.clip_id if isinstance(row.clip_id, str) else "")
+        ids = ClipIds.encode([row.clip_id for row in rows], where)
+        for before, row in pairwise(rows):
+            if before.clip_id == row.clip_id:
+                raise OptionError(f"{where}: clip_id must be unique, got {row.clip_id!r} twice; leave one out")
+        dim = self._manifest["dim"]
+        vectors = np.stack([_checked_vector(row, dim, where) for row in rows])
+        table = encode_table(
+            [row.clip_id for row in rows], [row.columns for row in rows], self._manifest["columns"], where
+        )
+        tensors, ids_digest = encode_vectors(ids, vectors)
+        return self._commit("vectors", len(rows), {"parquet": table, "safetensors": tensors}, ids_digest)
+
+    def commit_failures(self, failures: Sequence[Failure], where: str) -> Commit:
+        """Write one shard of failures; see Store.append_failures."""
+        listed = sorted(failures, key=lambda failure: (failure.clip_id, failure.path))
+        return self._commit("failures", len(listed), {"parquet": encode_failures(listed, where)}, "")
+
+    def _commit(self, kind: str, rows: int, contents: Mapping[str, bytes], ids_digest: str) -> Commit:
+        """Claim a name, write the shard's files, force them to disk, then publish the commit record."""
+        name = self._write_files(contents)
+        self._files.sync(SHARDS)
+        records = {suffix: FileRecord(len(data), digest(data)) for suffix, data in contents.items()}
+        draft = Commit(name, kind, rows, records, ids_digest, self._manifest["digest"], utc_now())
+        data, commit = encode_commit(draft)
+        try:
+            self._files.publish(commit_file(name), data, replace=False)
+        except FileExistsError as error:
+            raise StoreError(
+                f"{self._files.where(commit_file(name))}: the commit must be new, got an existing one without its "
+                "shard files; run motive verify on the store"
+            ) from error
+        except StoreError:
+            if self._files.size(commit_file(name)) is None:  # a shard that became visible keeps its files
+                for suffix in contents:
+                    self._files.remove(shard_file(name, suffix))
+            raise
+        return commit
+
+    def _write_files(self, contents: Mapping[str, bytes]) -> str:
+        """Write the files under the writer's next free name.
+
+        The Parquet file, which every shard has, comes first and claims the name: it is created only if there is none.
+        """
+        while self._sequence <= _LAST_SEQUENCE:
+            name = shard_name(self.name, self._sequence)
+            self._sequence += 1
+            if self._files.size(commit_file(name)) is not None:
+                continue
+            written: list[str] = []
+            try:
+                for suffix, data in sorted(contents.items()):
+                    self._files.create(shard_file(name, suffix), data)
+                    written.append(shard_file(name, suffix))
+                return name
+            except (FileExistsError, StoreError) as error:
+                for file in written:
+                    self._files.remove(file)
+                if isinstance(error, StoreError):
+                    raise
+        raise StoreError(
+            f"{self._files.where(COMMITS)}: writer {self.name!r} must have a free sequence number, got none; "
+            "use another writer name"
+        )
+
+
+class Writer:
+    """Collects rows and commits them a shard at a time; leaving the ``with`` block commits the rest.
+
+    The rest is committed also when the block ends in an exception: rows handed in are finished work.
+
+    Args:
+        store: where to write.
+        shards: the committing side.
+        rows_per_shard: rows that make a shard.
+    """
+
+    def __init__(self, store: Store, shards: ShardWriter, rows_per_shard: int) -> None:
+        if not isinstance(rows_per_shard, int) or rows_per_shard < 1:
+            raise OptionError(
+                f"Store.writer: rows_per_shard must be a positive integer, got {rows_per_shard!r}; try 256"
+            )
+        self._store = store
+        self._shards = shards
+        self._limit = rows_per_shard
+        self._rows: list[StoreRow] = []
+        self._failures: list[Failure] = []
+
+    @property
+    def name(self) -> str:
+        """The writer's name, first part of its shards' names."""
+        return self._shards.name
+
+    def add(self, row: StoreRow) -> None:
+        """Add one clip; it is durable once its shard is full, or after flush."""
+        self._rows.append(row)
+        if len(self._rows) >= self._limit:
+            self._flush_rows()
+
+    def add_failure(self, failure: Failure) -> None:
+        """Add one clip that was left out; durable after the next flush of failures, as rows are."""
+        self._failures.append(failure)
+        if len(self._failures) >= self._limit:
+            self._flush_failures()
+
+    def flush(self) -> None:
+        """Commit everything added so far."""
+        self._flush_rows()
+        self._flush_failures()
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not isinstance(error, (StoreError, OptionError)):  # those came from writing; a second try hides the first
+            self.flush()
+
+    def _flush_rows(self) -> None:
+        rows, self._rows = self._rows, []
+        self._store.append_as(self._shards, rows)
+
+    def _flush_failures(self) -> None:
+        failures, self._failures = self._failures, []
+        self._store.append_failures_as(self._shards, failures)
+
+
+def random_writer_name() -> str:
+    """A name that no other writer has."""
+    return f"w{secrets.token_hex(8)}"
+
+
+def _checked_vector(row: StoreRow, dim: int, where: str) -> NDArray[np.float32]:
+    vector = np.asarray(row.vector)
+    if vector.shape != (dim,) or vector.dtype != np.float32:
+        raise OptionError(
+            f"{where}: vector of {row.clip_id!r} must be float32 [{dim}], got {vector.dtype} {list(vector.shape)}; "
+            "project with the store's projection"
+        )
+    if not np.isfinite(vector).all():
+        raise OptionError(
+            f"{where}: vector of {row.clip_id!r} must be finite, got NaN or infinity; report the clip as failed"
+        )
+    return vector

@@ -1,0 +1,1 @@
+"""The built-in example: procedural clips with known motion, and the training of the small model that ships."""

@@ -1,0 +1,24 @@
+"""One random projection, every route, every back end: kernels for gradient attribution.
+
+Needs torch and NumPy only; knows nothing of video models. Start with ProjectionSpec and Projector.
+"""
+
+from __future__ import annotations
+
+from motive_kernels.capture import projected_gradients
+from motive_kernels.dispatch import implementations
+from motive_kernels.motion_weights.api import motion_weights
+from motive_kernels.noise_latents.api import noise_latents
+from motive_kernels.projection import Projector, ProjectionSpec, canonical_name
+from motive_kernels.weighted_loss.api import weighted_loss
+
+__all__ = [
+    "ProjectionSpec",
+    "Projector",
+    "canonical_name",
+    "implementations",
+    "motion_weights",
+    "noise_latents",
+    "projected_gradients",
+    "weighted_loss",
+]

@@ -1,0 +1,112 @@
+"""Which implementation of an op runs: one visible table, no silent fallback.
+
+``torch`` is the plain reference that defines the op; ``cpp``, ``cuda`` and ``triton`` are faster ways to the
+same numbers. ``impl=None`` takes the first of PREFERENCE that can run the arguments; naming one forces it or
+raises.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+
+from motive_kernels import native
+
+PREFERENCE = {"cpu": ("cpp", "torch"), "cuda": ("cuda", "triton", "torch")}
+"""Order of choice per device; a device that is not listed runs the torch reference."""
+
+NAMES = ("cpp", "cuda", "triton", "torch")
+_DEVICE_OF = {"cpp": "cpu", "cuda": "cuda", "triton": "cuda"}
+_FAST_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+OPS: dict[str, Op] = {}
+
+
+@dataclass(frozen=True)
+class Op:
+    """One op and the functions that compute it, all with the same signature.
+
+    Attributes:
+        name: as in the public API.
+        functions: implementation name -> function; ``torch`` is always there.
+        dtypes: what the non-reference implementations take; the reference takes every floating type.
+    """
+
+    name: str
+    functions: dict[str, Callable]
+    dtypes: tuple[torch.dtype, ...] = field(default=_FAST_DTYPES)
+
+    def __post_init__(self) -> None:
+        OPS[self.name] = self
+
+    def why_not(self, impl: str, device: str, dtype: torch.dtype) -> str | None:
+        """None if impl can run on this device and dtype, else the reason."""
+        if impl not in self.functions:
+            return f"{self.name} has no {impl} implementation"
+        if impl == "torch":
+            return None
+        if _DEVICE_OF[impl] != device:
+            return f"{impl} runs on {_DEVICE_OF[impl]} tensors"
+        if dtype not in self.dtypes:
+            listed = ", ".join(str(d).removeprefix("torch.") for d in self.dtypes)
+            return f"{impl} takes {listed}"
+        return unavailable(impl)
+
+    def choose(self, impl: str | None, device: str, dtype: torch.dtype) -> Callable:
+        """The function to call.
+
+        Raises:
+            ValueError: impl is not a name of an implementation.
+            RuntimeError: the named implementation cannot run these arguments here.
+        """
+        if impl is None:
+            order = PREFERENCE.get(device, ("torch",))
+            return self.functions[next(i for i in order if self.why_not(i, device, dtype) is None)]
+        if impl not in NAMES:
+            raise ValueError(f"{self.name}: impl must be one of {', '.join(NAMES)} or None, got {impl!r}; choose one")
+        reason = self.why_not(impl, device, dtype)
+        if reason is not None:
+            dtype_name = str(dtype).removeprefix("torch.")
+            raise RuntimeError(
+                f"{self.name}: impl must be able to run {dtype_name} tensors on {device}, got {impl!r} "
+                f"({reason}); do leave impl=None or choose another"
+            )
+        return self.functions[impl]
+
+
+@functools.cache
+def unavailable(impl: str) -> str | None:
+    """None if an implementation can run on this machine, else the reason."""
+    if impl == "torch":
+        return None
+    if impl == "cpp":
+        return native.load("cpu")[1]
+    if impl == "triton" and importlib.util.find_spec("triton") is None:
+        return "the package triton is not installed"
+    if not torch.cuda.is_available():
+        return "torch sees no CUDA device"
+    return native.load("cuda")[1] if impl == "cuda" else None
+
+
+def traced(*tensors: torch.Tensor) -> bool:
+    """Whether a call must go through torch.library: something records it, or the tensors hold no data.
+
+    A registered op costs about 0.1 ms a call, more than many kernels; plain eager calls go to the function itself.
+    """
+    plain = (torch.Tensor, torch.nn.Parameter)
+    return torch.compiler.is_compiling() or any(type(tensor) not in plain for tensor in tensors)
+
+
+def implementations() -> dict[str, dict[str, str | None]]:
+    """For each op and implementation: None if it can run here, else the reason why not."""
+    return {
+        name: {
+            impl: (unavailable(impl) if impl in op.functions else f"{name} has no {impl} implementation")
+            for impl in NAMES
+        }
+        for name, op in sorted(OPS.items())
+    }

@@ -1,0 +1,80 @@
+"""What a projection kind is: one fixed linear map per parameter, and the ways to apply it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Shape = tuple[int, ...]
+
+
+class ParameterMap(ABC):
+    """P of one parameter, with whatever tables it needs on each device.
+
+    Every method adds to z [n, k] float32 in place, so that parameters, token ranges and batches add up.
+    """
+
+    @abstractmethod
+    def project_into(self, z: Tensor, grad: Tensor, impl: str | None) -> None:
+        """z += P grad for grad [n, *shape] (flat route)."""
+
+    def project_outer_into(self, z: Tensor, x: Tensor, dy: Tensor, lengths: Tensor | None, impl: str | None) -> None:
+        """z += P (sum_t dy_t x_t^T) for x [n, t, i], dy [n, t, o] (token route).
+
+        This default forms the per-sample gradient by one batched matrix product and projects it; kinds that have a
+        token form override it.
+        """
+        self.project_into(z, outer_gradient(x, dy, lengths), impl)
+
+    @abstractmethod
+    def matrix(self) -> NDArray[np.float64]:
+        """Explicit P, float64 [k, number of elements], for tests and small parameters."""
+
+
+class Kind(ABC):
+    """One family of random linear maps."""
+
+    name: str
+
+    options: Mapping[str, Any] = {}
+    """Option names of this kind with their defaults; part of the identity."""
+
+    def validate(self, dim: int, options: Mapping[str, Any], shapes: Mapping[str, Shape]) -> None:
+        """Raise ValueError where an option or a shape does not fit this kind."""
+
+    @abstractmethod
+    def build(
+        self, name: str, shape: Shape, dim: int, seed: int, options: Mapping[str, Any], shapes: Mapping[str, Shape]
+    ) -> ParameterMap:
+        """The map of one parameter. ``shapes`` holds every parameter of the projector."""
+
+
+def outer_gradient(x: Tensor, dy: Tensor, lengths: Tensor | None) -> Tensor:
+    """Per-sample weight gradient sum_t dy_t x_t^T: [n, o, i], accumulated in float32 (float64 for float64 input)."""
+    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    x, dy = x.to(dtype), dy.to(dtype)
+    if lengths is not None:
+        kept = torch.arange(x.shape[1], device=x.device) < lengths.to(x.device)[:, None]
+        x = torch.where(kept[..., None], x, x.new_zeros(()))
+        dy = torch.where(kept[..., None], dy, dy.new_zeros(()))
+    return torch.bmm(dy.transpose(1, 2), x)
+
+
+class DeviceTables:
+    """NumPy tables built once on the host and copied to each device that asks."""
+
+    def __init__(self, **arrays: NDArray[Any]) -> None:
+        self._host = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+        self._copies: dict[torch.device, dict[str, Tensor]] = {torch.device("cpu"): self._host}
+
+    def on(self, device: torch.device) -> dict[str, Tensor]:
+        """The tables on a device."""
+        if device not in self._copies:
+            self._copies[device] = {name: table.to(device) for name, table in self._host.items()}
+        return self._copies[device]

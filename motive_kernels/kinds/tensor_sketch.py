@@ -1,0 +1,83 @@
+"""Balanced tensor sketch: z[(h_o[a] + h_i[b]) mod k] += s_o[a] s_i[b] G[a, b] (docs/projection.md)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from motive_kernels.kinds.base import DeviceTables, Kind, ParameterMap, Shape
+from motive_kernels.outer_sketch.api import outer_sketch_into
+from motive_kernels.philox import parameter_key
+from motive_kernels.tables import ROLE_COLUMNS, ROLE_ROWS, ROLE_VECTOR, balanced_buckets, gather_table
+from motive_kernels.tensor_sketch.api import tensor_sketch_into
+
+
+class TensorSketch(Kind):
+    name = "tensor_sketch"
+    options = {"terms": 1}
+
+    def validate(self, dim: int, options: Mapping[str, Any], shapes: Mapping[str, Shape]) -> None:
+        if not isinstance(options["terms"], int) or options["terms"] < 1:
+            raise ValueError(
+                f"ProjectionSpec: terms must be a positive integer, got {options['terms']!r}; 1 is the default"
+            )
+
+    def build(
+        self, name: str, shape: Shape, dim: int, seed: int, options: Mapping[str, Any], shapes: Mapping[str, Shape]
+    ) -> ParameterMap:
+        return TensorSketchMap(parameter_key(self.name, seed, name), shape, dim, options["terms"])
+
+
+class TensorSketchMap(ParameterMap):
+    """The sketch of one parameter: a row table and a column table per term, or one table for a vector."""
+
+    def __init__(self, key: tuple[int, int], shape: Shape, dim: int, terms: int) -> None:
+        self._scale = 1.0 / math.sqrt(terms)
+        self._rows = shape[0] if len(shape) > 1 else 1
+        self._columns = math.prod(shape[1:]) if len(shape) > 1 else math.prod(shape)
+        self._dim = dim
+        roles = (ROLE_ROWS, ROLE_COLUMNS) if len(shape) > 1 else (None, ROLE_VECTOR)
+        self._axes = [
+            tuple(
+                _unit_table() if role is None else balanced_buckets(key, role, length, dim, term)
+                for role, length in zip(roles, (self._rows, self._columns), strict=True)
+            )
+            for term in range(terms)
+        ]
+        self._tables = [
+            DeviceTables(rows=gather_table(*rows, dim), columns=gather_table(*columns, dim))
+            for rows, columns in self._axes
+        ]
+
+    def project_into(self, z: Tensor, grad: Tensor, impl: str | None) -> None:
+        grad = grad.reshape(grad.shape[0], self._rows, self._columns)
+        for tables in self._tables:
+            on_device = tables.on(grad.device)
+            tensor_sketch_into(z, grad, on_device["rows"], on_device["columns"], scale=self._scale, impl=impl)
+
+    def project_outer_into(
+        self, z: Tensor, x: Tensor, dy: Tensor, lengths: Tensor | None, impl: str | None
+    ) -> None:
+        for tables in self._tables:
+            on_device = tables.on(x.device)
+            outer_sketch_into(
+                z, x, dy, on_device["rows"], on_device["columns"], lengths=lengths, scale=self._scale, impl=impl
+            )
+
+    def matrix(self) -> NDArray[np.float64]:
+        p = np.zeros((self._dim, self._rows, self._columns))
+        a, b = np.meshgrid(np.arange(self._rows), np.arange(self._columns), indexing="ij")
+        for (row_bucket, row_sign), (column_bucket, column_sign) in self._axes:
+            bucket = (row_bucket[:, None] + column_bucket[None, :]) % self._dim
+            p[bucket, a, b] += self._scale * row_sign[:, None] * column_sign[None, :]
+        return p.reshape(self._dim, -1)
+
+
+def _unit_table() -> tuple[NDArray[np.int32], NDArray[np.int8]]:
+    """The single row that a vector is seen as: bucket 0, sign +1."""
+    return np.zeros(1, dtype=np.int32), np.ones(1, dtype=np.int8)

@@ -1,0 +1,54 @@
+"""The C++ implementation of motion_weights: csrc/cpu/motion_weights.cpp."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from motive_kernels import native
+
+_CODES = {
+    "order": {"normalise_first": 0, "resize_first": 1},
+    "pooling": {"causal_mean": 0, "causal_max": 1, "stride": 2, "trilinear": 3},
+    "spatial": {"bilinear": 0, "area": 1},
+}
+"""The enums of csrc/include/motive/motion_weights.h."""
+
+
+def motion_weights(
+    flow: Tensor,
+    confidence: Tensor | None,
+    frames: int,
+    height: int,
+    width: int,
+    order: str,
+    pooling: str,
+    spatial: str,
+) -> Tensor:
+    """As reference.motion_weights, for float32, bfloat16 and float16 on the CPU."""
+    flow = _readable(flow)
+    if confidence is not None:
+        confidence = confidence.float().contiguous()
+    weights = torch.empty(flow.shape[0], frames, height, width, dtype=torch.float32)
+    native.extension("cpu").motion_weights(
+        weights=weights.data_ptr(),
+        flow=flow.data_ptr(),
+        confidence=0 if confidence is None else confidence.data_ptr(),
+        dtype=native.DTYPE_CODES[flow.dtype],
+        sizes=flow.shape[:4],
+        grid=(frames, height, width),
+        strides=(*flow.stride()[:3], flow.stride(4)),
+        order=_CODES["order"][order],
+        pooling=_CODES["pooling"][pooling],
+        spatial=_CODES["spatial"][spatial],
+        threads=torch.get_num_threads(),
+    )
+    return weights
+
+
+def _readable(flow: Tensor) -> Tensor:
+    """The flow itself if the pixels of a row are adjacent, as pairs (dx, dy) or in two planes; else a copy."""
+    pixel, component = flow.stride(3), flow.stride(4)
+    pairs = component == 1 and (pixel == 2 or flow.shape[3] == 1)
+    planes = component != 1 and (pixel == 1 or flow.shape[3] == 1)
+    return flow if pairs or planes else flow.contiguous()

@@ -1,0 +1,234 @@
+"""The public way to project: a spec, the parameters' shapes, and one fixed linear map for all of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from motive_kernels.kinds.base import Kind, ParameterMap, Shape
+from motive_kernels.kinds.registry import KINDS
+from motive_kernels.philox import FORMAT_VERSION
+
+
+@dataclass(frozen=True)
+class ProjectionSpec:
+    """Which random linear map R^D -> R^dim.
+
+    Attributes:
+        kind: a name in KINDS: tensor_sketch (default), fastfood, rademacher, gaussian, sjlt, kronecker, identity.
+        dim: k, the width of a projected vector.
+        seed: of the map; vectors of different seeds cannot be compared.
+        options: of the kind, e.g. {"terms": 2}; what is left out takes the kind's default.
+    """
+
+    kind: str = "tensor_sketch"
+    dim: int = 512
+    seed: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"ProjectionSpec: kind must be one of {', '.join(KINDS)}, got {self.kind!r}; choose one")
+        for name, low in (("dim", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < low:
+                raise ValueError(
+                    f"ProjectionSpec: {name} must be an integer of at least {low}, got {value!r}; give a number"
+                )
+        known = KINDS[self.kind].options
+        for name in self.options:
+            if name not in known:
+                raise ValueError(
+                    f"ProjectionSpec: options of {self.kind} must be among {sorted(known)}, got {name!r}; remove it"
+                )
+
+    def resolved_options(self) -> dict[str, Any]:
+        """The kind's options with defaults filled in."""
+        return {**KINDS[self.kind].options, **self.options}
+
+
+_WRAPPER_PARTS = ("_orig_mod", "module", "_fsdp_wrapped_module", "base_layer")
+
+
+def canonical_name(name: str) -> str:
+    """A parameter's name without the prefixes that wrappers add (compile, DDP, FSDP, peft).
+
+    >>> canonical_name("module._orig_mod.blocks.0.attn1.to_q.base_layer.weight")
+    'blocks.0.attn1.to_q.weight'
+    """
+    return ".".join(part for part in name.split(".") if part not in _WRAPPER_PARTS)
+
+
+class Projector:
+    """P of a whole model: the sum over its parameters of each one's own fixed map.
+
+    A vector depends on the spec, the parameter's name and its shape alone: not on the device, the batch, the
+    order of parameters, or which route and implementation computed it (beyond rounding).
+
+    Args:
+        spec: the map.
+        parameters: name -> shape, e.g. {"blocks.0.ffn.net.2.weight": (1536, 8960)}.
+
+    Raises:
+        ValueError: a name or shape cannot be projected.
+    """
+
+    def __init__(self, spec: ProjectionSpec, parameters: Mapping[str, Sequence[int]]) -> None:
+        shapes: dict[str, Shape] = {}
+        for raw_name, raw_shape in sorted(parameters.items()):
+            name, shape = canonical_name(raw_name), tuple(int(length) for length in raw_shape)
+            if name in shapes:
+                raise ValueError(f"Projector: parameter names must be unique, got {name!r} twice; rename one")
+            shapes[name] = shape or (1,)
+        if not shapes or any(min(shape) < 1 for shape in shapes.values()):
+            raise ValueError(
+                f"Projector: parameters must be a non-empty dict of name -> non-empty shape, got {shapes}; "
+                "leave empty parameters out"
+            )
+        self.spec = spec
+        self.shapes: Mapping[str, Shape] = shapes
+        self._kind: Kind = KINDS[spec.kind]
+        self._options = spec.resolved_options()
+        self._kind.validate(spec.dim, self._options, shapes)
+        self._maps: dict[str, ParameterMap] = {}
+
+    @property
+    def dim(self) -> int:
+        """k, the width of a projected vector."""
+        return self.spec.dim
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What defines the map, as JSON-able fields; two vectors are comparable iff these are equal."""
+        return {
+            "format": FORMAT_VERSION,
+            "kind": self.spec.kind,
+            "dim": self.spec.dim,
+            "seed": self.spec.seed,
+            "options": dict(self._options),
+            "parameters": {name: list(shape) for name, shape in self.shapes.items()},
+        }
+
+    @property
+    def identity(self) -> str:
+        """A stable string; equal iff vectors are comparable."""
+        text = json.dumps(self.fields, sort_keys=True, separators=(",", ":"))
+        digest = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        return f"{self.spec.kind}-{self.spec.dim}-{self.spec.seed}-{digest}"
+
+    def zeros(self, n: int, device: torch.device | str = "cpu") -> Tensor:
+        """A fresh float32 [n, dim] to add into."""
+        return torch.zeros(n, self.dim, dtype=torch.float32, device=device)
+
+    def project(self, grads: Mapping[str, Any], *, impl: str | None = None) -> Tensor:
+        """Project per-sample gradients of all parameters given: the flat route.
+
+        Args:
+            grads: name -> [n, *shape]; a torch tensor or any array with DLPack (NumPy, CuPy, JAX). Parameters left out
+                count as zero.
+            impl: implementation to force, or None.
+
+        Returns:
+            float32 [n, dim] on the gradients' device.
+
+        Raises:
+            ValueError: an unknown name, a wrong shape or unequal n.
+        """
+        tensors = {name: as_tensor("project", name, grad) for name, grad in grads.items()}
+        if not tensors:
+            raise ValueError("project: grads must hold at least one parameter, got none; give name -> [n, *shape]")
+        first = next(iter(tensors.values()))
+        z = self.zeros(first.shape[0], first.device)
+        for name, grad in tensors.items():
+            self.project_into(z, name, grad, impl=impl)
+        return z
+
+    def project_into(self, z: Tensor, name: str, grad: Any, *, impl: str | None = None) -> None:
+        """Add one parameter's projected per-sample gradients [n, *shape] to z [n, dim] in place."""
+        name = self._known("project_into", name)
+        grad = as_tensor("project_into", name, grad)
+        shape = self.shapes[name]
+        if tuple(grad.shape[1:]) != shape and not (shape == (1,) and grad.ndim == 1):
+            raise ValueError(
+                f"project_into: {name} must be [n, {', '.join(map(str, shape))}], got {list(grad.shape)}; "
+                "put the sample axis first"
+            )
+        if z.shape != (grad.shape[0], self.dim):
+            raise ValueError(
+                f"project_into: z must be [{grad.shape[0]}, {self.dim}], got {list(z.shape)}; use projector.zeros(n)"
+            )
+        self._map(name).project_into(z, grad.reshape(grad.shape[0], *shape), impl)
+
+    def project_outer_into(
+        self,
+        z: Tensor,
+        name: str,
+        x: Tensor,
+        dy: Tensor,
+        lengths: Tensor | None = None,
+        *,
+        impl: str | None = None,
+    ) -> None:
+        """Add the projection of sum_t dy_t x_t^T to z in place, without forming it where the kind allows: the token route.
+
+        Args:
+            z: float32 [n, dim].
+            name: a parameter with two or more axes, seen as [o, i] = [first, product of the others].
+            x: [n, t, i] inputs of the layer.
+            dy: [n, t, o] gradients of its outputs.
+            lengths: int64 [n], tokens that count in each sample; None for all.
+            impl: implementation to force, or None.
+        """
+        name = self._known("project_outer_into", name)
+        shape = self.shapes[name]
+        o, i = shape[0], math.prod(shape[1:])
+        if len(shape) < 2 or x.shape[-1] != i or dy.shape[-1] != o:
+            raise ValueError(
+                f"project_outer_into: {name} of shape {list(shape)} must take x [n, t, {i}] and dy [n, t, {o}], "
+                f"got {list(x.shape)} and {list(dy.shape)}; use project_into for parameters with one axis"
+            )
+        self._map(name).project_outer_into(z, x, dy, lengths, impl)
+
+    def matrix(self, name: str) -> NDArray[np.float64]:
+        """Explicit P of one small parameter: float64 [dim, number of elements]."""
+        return self._map(self._known("matrix", name)).matrix()
+
+    def _known(self, where: str, name: str) -> str:
+        canonical = canonical_name(name)
+        if canonical not in self.shapes:
+            raise ValueError(
+                f"{where}: name must be one of the projector's {len(self.shapes)} parameters, got {name!r}; "
+                "list it when making the Projector"
+            )
+        return canonical
+
+    def _map(self, name: str) -> ParameterMap:
+        if name not in self._maps:
+            self._maps[name] = self._kind.build(
+                name, self.shapes[name], self.spec.dim, self.spec.seed, self._options, self.shapes
+            )
+        return self._maps[name]
+
+
+def as_tensor(where: str, name: str, array: Any) -> Tensor:
+    """A floating torch tensor sharing memory with any DLPack array."""
+    if not isinstance(array, Tensor):
+        if not hasattr(array, "__dlpack__"):
+            raise ValueError(
+                f"{where}: {name} must be a tensor or an array with DLPack, got {type(array).__name__}; convert it"
+            )
+        array = torch.from_dlpack(array)
+    if not array.is_floating_point() or array.ndim < 1:
+        raise ValueError(
+            f"{where}: {name} must be floating point with a sample axis, got {array.dtype} {list(array.shape)}; convert it"
+        )
+    return array

@@ -1,0 +1,59 @@
+"""Shared draws: the right noise levels, and noise that depends on (seed, draw) alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from motive.capture.draws import DrawConfig, shared_noise
+from motive.errors import OptionError
+
+
+def test_the_papers_choice() -> None:
+    assert DrawConfig("single").sigmas() == (0.751,)
+
+
+@pytest.mark.parametrize("strategy", ["uniform", "logit_normal"])
+@pytest.mark.parametrize("count", [1, 4, 7])
+def test_levels_are_increasing_symmetric_and_inside(strategy: str, count: int) -> None:
+    sigmas = DrawConfig(strategy, count=count).sigmas()  # type: ignore[arg-type]
+    assert len(sigmas) == count
+    assert list(sigmas) == sorted(set(sigmas))
+    assert all(0 < s < 1 for s in sigmas)
+    assert sum(sigmas) == pytest.approx(count / 2)
+
+
+def test_uniform_levels_are_midpoints() -> None:
+    assert DrawConfig("uniform", count=4).sigmas() == (0.125, 0.375, 0.625, 0.875)
+
+
+def test_noise_is_standard_normal_and_keyed() -> None:
+    noise = shared_noise(0, 0, (64, 64, 16))
+    assert noise.shape == (64, 64, 16)
+    assert noise.dtype == torch.float32
+    standard_error = noise.numel() ** -0.5
+    assert abs(noise.mean()) < 4 * standard_error
+    assert abs(noise.std() - 1) < 4 * standard_error
+    assert torch.equal(noise, shared_noise(0, 0, (64, 64, 16)))
+    for other in (shared_noise(0, 1, (64, 64, 16)), shared_noise(1, 0, (64, 64, 16))):
+        correlation = (noise * other).mean()
+        assert abs(correlation) < 4 * standard_error, f"draws are correlated: {correlation}"
+
+
+def test_noise_is_a_prefix_of_longer_noise() -> None:
+    assert torch.equal(shared_noise(3, 2, (5,)), shared_noise(3, 2, (9,))[:5])
+
+
+def test_first_noise_values_never_change() -> None:
+    """Stored vectors depend on these bits; a change needs a new format version, not new numbers here."""
+    values = shared_noise(0, 0, (4,)).tolist()
+    assert values == pytest.approx(GOLDEN, rel=1e-7)
+
+
+GOLDEN = [-0.0682993233203888, -0.8618688583374023, 0.02745192125439644, -0.5508575439453125]
+
+
+@pytest.mark.parametrize("bad", [{"strategy": "every"}, {"count": 0}, {"sigma": 0.0}, {"sigma": 751.0}, {"seed": -1}])
+def test_bad_settings_are_named(bad: dict) -> None:
+    with pytest.raises(OptionError, match=next(iter(bad))):
+        DrawConfig(**bad)

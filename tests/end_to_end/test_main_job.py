@@ -1,0 +1,238 @@
+"""From a folder of video files to a curated subset and a report, by the command line, as a user would."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.tiny_wan import build_tiny_wan
+
+import motive
+from motive.cli.main import main
+from motive.toy.pool import write_pool, write_queries
+
+FAST = ("--draws-strategy", "single", "--quiet")
+MOTIONS = ("bounce", "slide", "spin", "static")
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pool(tmp_path_factory.mktemp("pool") / "clips", clips_per_motion=3, seed=5, motions=MOTIONS)
+
+
+@pytest.fixture(scope="module")
+def queries(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pool(
+        tmp_path_factory.mktemp("queries") / "clips",
+        clips_per_motion=1,
+        seed=5,
+        split="demo_queries",
+        motions=("bounce", "spin"),
+    )
+
+
+@pytest.fixture(scope="module")
+def job(pool: Path, queries: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole job; its folder holds store, queries, scores.parquet, selected and report."""
+    out = tmp_path_factory.mktemp("job")
+    assert main(["index", str(pool), "--out", str(out / "store"), *FAST]) == 3, "static clips must be left out"
+    assert main(["query", str(queries), "--like", str(out / "store"), "--out", str(out / "queries"), "--quiet"]) == 0
+    scores = str(out / "scores.parquet")
+    assert main(["score", str(out / "store"), str(out / "queries"), "--out", scores]) == 0
+    assert main(["select", scores, "--top", "3", "--out", str(out / "selected")]) == 0
+    assert main(["report", scores, "--selection", str(out / "selected"), "--out", str(out / "report")]) == 0
+    return out
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_store_holds_every_moving_clip(job: Path, pool: Path) -> None:
+    moving = sorted(row["file_name"] for row in rows(pool / "metadata.csv") if row["motion"] != "static")
+    store = motive.Store.open(job / "store")
+    assert store.clip_ids == moving
+    vectors = store.vectors()
+    assert vectors.shape == (len(moving), 512)
+    assert vectors.dtype == np.float32
+    assert np.isfinite(vectors).all()
+    assert {failure.reason for failure in store.failures()} == {"static"}
+    assert main(["verify", str(job / "store")]) == 0
+
+
+def test_the_selection_is_a_dataset_in_the_inputs_format(job: Path, pool: Path) -> None:
+    selected = rows(job / "selected" / "metadata.csv")
+    assert len(selected) == 3
+    original = {row["file_name"]: row for row in rows(pool / "metadata.csv")}
+    for row in selected:
+        assert row["text"] == original[row["file_name"]]["text"]
+        assert (job / "selected" / row["file_name"]).read_bytes() == (pool / row["file_name"]).read_bytes()
+    assert any("score" in column or "votes" in column for column in selected[0])
+    again = motive.index(job / "selected", out=job / "again", config=motive.IndexConfig(model="toy"))
+    assert again.stored == 3, "a selection must be readable like any dataset"
+
+
+def test_the_report_is_one_page(job: Path) -> None:
+    page = (job / "report" / "index.html").read_text(encoding="utf-8")
+    assert "<video" in page
+    assert "http://" not in page.replace("http://www.w3.org/", "")
+    assert "https://" not in page
+
+
+def test_running_again_adds_nothing(job: Path, pool: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = motive.Store.open(job / "store").version
+    main(["index", str(pool), "--out", str(job / "store"), *FAST])
+    assert motive.Store.open(job / "store").version == before
+    assert "0 clips stored, 9 were there" in capsys.readouterr().out
+
+
+def test_replay_gives_the_same_vectors(job: Path, tmp_path: Path) -> None:
+    main(["replay", str(job / "store" / "run.json"), "--out", str(tmp_path / "again"), "--quiet"])
+    first, again = motive.Store.open(job / "store"), motive.Store.open(tmp_path / "again")
+    assert first.clip_ids == again.clip_ids
+    assert np.array_equal(first.vectors(), again.vectors())
+
+
+def test_run_json_tells_what_ran(job: Path) -> None:
+    record = json.loads((job / "store" / "run.json").read_text())
+    assert record["config"]["draws"]["strategy"] == "single"
+    assert record["versions"]["torch"]
+    assert record["implementations"]["tensor_sketch_into"]["torch"] is None
+    assert record["finished"]
+
+
+def test_other_settings_are_refused_by_field(
+    job: Path, pool: Path, queries: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["index", str(pool), "--out", str(job / "store"), "--quiet", "--draws-seed", "1"]) == 1
+    assert "gradient.draws.seed" in capsys.readouterr().err
+    config = motive.IndexConfig(projection=motive_projection(64))
+    motive.index(queries, out=tmp_path / "other", config=config)
+    assert main(["score", str(job / "store"), str(tmp_path / "other"), "--out", str(tmp_path / "s.parquet")]) == 1
+    error = capsys.readouterr().err
+    assert "projection.dim" in error
+    assert "Traceback" not in error
+
+
+def motive_projection(dim: int):  # noqa: ANN201 - a ProjectionSpec
+    from motive_kernels import ProjectionSpec
+
+    return ProjectionSpec(dim=dim)
+
+
+def test_bad_clips_are_listed_and_the_run_goes_on(pool: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    good = [row["file_name"] for row in rows(pool / "metadata.csv") if row["motion"] == "bounce"][:2]
+    for name in good:
+        shutil.copy(pool / name, folder / name)
+    (folder / "empty.mp4").write_bytes(b"")
+    (folder / "text.mp4").write_bytes(b"this is no video" * 100)
+    (folder / "cut.mp4").write_bytes((pool / good[0]).read_bytes()[:700])
+    assert main(["index", str(folder), "--out", str(tmp_path / "store"), *FAST]) == 3
+    store = motive.Store.open(tmp_path / "store")
+    assert store.clip_ids == sorted(good)
+    assert {f.clip_id for f in store.failures()} == {"empty.mp4", "text.mp4", "cut.mp4"}
+    assert (tmp_path / "store" / "failed.parquet").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["index", "no-such-folder", "--out", "s"], 1, "no-such-folder"),
+        (["index", "{pool}", "--out", "s", "--model", "no/such-model-dir/x"], 1, "model"),
+        (["index", "{pool}"], 2, "--out"),
+        (["index", "{pool}", "--out", "s", "--standard-frames", "16"], 2, "4 n + 1"),
+        (["query", "{pool}", "--like", "nowhere", "--out", "s"], 1, "nowhere"),
+        (["score", "nowhere", "nowhere", "--out", "s.parquet"], 1, "nowhere"),
+        (["select", "nowhere.parquet", "--out", "s"], 1, "nowhere.parquet"),
+        (["replay", "nowhere.json", "--out", "s"], 1, "nowhere.json"),
+    ],
+)
+def test_mistakes_are_one_line_with_a_remedy(
+    arguments: list[str], code: int, says: str, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    got = main([argument.format(pool=pool) for argument in arguments])
+    error = capsys.readouterr().err
+    assert says in error
+    assert len(error.strip().splitlines()) == 1, error
+    assert got in (1, 2), f"expected {code}: {error}"
+
+
+def test_estimate_and_probe(pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "moving"
+    folder.mkdir()
+    for row in rows(pool / "metadata.csv"):
+        if row["motion"] in ("bounce", "spin"):
+            shutil.copy(pool / row["file_name"], folder)
+    assert main(["index", str(folder), "--estimate", *FAST]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["clips", "time", "store", "cache", "memory"]
+    main(["index", str(folder), "--out", str(tmp_path / "store"), "--probe", "4", *FAST])
+    found = json.loads((tmp_path / "store" / "run.json").read_text())["probe"]
+    assert found["clips"] == 4
+    assert found["pairs"] == 6
+    assert found["rmse"] < 4 * found["expected_rmse"]
+
+
+def test_an_interrupted_run_goes_on(pool: Path, tmp_path: Path) -> None:
+    """Ctrl-C after the first shard: what is finished is stored, and the same command completes the rest."""
+    store = tmp_path / "store"
+    command = [sys.executable, "-m", "motive.cli", "index", str(pool), "--out", str(store), "--shard-rows", "1", *FAST]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and len(list((store / "commits").glob("*"))) < 2:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode in (130, 3), error  # 3: it was done before the signal arrived
+    assert "Traceback" not in error
+    done = len(motive.Store.open(store).clip_ids)
+    assert done >= 1
+    assert main(["index", str(pool), "--out", str(store), *FAST]) == 3
+    assert len(motive.Store.open(store).clip_ids) == 9
+
+
+def test_a_wan_pipeline_directory_goes_the_whole_way(queries: Path, tmp_path: Path) -> None:
+    model = build_tiny_wan(tmp_path / "wan")
+    small = ["--standard-frames", "9", "--standard-height", "32", "--standard-width", "32", "--standard-short", "hold"]
+    store, asked, scores = tmp_path / "store", tmp_path / "queries", tmp_path / "scores.parquet"
+    assert main(["index", str(queries), "--model", str(model), "--out", str(store), *small, *FAST]) == 0
+    assert main(["query", str(queries), "--like", str(store), "--out", str(asked), "--quiet"]) == 0
+    assert main(["score", str(store), str(asked), "--out", str(scores)]) == 0
+    first, second = motive.Store.open(store), motive.Store.open(asked)
+    assert np.array_equal(first.vectors(), second.vectors()), "the same clips must have the same vectors"
+    assert first.identity["gradient"]["family"] == "wan"
+
+
+def test_the_demo_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "demo"
+    small = ["--clips-per-motion", "2", "--queries-per-motion", "1", "--draws-strategy", "single", "--quiet"]
+    assert main(["demo", "--out", str(out), *small]) == 0
+    said = capsys.readouterr().out
+    assert str(out / "report" / "index.html") in said
+    assert str(out / "selected" / "metadata.csv") in said
+    assert "chance" in said
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("irreplaceable")
+    assert main(["demo", "--out", str(tmp_path / "mine"), *small]) == 2
+    assert (tmp_path / "mine" / "thesis.txt").exists()
+
+
+def test_write_queries_and_pool_are_disjoint(tmp_path: Path) -> None:
+    pool = write_pool(tmp_path / "p", clips_per_motion=1, motions=("bounce",))
+    asked = write_queries(tmp_path / "q", clips_per_motion=1)
+    seeds = {row["seed"] for row in rows(pool / "metadata.csv")} & {row["seed"] for row in rows(asked / "metadata.csv")}
+    assert not seeds

@@ -1,0 +1,85 @@
+"""Settings survive JSON and flags unchanged; what does not fit is named."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import pytest
+
+from motive.capture.draws import DrawConfig
+from motive.cli.flags import add_flags, config_from, field_help
+from motive.data.standardise import Standard
+from motive.errors import OptionError
+from motive.masks import MaskConfig
+from motive.run.config import IndexConfig, from_json, to_json
+from motive_kernels import ProjectionSpec
+
+UNUSUAL = IndexConfig(
+    model="some/dir",
+    standard=Standard(fps=12.5, frames=17, height=64, width=96, short="loop"),
+    mask=MaskConfig(weighting="uniform"),
+    draws=DrawConfig("logit_normal", count=3, seed=7),
+    projection=ProjectionSpec(dim=64, seed=3, options={"terms": 2}),
+    parameters=("*.attn1.*", "*bias"),
+    shard_rows=5,
+)
+
+
+@pytest.mark.parametrize("config", [IndexConfig(), UNUSUAL], ids=["default", "unusual"])
+def test_json_round_trip(config: IndexConfig) -> None:
+    assert from_json(IndexConfig, json.loads(json.dumps(to_json(config))), "run.json") == config
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"shard_rows": "many"}, "shard_rows"),
+        ({"shard_rows": True}, "shard_rows"),
+        ({"draws": {"count": 2.5}}, "DrawConfig.count"),
+        ({"draws": {"strategy": "all"}}, "strategy"),
+        ({"standard": []}, "Standard"),
+        ({"parameters": "*"}, "parameters"),
+        ({"projection": {"kind": 3}}, "kind"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+def test_json_that_does_not_fit_is_named(change: dict, named: str) -> None:
+    data = {**to_json(IndexConfig()), **change}
+    with pytest.raises(ValueError, match=named):
+        from_json(IndexConfig, data, "run.json")
+
+
+def parse(*arguments: str) -> IndexConfig:
+    parser = argparse.ArgumentParser()
+    add_flags(parser, IndexConfig)
+    return config_from(parser.parse_args(arguments), IndexConfig())
+
+
+def test_flags_reach_every_level() -> None:
+    config = parse(
+        "--model", "some/dir", "--standard-frames", "17", "--standard-fps", "12.5", "--draws-strategy", "single",
+        "--projection-dim", "64", "--projection-options", '{"terms": 2}', "--parameters", "*bias", "*norm*",
+    )  # fmt: skip
+    assert config.standard == Standard(fps=12.5, frames=17)
+    assert config.draws == DrawConfig("single")
+    assert config.projection == ProjectionSpec(dim=64, options={"terms": 2})
+    assert config.parameters == ("*bias", "*norm*")
+
+
+def test_no_flags_change_nothing() -> None:
+    assert parse() == IndexConfig()
+
+
+def test_a_refused_flag_value_is_an_option_error() -> None:
+    with pytest.raises(OptionError, match="frames must be 4 n \\+ 1"):
+        parse("--standard-frames", "16")
+    with pytest.raises(OptionError, match="kind must be one of"):
+        parse("--projection-kind", "magic")
+
+
+@pytest.mark.parametrize("cls", [IndexConfig, Standard, MaskConfig, DrawConfig, ProjectionSpec])
+def test_every_field_has_help(cls: type) -> None:
+    helps = field_help(cls)
+    missing = [name for name in cls.__dataclass_fields__ if not helps.get(name)]  # type: ignore[attr-defined]
+    assert not missing, f"{cls.__name__}'s docstring must describe {missing} under Attributes"

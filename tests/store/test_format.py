@@ -1,0 +1,193 @@
+"""The store on disk is what docs/formats/store.md says, read here without the package's own readers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import load_file
+
+from motive.data.base import Failure
+from motive.errors import StoreError
+from motive.store import Store, StoreRow
+from motive.store.files import LocalFiles
+from motive.store.fingerprint import canonical_json, digest, digest_json
+from motive.store.records import parse_commit, parse_manifest
+from motive.store.shard import read_layout
+from motive.store.tables import decode_table, encode_table
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def blake(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def own_digest(record: dict) -> str:
+    rest = {key: value for key, value in record.items() if key != "digest"}
+    return blake(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode("ascii"))
+
+
+def test_hashes_are_those_of_the_specification() -> None:
+    assert digest(b"motive") == "259cb928eac76526893f5d746d7239aa"
+    assert canonical_json({"b": [1, 2.5, None, True], "a": "é\U0001f3a5"}) == (
+        b'{"a":"\\u00e9\\ud83c\\udfa5","b":[1,2.5,null,true]}'
+    )
+    assert digest_json({}) == blake(b"{}")
+
+
+def test_another_program_can_read_a_store(new_store, rows_of) -> None:
+    store = new_store(manifest_extra={"source": {"root": "/d", "format": "folder"}})
+    rows = rows_of(["b", "é", "a"])
+    with store.writer("w1") as writer:
+        for row in rows:
+            writer.add(row)
+        writer.add_failure(Failure("z", "z.mp4", "decode", "too_short", "2 frames"))
+    manifest = json.loads((store.path / "manifest.json").read_bytes())
+    assert list(manifest) == [
+        "format", "version", "created", "package", "identity", "dim", "columns", "extra", "identity_digest", "digest",
+    ]  # fmt: skip
+    assert (manifest["format"], manifest["version"], manifest["dim"]) == ("motive.store", 1, 5)
+    assert manifest["digest"] == own_digest(manifest)
+    for name, part in manifest["identity"].items():
+        assert manifest["identity_digest"][name] == blake(canonical_json(part))
+
+    commits = [json.loads(path.read_bytes()) for path in sorted((store.path / "commits").glob("*.json"))]
+    assert [(c["name"], c["kind"], c["rows"]) for c in commits] == [
+        ("w1-00000000", "vectors", 3),
+        ("w1-00000001", "failures", 1),
+    ]
+    for commit in commits:
+        assert commit["digest"] == own_digest(commit)
+        assert commit["manifest_digest"] == manifest["digest"]
+        for suffix, file in commit["files"].items():
+            data = (store.path / "shards" / f"{commit['name']}.{suffix}").read_bytes()
+            assert file == {"bytes": len(data), "digest": blake(data)}
+
+    tensors = load_file(store.path / "shards" / "w1-00000000.safetensors")
+    offsets, text = tensors["ids.offsets"], tensors["ids.bytes"].tobytes()
+    assert commits[0]["ids_digest"] == blake(offsets.astype("<i8").tobytes() + text)
+    ids = [text[a:b].decode() for a, b in pairwise(offsets)]
+    assert ids == ["a", "b", "é"]
+    expected = {row.clip_id: row.vector for row in rows}
+    np.testing.assert_array_equal(tensors["vectors"], np.stack([expected[clip_id] for clip_id in ids]))
+    table = pq.read_table(store.path / "shards" / "w1-00000000.parquet")
+    assert table.column_names == ["clip_id", *sorted(manifest["columns"])]
+    assert table.column("clip_id").to_pylist() == ids
+    failed = pq.read_table(store.path / "failed.parquet").to_pylist()
+    assert failed == pq.read_table(store.path / "shards" / "w1-00000001.parquet").to_pylist()
+    assert failed == [{"clip_id": "z", "path": "z.mp4", "stage": "decode", "reason": "too_short", "detail": "2 frames"}]
+
+
+def test_the_format_of_version_one_stays_readable() -> None:
+    """A store in these bytes was written once; a change that cannot read it needs a new version."""
+    golden = Path(__file__).parent / "golden_store"
+    store = Store.open(golden)
+    assert store.clip_ids == ["a/one.mp4", "b/two.mp4", "ü.mp4"]
+    np.testing.assert_array_equal(store.vectors(), np.array([[1, 2, 3], [-4, 5.5, 6], [0, 0.25, -9]], np.float32))
+    assert store.columns(["path", "loss"]).to_pylist() == [
+        {"path": "/data/a/one.mp4", "loss": 0.5},
+        {"path": None, "loss": None},
+        {"path": "/data/ü.mp4", "loss": 2.0},
+    ]
+    assert store.failures() == [Failure("c.mp4", "c.mp4", "decode", "too_short", "2 frames of 81")]
+    assert store.version == "1b64d4efcf83f589161d315725f20eb2"
+    assert store.verify().ok, str(store.verify())
+    assert store.verify().notes == []
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.binary(max_size=60) | JSON.map(lambda value: json.dumps(value).encode()))
+def test_arbitrary_bytes_are_refused_as_records(data: bytes) -> None:
+    for parse in (lambda: parse_manifest(data, "m"), lambda: parse_commit(data, "w-00000000", "c")):
+        with pytest.raises(StoreError):
+            parse()
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_records_with_arbitrary_fields_are_read_or_refused(data) -> None:
+    """Also where the digest fits: nothing but a StoreError, and only fields of the right types come through."""
+    manifest = {
+        "format": "motive.store", "version": 1, "created": "", "package": {}, "dim": 3, "columns": {}, "extra": {},
+        "identity": {"projection": {}, "gradient": {}},
+        "identity_digest": {"projection": digest_json({}), "gradient": digest_json({})},
+    }  # fmt: skip
+    commit = {
+        "format": "motive.store.commit", "version": 1, "name": "w-00000000", "kind": "vectors", "rows": 2,
+        "files": {name: {"bytes": 1, "digest": "0" * 32} for name in ("parquet", "safetensors")},
+        "ids_digest": "", "manifest_digest": "", "created": "",
+    }  # fmt: skip
+    for record, parse in ((manifest, parse_manifest), (commit, lambda b, w: parse_commit(b, "w-00000000", w))):
+        good = {**record, "digest": digest_json(record)}
+        parse(json.dumps(good).encode(), "record")
+        name = data.draw(st.sampled_from(sorted(record)))
+        changed = {**record, name: data.draw(JSON)}
+        try:
+            changed["digest"] = digest_json(changed)
+        except ValueError:
+            changed["digest"] = ""
+        try:
+            parse(json.dumps(changed).encode(), "record")
+        except StoreError:
+            continue
+        assert name in ("created", "package", "extra", "columns", "ids_digest", "manifest_digest", "dim", "rows")
+
+
+@settings(max_examples=150, deadline=None)
+@given(header=JSON | st.dictionaries(st.sampled_from(["vectors", "ids.bytes", "ids.offsets", "__metadata__"]), JSON))
+def test_arbitrary_safetensors_headers_are_refused(tmp_path_factory, header) -> None:
+    folder = tmp_path_factory.mktemp("headers", numbered=True)
+    text = json.dumps(header).encode()
+    (folder / "x").write_bytes(len(text).to_bytes(8, "little") + text + bytes(64))
+    with pytest.raises(StoreError):
+        read_layout(LocalFiles(folder), "x", 2, 3)
+
+
+def test_damaged_parquet_is_refused_or_read_without_a_crash() -> None:
+    """Below the digests, which would have refused it."""
+    columns = {"path": "string", "loss": "float32", "static": "bool"}
+    rows = [{"path": "x" * number, "loss": number, "static": True} for number in range(5)]
+    data = encode_table(list("abcde"), rows, columns, "test")
+    for place in range(0, len(data), 5):
+        changed = bytearray(data)
+        changed[place] ^= 0xFF
+        for damaged in (bytes(changed), data[:place]):
+            try:
+                table = decode_table(damaged, columns, 5, "shard")
+            except StoreError:
+                continue
+            assert table.num_rows == len(table.to_pylist()) == 5
+
+
+@pytest.mark.parametrize("length", [0, 7, 8, 1 << 63, (1 << 64) - 1])
+def test_lying_header_lengths_are_refused(tmp_path: Path, length: int) -> None:
+    (tmp_path / "x").write_bytes(length.to_bytes(8, "little") + b"{}")
+    with pytest.raises(StoreError):
+        read_layout(LocalFiles(tmp_path), "x", 2, 3)
+
+
+def test_a_deep_record_is_refused_without_a_crash(new_store) -> None:
+    store = new_store()
+    (store.path / "manifest.json").write_bytes(b"[" * 200_000)
+    with pytest.raises(StoreError, match="content must be JSON"):
+        Store.open(store.path)
+
+
+def test_rows_keep_their_bits(new_store) -> None:
+    """Also the smallest, largest and negative zero."""
+    vector = np.array([1e-45, -0.0, 3.4028235e38, -1.1754944e-38, 0.1], np.float32)
+    store = new_store()
+    store.append([StoreRow("a", vector)])
+    assert Store.open(store.path).vectors()[0].tobytes() == vector.tobytes()

@@ -1,0 +1,192 @@
+"""Rules of the tree that only a machine can keep: which package may import which, sizes, and complete ops."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PYTHON = sorted([*(ROOT / "motive").rglob("*.py"), *(ROOT / "motive_kernels").rglob("*.py")])
+
+MAY_IMPORT = {
+    "motive.errors": set(),
+    "motive.extras": {"motive.errors"},
+    "motive.data": {"motive.errors", "motive.extras"},
+    "motive.masks": {"motive.data", "motive.errors", "motive.extras", "motive_kernels"},
+    "motive.adapters": {"motive.data", "motive.errors", "motive.extras", "motive_kernels"},
+    "motive.toy": {"motive.adapters", "motive.data", "motive.errors", "motive.extras", "motive_kernels"},
+    "motive.capture": {"motive.adapters", "motive.data", "motive.errors", "motive.masks", "motive_kernels"},
+    "motive.store": {"motive.data", "motive.errors", "motive.extras"},
+    "motive.scoring": {"motive.errors", "motive.extras", "motive.store", "motive_kernels"},
+    "motive.curate": {"motive.data", "motive.errors", "motive.extras", "motive.scoring", "motive.store"},
+    "motive.evaluate": {"motive.data", "motive.errors", "motive.extras", "motive.masks", "motive.store"},
+    "motive.reporting": {
+        "motive.data",
+        "motive.errors",
+        "motive.evaluate",
+        "motive.extras",
+        "motive.masks",
+        "motive.store",
+    },
+    "motive.run": {
+        "motive.adapters",
+        "motive.capture",
+        "motive.curate",
+        "motive.data",
+        "motive.errors",
+        "motive.evaluate",
+        "motive.extras",
+        "motive.masks",
+        "motive.reporting",
+        "motive.scoring",
+        "motive.store",
+        "motive.toy",
+        "motive_kernels",
+    },
+    "motive.cli": {
+        "motive.curate",
+        "motive.errors",
+        "motive.evaluate",
+        "motive.reporting",
+        "motive.run",
+        "motive.scoring",
+        "motive.store",
+    },
+    "motive_kernels": set(),
+}
+"""The arrows: a package imports itself, these, and third parties. A new arrow is a decision, made here."""
+
+ALWAYS_THERE = {"torch", "numpy", "safetensors", "typing_extensions"}
+"""What a base install brings; anything else is imported where it is used."""
+
+MAX_LINES = 450
+MAX_FUNCTION_LINES = 60
+MAX_REFERENCE_LINES = 80
+MAX_PARAMETERS = 9
+
+
+def package_of(module: str) -> str:
+    parts = module.split(".")
+    return parts[0] if parts[0] != "motive" or len(parts) == 1 else ".".join(parts[:2])
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported_modules(tree: ast.AST) -> list[str]:
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            found += [f"{node.module}.{alias.name}" if node.module == "motive" else node.module for alias in node.names]
+    return found
+
+
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_follow_the_arrows(path: Path) -> None:
+    own = package_of(module_of(path))
+    if own == "motive":
+        return  # motive/__init__.py names the verbs, lazily; the next test checks that it loads nothing.
+    for name in imported_modules(parse(path)):
+        target = package_of(name)
+        if target.split(".")[0] in ("motive", "motive_kernels") and target != own:
+            assert target in MAY_IMPORT[own], f"{path.relative_to(ROOT)} imports {name}: {own} may not import {target}"
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=lambda p: str(p.relative_to(ROOT)))
+def test_optional_packages_are_imported_where_used(path: Path) -> None:
+    top = {name.split(".")[0] for node in parse(path).body for name in imported_modules(ast.Module([node], []))
+           if isinstance(node, (ast.Import, ast.ImportFrom))}  # fmt: skip
+    foreign = top - ALWAYS_THERE - {"motive", "motive_kernels", "__future__"} - set(sys.stdlib_module_names)
+    if path.name.startswith("triton") and path.parent.parent.name == "motive_kernels":
+        foreign -= {"triton"}  # Loaded by its op only when the implementation is chosen.
+    assert not foreign, f"{path.relative_to(ROOT)} imports {sorted(foreign)} at its top; use motive.extras.require"
+
+
+@pytest.mark.parametrize("package", ["motive", "motive_kernels"])
+def test_importing_does_nothing_heavy(package: str) -> None:
+    code = (
+        f"import sys, {package}; import logging; "
+        "heavy = {'av', 'cv2', 'pyarrow', 'diffusers', 'transformers', 'jinja2', 'matplotlib', 'triton.language'}; "
+        "print(sorted(heavy & set(sys.modules)), logging.root.handlers, "
+        "'torch' in sys.modules and __import__('torch').cuda.is_initialized())"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert answer.stdout.strip() == "[] [] False", f"import {package} loaded {answer.stdout.strip()}"
+
+
+def test_kernels_stand_alone() -> None:
+    """motive_kernels works where motive and every optional package are absent."""
+    code = (
+        "import sys\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in {'motive', 'av', 'cv2', 'pyarrow', 'diffusers', 'safetensors'}:\n"
+        "            raise ModuleNotFoundError(name, name=name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        "import motive_kernels as mk, torch\n"
+        "projector = mk.Projector(mk.ProjectionSpec(dim=8), {'w': (3, 5)})\n"
+        "print(tuple(projector.project({'w': torch.ones(2, 3, 5)}).shape))"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert answer.stdout.strip() == "(2, 8)", answer.stderr
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=lambda p: str(p.relative_to(ROOT)))
+def test_sizes(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").count("\n")
+    assert lines <= MAX_LINES, f"{path.relative_to(ROOT)} has {lines} lines; split it along its meaning"
+    for node in ast.walk(parse(path)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            length = (node.end_lineno or 0) - body[0].lineno + 1 if body else 0
+            where = f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
+            assert length <= MAX_FUNCTION_LINES, f"{where} has {length} lines after its docstring; split it"
+            count = len(node.args.args) + len(node.args.kwonlyargs) + len(node.args.posonlyargs)
+            count -= bool(node.args.args and node.args.args[0].arg in ("self", "cls", "ctx"))
+            assert count <= MAX_PARAMETERS, f"{where} takes {count} parameters; gather them in a dataclass"
+
+
+def ops() -> list[Path]:
+    return sorted(path.parent for path in (ROOT / "motive_kernels").glob("*/api.py"))
+
+
+@pytest.mark.parametrize("op", ops(), ids=lambda p: p.name)
+def test_every_op_is_whole(op: Path) -> None:
+    reference = op / "reference.py"
+    assert reference.is_file(), f"{op.name} has no reference.py"
+    code = [line for line in reference.read_text().splitlines() if line.strip() and not line.strip().startswith("#")]
+    assert len(code) <= MAX_REFERENCE_LINES, f"{op.name}/reference.py has {len(code)} lines of code and docstrings"
+    tests = "".join(path.read_text() for path in (ROOT / "tests" / "kernels").glob("test_*.py"))
+    assert op.name in tests, f"no file of tests/kernels names {op.name}"
+    benchmarks = "".join(path.read_text() for path in (ROOT / "benchmarks").rglob("*.py"))
+    assert op.name in benchmarks, f"no benchmark names {op.name}"
+
+
+def test_public_names() -> None:
+    import motive
+    import motive_kernels
+
+    for package in (motive, motive_kernels):
+        assert sorted(package.__all__) == list(package.__all__), f"{package.__name__}.__all__ must be sorted"
+        for name in package.__all__:
+            assert getattr(package, name).__doc__, f"{package.__name__}.{name} must have a docstring"
+
+
+def test_no_unfinished_code() -> None:
+    words = ("NotImplementedError", "TO" + "DO", "FIX" + "ME", "pickle.load")
+    for path in PYTHON:
+        text = path.read_text(encoding="utf-8")
+        for word in words:
+            assert word not in text, f"{path.relative_to(ROOT)} contains {word}"
