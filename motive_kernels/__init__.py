@@ -9,7 +9,7 @@ from motive_kernels.capture import projected_gradients
 from motive_kernels.dispatch import implementations
 from motive_kernels.motion_weights.api import motion_weights
 from motive_kernels.noise_latents.api import noise_latents
-from motive_kernels.projection import Projector, ProjectionSpec, canonical_name
+from motive_kernels.projection import ProjectionSpec, Projector, canonical_name
 from motive_kernels.weighted_loss.api import weighted_loss
 
 __all__ = [

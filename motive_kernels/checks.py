@@ -62,6 +62,6 @@ def check_lengths(where: str, lengths: Tensor, n: int, t: int, like: Tensor) -> 
     """lengths int64 [n]; its values are clamped to 0 .. t, since reading them here would synchronise the device."""
     if lengths.shape != (n,) or lengths.dtype not in (torch.int32, torch.int64):
         raise fail(where, "lengths", f"int64 [{n}]", describe(lengths), "give one length a sample")
-    if lengths.device.type == "cpu" and n and not (0 <= int(lengths.min()) and int(lengths.max()) <= t):
+    if lengths.device.type == "cpu" and n and not (int(lengths.min()) >= 0 and int(lengths.max()) <= t):
         raise fail(where, "lengths", f"in 0 .. {t}", lengths.tolist(), "give the number of tokens of each sample")
     return lengths.to(device=like.device, dtype=torch.int64).clamp(0, t)

@@ -1,4 +1,4 @@
-"""What every call of a compiled CUDA function needs besides its operands."""
+"""Calls of the compiled CUDA functions: working memory, device and stream."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ def extension() -> Any:
     return native.extension("cuda")
 
 
-def placement(tensor: Tensor) -> dict[str, int]:
-    """The device of a tensor and its current stream, as the arguments ``device`` and ``stream``."""
-    return {
-        "device": tensor.device.index or 0,
-        "stream": torch.cuda.current_stream(tensor.device).cuda_stream,
-    }
+def run(op: str, args: Any, like: Tensor) -> None:
+    """Launch an op on the current stream of a tensor's device, without waiting for it.
 
-
-def workspace(floats: int, like: Tensor) -> Tensor:
-    """Working memory from torch's allocator, which reuses it in the order of the stream."""
-    return torch.empty(floats, dtype=torch.float32, device=like.device)
+    Args:
+        op: its name in the module.
+        args: its arguments, a class of the module. The tensors behind them must stay alive until this returns.
+        like: where to run; its allocator gives the working memory and takes it back in the order of the stream.
+    """
+    module = extension()
+    floats = getattr(module, f"{op}_workspace")(args)
+    memory = torch.empty(floats, dtype=torch.float32, device=like.device)
+    stream = torch.cuda.current_stream(like.device).cuda_stream
+    getattr(module, op)(args, workspace=memory.data_ptr(), device=like.device.index or 0, stream=stream)

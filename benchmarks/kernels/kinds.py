@@ -144,7 +144,7 @@ def our_row(
     baseline_ms = (peer if kind in DENSE else limit["read_ms"]) or math.nan
     return {
         "op": kind + "".join(f" {name}={value}" for name, value in options.items()),
-        "impl": "torch" if kind == "kronecker" else "cpp",
+        "impl": "cpp",
         "flops": flops,
         **times,
         "fraction_of_ceiling": floor_ms / times["ms_median"],

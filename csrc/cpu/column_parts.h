@@ -61,9 +61,14 @@ MOTIVE_INLINE void load_transposed(const T* grad, int64_t sample_stride, int64_t
     for (int s = 0; s < kLanes; ++s) block[s] = load(grad + s * sample_stride);
   } else {
     for (int s = 0; s < kLanes; ++s) {
-      float row[kLanes];
-      to_float(grad + s * sample_stride, s < samples && count > 0 ? least(count, kLanes) : 0, kLanes, row);
-      block[s] = load(row);
+      const bool present = s < samples && count > 0;
+      if (present && count >= kLanes) {
+        block[s] = load(grad + s * sample_stride);
+      } else {
+        T row[kLanes] = {};
+        if (present) memcpy(row, grad + s * sample_stride, size_t(count) * sizeof(T));
+        block[s] = load(row);
+      }
     }
   }
   transpose(block);

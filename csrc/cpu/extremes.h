@@ -51,6 +51,13 @@ MOTIVE_INLINE void load_pairs(const T* from, Vector& dx, Vector& dy) {
   deinterleave(load(from), load(from + kLanes), dx, dy);
 }
 
+// A pair is one 32-bit lane, and each half of it is the top of a float.
+MOTIVE_INLINE void load_pairs(const bfloat16* from, Vector& dx, Vector& dy) {
+  const VectorBits both = load_bits(from);
+  dx = from_bits(both << 16);
+  dy = from_bits(both & 0xffff0000u);
+}
+
 // Floats are compared as integers in the same order, where NaN lies beyond the infinities: an integer minimum may be
 // taken in any order, and one that is not finite cannot get lost.
 class Extremes {

@@ -64,7 +64,7 @@ struct Planes {
 
 // Magnitudes of a row of count pixels, the first repeated up to a whole vector, and their extremes. There is one copy
 // of the arithmetic, so equal flows have equal magnitudes.
-template <class Row>
+template <bool kConfident, class Row>
 void read_row(const Row& row, const float* confidence, int64_t count, float* out, Extremes& extremes) {
   ExtremesOfVectors found;
   for (int64_t x = 0; x < count; x += kLanes) {
@@ -73,7 +73,7 @@ void read_row(const Row& row, const float* confidence, int64_t count, float* out
     Vector dx, dy;
     full ? row.load_full(x, dx, dy) : row.load_part(x, left, dx, dy);
     Vector magnitude = square_root(dx * dx + dy * dy);
-    if (confidence != nullptr) {
+    if (kConfident) {
       magnitude *= full ? load(confidence + x) : load_some(confidence + x, left);
     }
     store(out + x, magnitude);
@@ -124,9 +124,18 @@ class Frame {
     const T* from = static_cast<const T*>(a_.flow) + index_ / a_.frames * a_.sample_stride +
                     index_ % a_.frames * a_.frame_stride + y * a_.row_stride;
     if (a_.component_stride == 1) {
-      read_row(Pairs<T>{from}, confidence, a_.width, row, extremes);
+      read_from(Pairs<T>{from}, confidence, row, extremes);
     } else {
-      read_row(Planes<T>{from, from + a_.component_stride}, confidence, a_.width, row, extremes);
+      read_from(Planes<T>{from, from + a_.component_stride}, confidence, row, extremes);
+    }
+  }
+
+  template <class Row>
+  void read_from(const Row& source, const float* confidence, float* row, Extremes& extremes) {
+    if (confidence != nullptr) {
+      read_row<true>(source, confidence, a_.width, row, extremes);
+    } else {
+      read_row<false>(source, confidence, a_.width, row, extremes);
     }
   }
 

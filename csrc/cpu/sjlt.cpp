@@ -8,14 +8,15 @@
 namespace motive::cpu::MOTIVE_LEVEL {
 namespace {
 
-constexpr int64_t kGrain = 4096;       // columns worth a part of their own
+constexpr int64_t kGrain = 16384;      // columns worth a part of their own
 constexpr int64_t kChunkWords = 2048;  // random words made at a time, about
 constexpr int64_t kMostSums = 1 << 15;
 
-// Where the nonzeros of a chunk of columns go: [column][nonzero].
+// Where the nonzeros of a chunk of columns go, [column][nonzero], and the ranges of buckets that they choose from.
 struct Places {
   uint32_t* offset;  // bucket * kLanes
   uint32_t* flip;    // bit 31 set where the sign is -1
+  uint32_t* low;     // [nonzeros + 1]: the first bucket of each nonzero's range
 };
 
 // count columns from `first`, a multiple of 4.
@@ -25,20 +26,50 @@ void make_places(const SparseTransform& a, const PhiloxKeys& keys, int64_t first
     counted_blocks(keys, uint64_t(block + t / 4), 0, to.offset + t);
   }
   for (int64_t t = 0, c = 0; t < words; ++t, c = c + 1 < a.nonzeros ? c + 1 : 0) {
-    const uint32_t word = to.offset[t];
-    const int64_t low = c * a.dim / a.nonzeros, high = (c + 1) * a.dim / a.nonzeros;
+    const uint32_t word = to.offset[t], low = to.low[c], width = to.low[c + 1] - low;
     to.flip[t] = ~word << 31;
-    to.offset[t] = uint32_t((low + int64_t((uint64_t(word >> 1) * uint64_t(high - low)) >> 31)) * kLanes);
+    to.offset[t] = (low + uint32_t((uint64_t(word >> 1) * width) >> 31)) * kLanes;
   }
 }
 
-// sums[bucket][lane] += sign * x[lane] for the kLanes columns of a transposed block.
-MOTIVE_INLINE void scatter(const Vector (&block)[kLanes], int64_t columns, int64_t nonzeros, const Places& places,
-                           int64_t at, float* sums) {
+// sums[bucket][lane] += sign * x[lane] for the columns of a transposed block.
+MOTIVE_INLINE void scatter(const Vector (&block)[kLanes], int64_t columns, int64_t nonzeros, const uint32_t* offset,
+                           const uint32_t* flip, float* sums) {
   for (int64_t j = 0; j < columns; ++j) {
-    for (int64_t c = 0; c < nonzeros; ++c, ++at) {
-      float* to = sums + places.offset[at];
-      store(to, load(to) + flip_sign(block[j], broadcast_bits(places.flip[at])));
+    for (int64_t c = 0; c < nonzeros; ++c) {
+      float* to = sums + *offset++;
+      store(to, load(to) + flip_sign(block[j], broadcast_bits(*flip++)));
+    }
+  }
+}
+
+// The same for kLanes columns of one nonzero, with the signs already applied.
+MOTIVE_INLINE void scatter_signed(const Vector (&block)[kLanes], const uint32_t* offset, float* sums) {
+#pragma GCC unroll 16
+  for (int j = 0; j < kLanes; ++j) store(sums + offset[j], load(sums + offset[j]) + block[j]);
+}
+
+// sums [dim][kLanes] += the transform of `count` columns of up to kLanes samples. What is needed after them, at
+// `ahead`, is fetched meanwhile.
+template <class T>
+void add_columns(const SparseTransform& a, const Places& places, const T* grad, const T* ahead, int64_t samples,
+                 int64_t count, float* sums) {
+  constexpr int64_t kLine = 64 / sizeof(T);
+  for (int64_t j = 0; j < count; j += kLanes) {
+    if (j % kLine == 0) {
+      for (int64_t s = 0; s < samples; ++s) __builtin_prefetch(ahead + s * a.sample_stride + j);
+    }
+    Vector block[kLanes];
+    if (a.nonzeros == 1 && count - j >= kLanes && samples == kLanes) {
+      const VectorBits flip = load_bits(places.flip + j);
+#pragma GCC unroll 16
+      for (int s = 0; s < kLanes; ++s) block[s] = flip_sign(load(grad + s * a.sample_stride + j), flip);
+      transpose(block);
+      scatter_signed(block, places.offset + j, sums);
+    } else {
+      load_transposed(grad + j, a.sample_stride, samples, count - j, block);
+      scatter(block, least(count - j, kLanes), a.nonzeros, places.offset + j * a.nonzeros, places.flip + j * a.nonzeros,
+              sums);
     }
   }
 }
@@ -49,8 +80,9 @@ void add_sparse(const SparseTransform& a, const T* grad, int64_t samples, int64_
   const int64_t groups = ceil_div(samples, kLanes), wanted = kChunkWords / a.nonzeros / kLanes * kLanes;
   const int64_t chunk = wanted > kLanes ? wanted : kLanes, size = a.dim * kLanes;
   Scratch<float> sums(groups * size);
-  Scratch<uint32_t> offset(chunk * a.nonzeros + 4 * kLanes), flip(chunk * a.nonzeros);
-  const Places places{offset.get(), flip.get()};
+  Scratch<uint32_t> offset(chunk * a.nonzeros + 4 * kLanes), flip(chunk * a.nonzeros), low(a.nonzeros + 1);
+  for (int64_t c = 0; c <= a.nonzeros; ++c) low[c] = uint32_t(c * a.dim / a.nonzeros);
+  const Places places{offset.get(), flip.get(), low.get()};
   const PhiloxKeys keys(a.key0, a.key1);
   memset(sums.get(), 0, size_t(groups * size) * sizeof(float));
   for (int64_t column = first; column < last; column += chunk) {
@@ -58,11 +90,9 @@ void add_sparse(const SparseTransform& a, const T* grad, int64_t samples, int64_
     make_places(a, keys, column, count, places);
     for (int64_t group = 0; group < groups; ++group) {
       const int64_t s = group * kLanes, present = least(samples - s, kLanes);
-      for (int64_t j = 0; j < count; j += kLanes) {
-        Vector block[kLanes];
-        load_transposed(grad + s * a.sample_stride + column + j, a.sample_stride, present, count - j, block);
-        scatter(block, least(count - j, kLanes), a.nonzeros, places, j * a.nonzeros, sums.get() + group * size);
-      }
+      const T* mine = grad + s * a.sample_stride + column;
+      const T* ahead = least(samples - s - kLanes, kLanes) == kLanes ? mine + kLanes * a.sample_stride : mine;
+      add_columns(a, places, mine, ahead, present, count, sums.get() + group * size);
     }
   }
   for (int64_t s = 0; s < samples; ++s) {

@@ -20,6 +20,7 @@ constexpr int64_t kTask = 1 << 20;  // elements that are worth a task of their o
 constexpr int64_t kMostTasks = 256;
 constexpr int64_t kThreadBytes = 1 << 20;  // bytes whose reading takes about as long as starting a thread
 constexpr int64_t kAheadBytes = 512;       // how far ahead of use a row is fetched
+constexpr int64_t kTerms = 256;            // added in a row to a bucket; sums of sums keep rounding errors small
 constexpr int64_t kNearBytes = 64 << 10;   // what the second-level cache keeps until it is used
 
 enum class Lanes { samples, rows, single };
@@ -127,18 +128,20 @@ class Kernel {
   void by_samples(const Columns& columns, int64_t s, int64_t row, int64_t end, float* out, float* sums,
                   float* lines) const {
     const int present = int(least(kLanes, plan_.samples - s));
-    for (; row < end; ++row) {
-      RowGroup<T> group;
-      for (int lane = 0; lane < kLanes; ++lane) {
-        group.rows[lane] = grad(s + (lane < present ? lane : 0), row, columns.first);
-        group.ahead[lane] = group.rows[lane] + kAheadBytes / sizeof(T);
-      }
-      scatter_rows(group, columns, uint32_t(rows_.bucket[row]), rows_.sign[row], uint32_t(k_), sums);
-    }
-    const int64_t no_shift[kLanes] = {};
+    const int64_t no_shift[kLanes] = {}, rows_a_fold = ceil_div(kTerms * k_, columns.count);
     float scale[kLanes];
     for (float& value : scale) value = a_.scale;
-    fold_lanes(sums, k_, no_shift, scale, present, k_, out, lines);
+    for (int64_t fold = least(row + rows_a_fold, end); row < end; fold = least(row + rows_a_fold, end)) {
+      for (; row < fold; ++row) {
+        RowGroup<T> group;
+        for (int lane = 0; lane < kLanes; ++lane) {
+          group.rows[lane] = grad(s + (lane < present ? lane : 0), row, columns.first);
+          group.ahead[lane] = group.rows[lane] + kAheadBytes / sizeof(T);
+        }
+        scatter_rows(group, columns, uint32_t(rows_.bucket[row]), rows_.sign[row], uint32_t(k_), sums);
+      }
+      fold_lanes(sums, k_, no_shift, scale, present, k_, out, lines);
+    }
   }
 
   // kLanes rows of one sample at a time. Lanes beyond the last row repeat the first and are dropped.

@@ -1,5 +1,4 @@
 #include "dense_projection.h"
-
 #include "motive/cuda/dense_projection.h"
 #include "reduce.cuh"
 

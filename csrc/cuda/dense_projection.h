@@ -48,8 +48,8 @@ MOTIVE_HOST_DEVICE static inline Place place_of(const DenseProjection& a, const 
 
 // Phase 1: kStage columns of the samples, zeros beyond either.
 template <class T>
-MOTIVE_HOST_DEVICE static inline void stage(const DenseProjection& a, const Place& place, int64_t column, Values* values,
-                                            int thread) {
+MOTIVE_HOST_DEVICE static inline void stage(const DenseProjection& a, const Place& place, int64_t column,
+                                            Values* values, int thread) {
   for (int j = thread; j < kStage * kSamples; j += kThreads) {
     const int s = j / kStage, c = j % kStage;
     const int64_t sample = place.first_sample + s;
@@ -65,8 +65,7 @@ MOTIVE_HOST_DEVICE static inline void stage(const DenseProjection& a, const Plac
 // Phase 2, after a barrier: a thread's row times the staged columns. A barrier follows.
 MOTIVE_HOST_DEVICE static inline void add_signs(const DenseProjection& a, const Place& place, int64_t column,
                                                 const Values* values, int thread, float (&sums)[kSamples]) {
-  const PhiloxBlock words =
-      matrix_words({{a.key0, a.key1}}, place.first_row + thread, column / kStage, a.role);
+  const PhiloxBlock words = matrix_words({{a.key0, a.key1}}, place.first_row + thread, column / kStage, a.role);
 #pragma unroll
   for (int w = 0; w < 4; ++w) {
 #pragma unroll 8

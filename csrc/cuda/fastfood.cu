@@ -1,5 +1,4 @@
 #include "fastfood.h"
-
 #include "reduce.cuh"
 
 namespace motive::cuda {
@@ -34,7 +33,7 @@ __global__ void __launch_bounds__(kThreads, 2) tile_kernel(const Fastfood a, con
   }
 }
 
-__global__ void __launch_bounds__(kFoldBuckets * kFoldParts)
+__global__ void __launch_bounds__(kFoldBuckets* kFoldParts)
     fold_kernel(const Fastfood a, const float* sums, int64_t count, int64_t tiles_of_buckets, float* buckets) {
   __shared__ float parts[kFoldBuckets * kFoldParts];
   const int thread = int(threadIdx.x);

@@ -1,8 +1,8 @@
 // Tiled Fastfood: the work of one block of threads, between its barriers.
 //
-// A block takes a few tiles of one sample, each through signs, Hadamard transform and Gaussian factors in shared memory,
-// and adds them up position by position; the labels are the same for every tile, so positions are put into buckets once,
-// after the sum over blocks. One more transform, of the buckets, ends it.
+// A block takes a few tiles of one sample, each through signs, Hadamard transform and Gaussian factors in shared
+// memory, and adds them up position by position; the labels are the same for every tile, so positions are put into
+// buckets once, after the sum over blocks. One more transform, of the buckets, ends it.
 #pragma once
 
 #include "motive/cuda/fastfood.h"

@@ -1,9 +1,9 @@
 // Discrete Fourier transforms of M = 2^m complex numbers in shared memory, eight points for each of M / 8 threads.
 //
-// Decimation in frequency without reordering: pass p of `forward` cuts blocks of M / 8^p points into eight smaller ones,
-// and `forward_last` transforms the 8, 4 or 2 adjacent points that remain. Frequencies end up in a scrambled order, the
-// same for every transform, which products of transforms do not notice and `inverse` undoes. There is a barrier
-// between passes and none inside: a pass reads and writes the same eight points.
+// Decimation in frequency without reordering: pass p of `forward` cuts blocks of M / 8^p points into eight smaller
+// ones, and `forward_last` transforms the 8, 4 or 2 adjacent points that remain. Frequencies end up in a scrambled
+// order, the same for every transform, which products of transforms do not notice and `inverse` undoes. There is a
+// barrier between passes and none inside: a pass reads and writes the same eight points.
 #pragma once
 
 #include "packed.h"
@@ -60,9 +60,9 @@ MOTIVE_HOST_DEVICE static inline void dft8(Complex (&x)[8]) {
   dft2(x[1], x[5]);
   dft2(x[2], x[6]);
   dft2(x[3], x[7]);
-  x[5] = {h * (x[5].re + x[5].im), h * (x[5].im - x[5].re)};    // times exp(-2 pi i / 8)
-  x[6] = times_minus_i(x[6]);                                   // times its square
-  x[7] = {h * (x[7].im - x[7].re), -h * (x[7].re + x[7].im)};   // times its cube
+  x[5] = {h * (x[5].re + x[5].im), h * (x[5].im - x[5].re)};   // times exp(-2 pi i / 8)
+  x[6] = times_minus_i(x[6]);                                  // times its square
+  x[7] = {h * (x[7].im - x[7].re), -h * (x[7].re + x[7].im)};  // times its cube
   dft4(x[0], x[1], x[2], x[3]);
   dft4(x[4], x[5], x[6], x[7]);
   const Complex x1 = x[1], x2 = x[2], x3 = x[3];
@@ -151,9 +151,13 @@ struct Fft {
     x[7] = x[7] * (w3 * w4);
   }
 
-  MOTIVE_HOST_DEVICE static void forward(const Twiddles& t, float* re, float* im, int pass, int thread) {
+  // `im_factor` scales the imaginary parts on the way in.
+  MOTIVE_HOST_DEVICE static void forward(const Twiddles& t, float* re, float* im, int pass, int thread,
+                                         float im_factor) {
     Complex x[8];
     load(x, re, im, pass, thread);
+#pragma unroll
+    for (int r = 0; r < 8; ++r) x[r].im *= im_factor;
     dft8(x);
     twist(x, t.of[pass]);
     store(x, re, im, pass, thread);

@@ -1,6 +1,5 @@
-#include "motion_weights.h"
-
 #include "launch.cuh"
+#include "motion_weights.h"
 #include "motive/cuda/motion_weights.h"
 
 namespace motive::cuda {

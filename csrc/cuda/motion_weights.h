@@ -108,7 +108,8 @@ static inline bool is_vectorised(const MotionWeights& a) {
 
 // Extremes of a thread's pixels of one band, V / 2 pixels at a time in rows without gaps, or (V == 1) one by one.
 template <class T, int V>
-MOTIVE_HOST_DEVICE static inline Extremes read_band(const Frame<T>& f, int64_t first_row, int64_t last_row, int thread) {
+MOTIVE_HOST_DEVICE static inline Extremes read_band(const Frame<T>& f, int64_t first_row, int64_t last_row,
+                                                    int thread) {
   Extremes found = no_extremes();
   if constexpr (V == 1) {
     for (int64_t j = thread; j < (last_row - first_row) * f.width; j += kThreads) {
@@ -204,8 +205,8 @@ MOTIVE_HOST_DEVICE static inline Extremes read_and_resize(const MotionWeights& a
                                                           float* resized, int thread) {
   const int64_t index = block / bands, band = block - index * bands;
   const Frame<T> frame = frame_of<T>(a, index);
-  const Extremes pixels = read_band<T, V>(frame, band_begin(band, bands, a.height),
-                                          band_begin(band + 1, bands, a.height), thread);
+  const Extremes pixels =
+      read_band<T, V>(frame, band_begin(band, bands, a.height), band_begin(band + 1, bands, a.height), thread);
   float* const out = resized + index * a.latent_height * a.latent_width;
   const Extremes cells = resize_band(frame, a, band, bands, out, thread);
   const bool seen = pixels.low <= pixels.high;
@@ -213,8 +214,8 @@ MOTIVE_HOST_DEVICE static inline Extremes read_and_resize(const MotionWeights& a
 }
 
 // The weight of one cell of one latent frame.
-MOTIVE_HOST_DEVICE static inline float pooled(const MotionWeights& a, const float* resized, Extremes extremes, int64_t f,
-                                              int64_t cell) {
+MOTIVE_HOST_DEVICE static inline float pooled(const MotionWeights& a, const float* resized, Extremes extremes,
+                                              int64_t f, int64_t cell) {
   if (!finite(extremes)) return float_from_bits(0x7fc00000u);
   const int64_t cells = a.latent_height * a.latent_width;
   const float low = float_of(extremes.low), span = plain_sum(plain_sum(float_of(extremes.high), -low), kMotionEpsilon);

@@ -1,7 +1,6 @@
-#include "noise_latents.h"
-
 #include "launch.cuh"
 #include "motive/cuda/noise_latents.h"
+#include "noise_latents.h"
 
 namespace motive::cuda {
 namespace {

@@ -1,5 +1,4 @@
 #include "motive/cuda/outer_sketch.h"
-
 #include "outer_sketch.cuh"
 #include "reduce.cuh"
 

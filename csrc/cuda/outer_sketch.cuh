@@ -36,6 +36,7 @@ __global__ void __launch_bounds__((Shape<T, LogM>::kThreads), Shape<T, LogM>::kT
         gather(state, args, shared, side, first, thread);
         __syncthreads();
       }
+      if (side == 0) note_largest(state, shared);
       write_pairs(state, shared, side, thread);
     }
     __syncthreads();

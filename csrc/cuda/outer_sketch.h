@@ -1,15 +1,19 @@
 // Token route of the balanced tensor sketch: the work of one block of threads, between its barriers.
 //
-// The sketch of sum_t y_t x_t^T is the sum over t of the circular convolution of the count sketches cs(y_t) and cs(x_t),
-// that is, of the product of their Fourier transforms. Two tokens share each complex transform: with
+// The sketch of sum_t y_t x_t^T is the sum over t of the circular convolution of the count sketches cs(y_t) and
+// cs(x_t), that is, of the product of their Fourier transforms. Two tokens share each complex transform: with
 //
 //     A = cs(x_1) + i cs(x_2)   and   B = cs(y_1) - i cs(y_2),
 //
-// the real part of A * B is cs(x_1) * cs(y_1) + cs(x_2) * cs(y_2). So a block gathers the count sketches of a few tokens
-// through shared memory, transforms pairs of them, adds the products of the transforms to sums that stay in registers,
-// and writes those once, at its end. Everything is float32: no product of sketches is rounded to a shorter type. One
-// inverse transform a sample, of the sum over blocks, gives the sketch. A width that is not a power of two takes
-// transforms that are long enough for the convolution not to wrap around, which is then folded.
+// the real part of A * B is cs(x_1) * cs(y_1) + cs(x_2) * cs(y_2). The imaginary part holds cs(x_2) * cs(y_1) -
+// cs(x_1) * cs(y_2), which must not be so large that the rounding of it shows: x_2 is scaled by the power of two that
+// makes it about as large as x_1, and y_2 by its inverse.
+//
+// So a block gathers the count sketches of a few tokens through shared memory, transforms pairs of them, adds the
+// products of the transforms to sums that stay in registers, and writes those once, at its end. Everything is float32:
+// no product of sketches is rounded to a shorter type. One inverse transform a sample, of the sum over blocks, gives
+// the sketch. A width that is not a power of two takes transforms that are long enough for the convolution not to wrap
+// around, which is then folded.
 #pragma once
 
 #include <string>
@@ -21,8 +25,8 @@
 
 namespace motive::cuda::outer_sketch {
 
-constexpr int kTokensOfBlock = 32;  // whatever the batch and its padding, so that they do not change a result
-constexpr int kChunkColumns = 2048;     // columns in the gather buffer at a time, at least one run
+constexpr int kTokensOfBlock = 32;   // whatever the batch and its padding, so that they do not change a result
+constexpr int kChunkColumns = 2048;  // columns in the gather buffer at a time, at least one run
 constexpr int kMinLogM = 8, kMaxLogM = 12;
 
 // log2 of the transform length for a width, 0 if there is none.
@@ -43,8 +47,10 @@ struct Shape {
   static constexpr int M = Transform::M;
   static constexpr int kThreads = Transform::kThreads > 256 ? Transform::kThreads : 256;
   static constexpr int kPositions = M > kThreads ? M / kThreads : 1;  // of a count sketch that a thread looks after
-  static constexpr int kRuns = M >= 2048 ? 1 : M == 1024 || sizeof(T) == 4 ? 2 : 4;  // column runs whose table entries load together
-  static constexpr int kFit = 2 * kThreads / Transform::kThreads;     // tokens whose pairs keep all threads busy
+  static constexpr int kRuns = M >= 2048                     ? 1
+                               : M == 1024 || sizeof(T) == 4 ? 2
+                                                             : 4;  // column runs whose table entries load together
+  static constexpr int kFit = 2 * kThreads / Transform::kThreads;  // tokens whose pairs keep all threads busy
   static constexpr int kSlotTokens = 16 / int(sizeof(T));
   static constexpr int kTokens = kFit < kSlotTokens ? kFit : kSlotTokens;  // of one step
   static constexpr int kPairs = kTokens / 2;
@@ -58,12 +64,12 @@ struct alignas(sizeof(T) * Tokens) Slot {
 };
 
 struct Args {
-  const void* data[2];            // x, dy
+  const void* data[2];  // x, dy
   const int32_t* table[2];
   int64_t sample_stride[2], token_stride[2];
   int32_t columns[2], vectorised[2];
   const int64_t* lengths;
-  float* partials;  // [samples, chunks, 2, M]
+  float* partials;         // [samples, chunks, 2, M]
   int32_t tokens, chunks;  // chunks: blocks of a sample
   int32_t dim, runs;       // runs: of columns in the gather buffer
 };
@@ -139,6 +145,7 @@ struct Shared {
   float* transforms;  // [2 sides, 2 parts, kPairs, M]
   Slot<T, S::kTokens>* slots;
   int zero_slot;
+  uint32_t* largest;  // [kTokens]: bits of the largest magnitude in each token's sketch of x
 };
 
 template <class S>
@@ -152,7 +159,8 @@ MOTIVE_HOST_DEVICE static inline int zero_slot_of(int dim, int runs) {
 
 template <class S, class T>
 static inline int64_t shared_bytes(int dim, int runs) {
-  return kTransformBytes<S> + (zero_slot_of<S, T>(dim, runs) + 1) * int64_t(sizeof(Slot<T, S::kTokens>));
+  return kTransformBytes<S> + (zero_slot_of<S, T>(dim, runs) + 1) * int64_t(sizeof(Slot<T, S::kTokens>)) +
+         S::kTokens * 4;
 }
 
 template <class S, class T>
@@ -162,6 +170,7 @@ MOTIVE_HOST_DEVICE static inline Shared<S, T> shared_views(unsigned char* memory
   shared.transforms = reinterpret_cast<float*>(memory);
   shared.slots = reinterpret_cast<Slot<T, S::kTokens>*>(behind);
   shared.zero_slot = zero_slot_of<S, T>(args.dim, args.runs);
+  shared.largest = reinterpret_cast<uint32_t*>(shared.slots + shared.zero_slot + 1);
   return shared;
 }
 
@@ -176,7 +185,7 @@ template <class S>
 struct State {
   typename S::Transform::Twiddles twiddles;
   Complex sums[8] = {};                     // its frequencies: products of the pairs so far
-  float sketch[S::kPositions][S::kTokens];         // count sketches at positions thread + j * kThreads
+  float sketch[S::kPositions][S::kTokens];  // count sketches at positions thread + j * kThreads
 };
 
 // The pair of a thread's team and its number in the team; without a pair, pair == kPairs.
@@ -198,6 +207,7 @@ template <class S, class T>
 MOTIVE_HOST_DEVICE static inline void begin(State<S>& state, const Shared<S, T>& shared, int thread) {
   state.twiddles = S::Transform::twiddles(thread % S::Transform::kThreads);
   if (thread == 0) shared.slots[shared.zero_slot] = Slot<T, S::kTokens>{};
+  if (thread < S::kTokens) shared.largest[thread] = 0;
 }
 
 template <class S>
@@ -227,8 +237,8 @@ MOTIVE_HOST_DEVICE static inline Slot<T, Tokens> transpose(const Packed<T, V> (&
 }
 
 template <int V, class S, class T>
-MOTIVE_HOST_DEVICE static inline void fill_columns(const Args& args, const Shared<S, T>& shared, const T* base, int side,
-                                                   int tokens, int columns, int thread) {
+MOTIVE_HOST_DEVICE static inline void fill_columns(const Args& args, const Shared<S, T>& shared, const T* base,
+                                                   int side, int tokens, int columns, int thread) {
 #pragma unroll 1
   for (int c = thread * V; c < columns; c += S::kThreads * V) {
     Packed<T, V> rows[S::kTokens];
@@ -314,6 +324,47 @@ MOTIVE_HOST_DEVICE static inline void write_pairs(const State<S>& state, const S
   }
 }
 
+// Bits of a magnitude, in the order of the magnitudes; NaN is the largest.
+MOTIVE_HOST_DEVICE static inline uint32_t magnitude_bits(float value) {
+  uint32_t bits;
+  memcpy(&bits, &value, sizeof bits);
+  return bits & 0x7fffffffu;
+}
+
+// *address = max(*address, value) by all threads of the block, any value a thread.
+MOTIVE_HOST_DEVICE static inline void raise(uint32_t* address, uint32_t value) {
+#if defined(__CUDA_ARCH__)
+  const uint32_t largest = __reduce_max_sync(0xffffffffu, value);
+  if (threadIdx.x % 32 == 0) atomicMax(address, largest);
+#else
+  if (value > *address) *address = value;
+#endif
+}
+
+// Phase 3, for x only: the largest magnitude of each token's sketch. All threads of the block take part.
+template <class S, class T>
+MOTIVE_HOST_DEVICE static inline void note_largest(const State<S>& state, const Shared<S, T>& shared) {
+#pragma unroll
+  for (int p = 0; p < S::kTokens; ++p) {
+    uint32_t largest = 0;
+#pragma unroll
+    for (int j = 0; j < S::kPositions; ++j) {
+      const uint32_t bits = magnitude_bits(state.sketch[j][p]);
+      largest = bits > largest ? bits : largest;
+    }
+    raise(shared.largest + p, largest);
+  }
+}
+
+// 2^e by which a pair's second token of x is scaled, and 2^-e for dy (sign = -1): about the ratio of the largest
+// magnitudes, 1 where either is zero or subnormal.
+MOTIVE_HOST_DEVICE static inline float balance(uint32_t first, uint32_t second, int sign) {
+  const int a = int(first >> 23), b = int(second >> 23);
+  int e = a == 0 || b == 0 ? 0 : a - b;
+  e = e > 60 ? 60 : e < -60 ? -60 : e;
+  return float_from_bits(uint32_t(127 + sign * e) << 23);
+}
+
 // Phase 4 + p, after a barrier each: pass p of the transforms of both sides.
 template <class S, class T>
 MOTIVE_HOST_DEVICE static inline void transform(const State<S>& state, const Shared<S, T>& shared, int pass,
@@ -323,13 +374,16 @@ MOTIVE_HOST_DEVICE static inline void transform(const State<S>& state, const Sha
 #pragma unroll
   for (int side = 0; side < 2; ++side) {
     float* const re = transform_of(shared, side, pair);
-    S::Transform::forward(state.twiddles, re, re + S::kPairs * S::M, pass, thread % S::Transform::kThreads);
+    float factor = 1.0f;
+    if (pass == 0) factor = balance(shared.largest[2 * pair], shared.largest[2 * pair + 1], side == 0 ? 1 : -1);
+    S::Transform::forward(state.twiddles, re, re + S::kPairs * S::M, pass, thread % S::Transform::kThreads, factor);
   }
 }
 
 // The step's last phase, after a barrier: multiply the two transforms. A barrier follows.
 template <class S, class T>
 MOTIVE_HOST_DEVICE static inline void multiply(State<S>& state, const Shared<S, T>& shared, int thread) {
+  if (thread < S::kTokens) shared.largest[thread] = 0;
   const int pair = pair_of<S>(thread);
   if (pair == S::kPairs) return;
   Complex sides[2][8];

@@ -31,8 +31,7 @@ MOTIVE_HOST_DEVICE static inline void box_muller(uint32_t a, uint32_t b, float& 
   const float radius = sqrtf(-2.0f * log);
   sincospif(float(int32_t(b)) * (2.0f * kUnit), &second, &first);
 #else
-  const float log =
-      a < 0x80000000u ? std::log((float(a) + 0.5f) * kUnit) : std::log1p(-(float(~a) + 0.5f) * kUnit);
+  const float log = a < 0x80000000u ? std::log((float(a) + 0.5f) * kUnit) : std::log1p(-(float(~a) + 0.5f) * kUnit);
   const float radius = std::sqrt(-2.0f * log);
   const double angle = double(int32_t(b)) * (2.0 * 2.3283064365386963e-10 * 3.14159265358979323846);
   first = float(std::cos(angle));

@@ -1,7 +1,6 @@
-#include "sjlt.h"
-
 #include "motive/cuda/sjlt.h"
 #include "reduce.cuh"
+#include "sjlt.h"
 
 namespace motive::cuda {
 namespace {

@@ -1,5 +1,4 @@
 #include "motive/cuda/tensor_sketch.h"
-
 #include "reduce.cuh"
 #include "tensor_sketch.h"
 

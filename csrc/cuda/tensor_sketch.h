@@ -163,9 +163,9 @@ MOTIVE_HOST_DEVICE static inline int tensor_of(const Batch& batch, int unit) {
 
 // Views of a block's shared memory.
 struct Shared {
-  Slot* slots;         // [zero_slot + 1]
-  float* sums;         // [kLanes, dim]
-  uint16_t* inverse;   // [rows] if rows < dim: 2 * bucket + (1 if negative) of each row
+  Slot* slots;        // [zero_slot + 1]
+  float* sums;        // [kLanes, dim]
+  uint16_t* inverse;  // [rows] if rows < dim: 2 * bucket + (1 if negative) of each row
   int zero_slot;
 };
 
@@ -217,7 +217,7 @@ struct RowEntries {
 
 template <bool Few, class T>
 MOTIVE_HOST_DEVICE static inline RowEntries row_entries(const Work<T>& work, const Shared& shared, int step, int r,
-                                                         int runs) {
+                                                        int runs) {
   RowEntries entries;
   const int last = (Few ? work.tensor.rows : work.dim) - 1, safe_run = r < runs ? r : runs - 1;
 #pragma unroll
@@ -318,8 +318,7 @@ MOTIVE_HOST_DEVICE static inline void fill_columns(const Work<T>& work, const Sh
 
 // Phase 2, before each gather: the summed rows of one (chunk, step) into the gather buffer.
 template <int Q, class T>
-MOTIVE_HOST_DEVICE static inline void fill(const Work<T>& work, const Shared& shared, int chunk, int step,
-                                           int thread) {
+MOTIVE_HOST_DEVICE static inline void fill(const Work<T>& work, const Shared& shared, int chunk, int step, int thread) {
   constexpr int V = kVector<T>;
   const bool few = work.tensor.rows < work.dim;
   if (work.tensor.vectorised) {

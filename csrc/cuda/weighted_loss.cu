@@ -1,7 +1,6 @@
-#include "weighted_loss.h"
-
 #include "launch.cuh"
 #include "motive/cuda/weighted_loss.h"
+#include "weighted_loss.h"
 
 namespace motive::cuda {
 namespace {

@@ -12,48 +12,41 @@ namespace {
 // grad, rows, columns, sample stride, row stride, row table, column table, scale.
 using Entry = std::tuple<uintptr_t, int64_t, int64_t, int64_t, int64_t, uintptr_t, uintptr_t, float>;
 
-std::vector<cuda::SketchTensor> tensors_from(const std::vector<Entry>& entries) {
+// The arguments with the list that they point to.
+struct TensorSketchArgs {
+  cuda::TensorSketch args{};
   std::vector<cuda::SketchTensor> tensors;
-  for (const auto& [grad, rows, columns, sample_stride, row_stride, row_table, column_table, scale] : entries) {
-    tensors.push_back({pointer<const void>(grad), rows, columns, sample_stride, row_stride,
-                       pointer<const int32_t>(row_table), pointer<const int32_t>(column_table), scale});
-  }
-  return tensors;
-}
 
-cuda::TensorSketch args_from(uintptr_t z, int dtype, int64_t samples, int64_t dim,
-                             const std::vector<cuda::SketchTensor>& tensors) {
-  cuda::TensorSketch a{};
-  a.z = pointer<float>(z);
-  a.dtype = dtype_from("tensor_sketch_into", dtype);
-  a.samples = samples;
-  a.dim = dim;
-  a.tensors = tensors.data();
-  a.count = int64_t(tensors.size());
-  return a;
-}
+  cuda::TensorSketch get() const {
+    cuda::TensorSketch a = args;
+    a.tensors = tensors.data();
+    a.count = int64_t(tensors.size());
+    return a;
+  }
+};
+
+int64_t workspace(const TensorSketchArgs& a) { return cuda::tensor_sketch_workspace(a.get()); }
+void run(const TensorSketchArgs& a, float* memory, void* stream) { cuda::tensor_sketch_into(a.get(), memory, stream); }
 
 }  // namespace
 
 void bind_tensor_sketch_cuda(py::module_& m) {
-  m.def(
-      "tensor_sketch_workspace",
-      [](uintptr_t z, int dtype, int64_t samples, int64_t dim, const std::vector<Entry>& tensors) {
-        const auto list = tensors_from(tensors);
-        return cuda::tensor_sketch_workspace(args_from(z, dtype, samples, dim, list));
-      },
-      py::kw_only(), py::arg("z"), py::arg("dtype"), py::arg("samples"), py::arg("dim"), py::arg("tensors"));
-  m.def(
-      "tensor_sketch_into",
-      [](uintptr_t z, int dtype, int64_t samples, int64_t dim, const std::vector<Entry>& tensors, uintptr_t workspace,
-         int device, uintptr_t stream) {
-        const DeviceGuard guard(device);
-        const auto list = tensors_from(tensors);
-        cuda::tensor_sketch_into(args_from(z, dtype, samples, dim, list), pointer<float>(workspace),
-                                 pointer<void>(stream));
-      },
-      py::kw_only(), py::arg("z"), py::arg("dtype"), py::arg("samples"), py::arg("dim"), py::arg("tensors"),
-      py::arg("workspace"), py::arg("device"), py::arg("stream"), WithoutGil());
+  py::class_<TensorSketchArgs>(m, "TensorSketch", py::module_local())
+      .def(py::init([](uintptr_t z, int dtype, int64_t samples, int64_t dim, const std::vector<Entry>& tensors) {
+             TensorSketchArgs a;
+             a.args.z = pointer<float>(z);
+             a.args.dtype = dtype_from("tensor_sketch_into", dtype);
+             a.args.samples = samples;
+             a.args.dim = dim;
+             for (const auto& [grad, rows, columns, sample_stride, row_stride, row_table, column_table, scale] :
+                  tensors) {
+               a.tensors.push_back({pointer<const void>(grad), rows, columns, sample_stride, row_stride,
+                                    pointer<const int32_t>(row_table), pointer<const int32_t>(column_table), scale});
+             }
+             return a;
+           }),
+           py::kw_only(), py::arg("z"), py::arg("dtype"), py::arg("samples"), py::arg("dim"), py::arg("tensors"));
+  def_op(m, "tensor_sketch_into", workspace, run);
 }
 
 }  // namespace motive::python

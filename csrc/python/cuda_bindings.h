@@ -1,39 +1,26 @@
 // What every binding of the CUDA module uses besides bindings.h.
 #pragma once
 
-#include <cuda_runtime.h>
-
-#include <stdexcept>
 #include <string>
 
 #include "bindings.h"
+#include "motive/cuda/device.h"
 
 namespace motive::python {
 
-// Makes a device current for as long as it lives.
-class DeviceGuard {
- public:
-  explicit DeviceGuard(int device) {
-    check(cudaGetDevice(&previous_));
-    changed_ = previous_ != device;
-    if (changed_) check(cudaSetDevice(device));
-  }
-  ~DeviceGuard() {
-    if (changed_) cudaSetDevice(previous_);
-  }
-  DeviceGuard(const DeviceGuard&) = delete;
-  DeviceGuard& operator=(const DeviceGuard&) = delete;
-
- private:
-  static void check(cudaError_t error) {
-    if (error != cudaSuccess) {
-      throw std::runtime_error(std::string("motive_kernels: the device must be usable, got CUDA error ") +
-                               cudaGetErrorString(error) + "; check the driver with nvidia-smi");
-    }
-  }
-
-  int previous_ = 0;
-  bool changed_ = false;
-};
+// Defines NAME_workspace(args) -> floats and NAME(args, workspace, device, stream) for an op whose arguments are a
+// bound class.
+template <class Args>
+void def_op(py::module_& m, const std::string& name, int64_t (*workspace)(const Args&),
+            void (*run)(const Args&, float*, void*)) {
+  m.def((name + "_workspace").c_str(), workspace, py::arg("args"));
+  m.def(
+      name.c_str(),
+      [run](const Args& args, uintptr_t memory, int device, uintptr_t stream) {
+        const cuda::DeviceGuard guard(device);
+        run(args, pointer<float>(memory), pointer<void>(stream));
+      },
+      py::arg("args"), py::kw_only(), py::arg("workspace"), py::arg("device"), py::arg("stream"), WithoutGil());
+}
 
 }  // namespace motive::python

@@ -8,12 +8,15 @@ import json
 import re
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from motive.errors import OptionError
 from motive.run.config import field_type
 
 T = TypeVar("T")
+
+_METAVARS = {int: "N", float: "X", str: "TEXT", Path: "PATH"}
 
 
 def add_flags(parser: argparse.ArgumentParser, cls: type, prefix: str = "", skip: tuple[str, ...] = ()) -> None:
@@ -52,8 +55,8 @@ def _reader(kind: Any) -> dict[str, Any]:
         return {"nargs": "+", "metavar": "TEXT"}
     if kind is bool:
         return {"action": argparse.BooleanOptionalAction}
-    if kind in (int, float, str):
-        return {"type": kind, "metavar": {int: "N", float: "X", str: "TEXT"}[kind]}
+    if kind in _METAVARS:
+        return {"type": kind, "metavar": _METAVARS[kind]}
     return {"type": _json, "metavar": "JSON"}
 
 

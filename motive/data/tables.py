@@ -254,27 +254,26 @@ def _json_rows(path: Path) -> Generator[TableRow, None, None]:
         yield _object_row(number, f"row {number}", value)
 
 
-def _parquet(path: Path) -> Any:
+@contextmanager
+def _parquet(path: Path) -> Iterator[Any]:
+    """An open ParquetFile; what goes wrong with it inside the block becomes a DatasetError."""
     pq = require("pyarrow.parquet", "motive.data.tables", extra="tables")
     pa = require("pyarrow", "motive.data.tables", extra="tables")
     try:
-        return pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _error(path, f"must be Parquet, got: {_first_line(error)}", "check the file") from error
 
 
 def _parquet_rows(path: Path) -> Generator[TableRow, None, None]:
-    pa = require("pyarrow", "motive.data.tables", extra="tables")
     number = 0
-    try:
-        with _parquet(path) as file:
-            for batch in file.iter_batches(batch_size=1024):
-                for values in batch.to_pylist():
-                    number += 1
-                    blank = all(value is None or value == "" for value in values.values())
-                    yield TableRow(number, values, ("empty_row", f"row {number} has no text") if blank else None)
-    except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise _error(path, f"must be readable past row {number}, got: {_first_line(error)}", "check it") from error
+    with _parquet(path) as file:
+        for batch in file.iter_batches(batch_size=1024):
+            for values in batch.to_pylist():
+                number += 1
+                blank = all(value is None or value == "" for value in values.values())
+                yield TableRow(number, values, ("empty_row", f"row {number} has no text") if blank else None)
 
 
 def _copy_parquet(source: Path, target: Path, numbers: Sequence[int], updates: Sequence[Mapping[str, Any]]) -> None:

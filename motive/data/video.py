@@ -93,7 +93,11 @@ def _check_file(path: Path) -> None:
 
 def _truncated_or(path: Path, error: ClipError) -> ClipError:
     """The error, or that the file is cut off, which explains it better."""
-    if _is_cut_mp4(path):
+    try:
+        cut = _is_cut_mp4(path)
+    except OSError:  # the file may not be read, or is gone by now; the first error says why
+        return error
+    if cut:
         return ClipError("truncated", f"{path.name} ends inside its data, as an interrupted download does")
     return error
 
@@ -153,7 +157,7 @@ class Video:
             raise ClipError("too_large", f"{self.name} has {value:.10g} {what}, the limit is {limit:.10g}")
 
     def packets(self) -> Iterator[Any]:
-        for packet in self._container.demux(self._stream):
+        for packet in self._demux():
             if time.monotonic() > self._deadline:
                 raise ClipError("timeout", f"{self.name} took more than {self._limits.timeout_s:g} s")
             if packet.size and packet.pts is not None and not packet.is_discard:
@@ -162,6 +166,12 @@ class Video:
                 end = start + ((packet.duration or 0) * self._tick_s or self.step_s)
                 self._packets_end_s = max(self._packets_end_s, end)
             yield packet
+
+    def _demux(self) -> Iterator[Any]:
+        try:
+            yield from self._container.demux(self._stream)
+        except IndexError as error:  # PyAV's, for a stream that the header does not announce
+            raise ClipError("damaged", f"{self.name} gains a stream in its middle") from error
 
     @property
     def packet_seconds(self) -> float:
@@ -189,8 +199,8 @@ class Video:
                 yield frame
 
     def _broken(self, packet: Any, detail: str) -> ClipError:
-        size = os.path.getsize(self._path)
-        if packet.is_corrupt and packet.pos is not None and packet.pos + packet.size >= size:
+        end = (packet.pos or 0) + packet.size
+        if packet.is_corrupt and packet.pos is not None and end >= self._container.size:
             return ClipError("truncated", f"{self.name} ends inside a frame")
         return ClipError("damaged", f"{self.name} does not decode to the last frame needed: {detail}")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from motive.errors import OptionError
+from motive.errors import ClipError, OptionError
 from motive.extras import require
 from motive.masks.base import MotionField
 
@@ -66,6 +66,10 @@ def remove_camera(field: MotionField, out: np.ndarray | None = None) -> tuple[Mo
 
     Returns:
         The motion that is left, on the same grid, and what was removed.
+
+    Raises:
+        ClipError: bad_motion, a displacement is not finite.
+        OptionError: out does not fit.
     """
     residual = np.empty_like(field.flow) if out is None else out
     if residual.shape != field.flow.shape or residual.dtype != np.float32:
@@ -80,8 +84,10 @@ def remove_camera(field: MotionField, out: np.ndarray | None = None) -> tuple[Mo
     for f, flow in enumerate(field.flow):
         # On frame f's own grid the flow says where a pixel came from; otherwise it says where it goes.
         sign = -1.0 if field.reference == "previous" and f > 0 else 1.0
-        fit = _fit_camera(pixels, flow, sign)
         before += float(np.vdot(flow, flow))
+        if not math.isfinite(before):
+            raise ClipError("bad_motion", f"the motion of frame {f} is not finite")
+        fit = _fit_camera(pixels, flow, sign)
         camera_flow, hidden = pixels.camera_flow(fit)
         np.subtract(flow, camera_flow, out=residual[f])
         residual[f][hidden] = 0

@@ -36,6 +36,7 @@ class IndexConfig:
         parameters: name patterns (``*`` matches anything) of the transformer's parameters to attribute; the paper
             takes all.
         dataset_format: reader to use, or ``auto``.
+        follow_links: take clips that are symbolic links out of the dataset's folder, as hub caches have them.
         cache: folder for latents, masks and text embeddings; None is ``cache`` inside the store.
         draws_per_pass: draws that share one forward and backward pass; more is faster and takes more memory.
         clips_per_pass: clips that share one forward and backward pass, likewise.
@@ -52,6 +53,7 @@ class IndexConfig:
     projection: ProjectionSpec = field(default_factory=ProjectionSpec)
     parameters: tuple[str, ...] = ("*",)
     dataset_format: str = "auto"
+    follow_links: bool = False
     cache: str | None = None
     draws_per_pass: int = 1
     clips_per_pass: int = 1

@@ -108,25 +108,25 @@ def demo(out: Path | str, config: DemoConfig | None = None, *, show_progress: bo
             index(pool, out=store, config=settings, show_progress=show_progress)
             query(queries, like=store, out=asked, show_progress=show_progress)
         with stage("score"):
-            for preconditioner in ("none", "ridge"):
+            for preconditioner in ("ridge", "none"):
                 path = out / f"scores-{weighting}-{preconditioner}.parquet"
                 score(store, asked, path, ScoreConfig(preconditioner=preconditioner))
                 scores[METHODS[weighting, preconditioner]] = path
-    main = scores[METHODS["motion", "none"]]
+    main = scores[METHODS["motion", "ridge"]]
     with stage("select"):
         select(main, out / "selected", SelectConfig(top="10%"))
     with stage("evaluate"):
         found = compare(scores, EvaluateConfig())
         save(found, out / "evaluation.json")
     with stage("report"):
-        shown = ReportConfig(selection=out / "selected", evaluation=out / "evaluation.json")
+        shown = ReportConfig(max_queries=30, selection=out / "selected", evaluation=out / "evaluation.json")
         page = report(main, out / "report", shown)
     return DemoResult(page, out / "selected", found, stage.seconds)
 
 
 METHODS = {
-    ("motion", "none"): "motion-weighted gradients",
     ("motion", "ridge"): "motion-weighted gradients, ridge",
+    ("motion", "none"): "motion-weighted gradients",
     ("uniform", "none"): "unweighted gradients",
     ("uniform", "ridge"): "unweighted gradients, ridge",
 }

@@ -123,7 +123,7 @@ class Encoder:
             with _stage("mask"):
                 mask = self._measure(content, loaded)
         facts = json.loads(bytes(mask["facts"].numpy()).decode())
-        if facts["static"]:
+        if facts["static"] and self._mask.weighting == "motion":
             raise _StagedError("mask", ClipError("static", "nothing moves in this clip, so it has no motion gradient"))
         return content, facts, frames if latents is None else None
 

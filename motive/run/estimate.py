@@ -68,9 +68,10 @@ def estimate(dataset: Path | str, *, config: IndexConfig | None = None, clips: i
     Raises:
         DatasetError: not even two clips could be run.
     """
-    found = read_dataset(Path(dataset), (config or IndexConfig()).dataset_format)
+    config = config or IndexConfig()
+    found = read_dataset(Path(dataset), config.dataset_format, follow_links=config.follow_links)
     with tempfile.TemporaryDirectory(prefix="motive-estimate-") as folder:
-        base = replace(config or IndexConfig(), cache=str(Path(folder) / "cache"))
+        base = replace(config, cache=str(Path(folder) / "cache"))
         setup = set_up(base)
         sample = _spread(found.clips, clips + 1)
         prepare_s, gradient_s, done = _measure(setup, sample, Path(folder) / "store")

@@ -62,8 +62,8 @@ def index(
     config = config or IndexConfig()
     if model is not None:
         config = replace(config, model=model)
-    job = Job("index", read_dataset(Path(dataset), config.dataset_format), Path(out), probe, show_progress)
-    return job.run(set_up(config))
+    found = read_dataset(Path(dataset), config.dataset_format, follow_links=config.follow_links)
+    return Job("index", found, Path(out), probe, show_progress).run(set_up(config))
 
 
 def query(

@@ -55,6 +55,7 @@ def set_up(config: IndexConfig) -> Setup:
         "settings": dict(adapter.settings()),
         "standard": asdict(standard),
         "mask": to_json(config.mask),
+        "motion_source": config.mask.source_identity(),
         "draws": to_json(config.draws),
         "latent_shape": list(latent_shape),
     }

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from motive.toy.render import CONTROLS, FPS, MOTIONS, Rendered, render_clip
+from motive.data import write_video
 from motive.errors import OptionError
-from motive.extras import require
+from motive.toy.render import CONTROLS, FPS, MOTIONS, Rendered, render_clip
 
 SPLITS = {"train": 1, "dev_pool": 2, "dev_queries": 3, "demo_pool": 4, "demo_queries": 5}
 """What clips are drawn for: training the model, choosing settings, and the results that are reported."""
@@ -82,20 +82,9 @@ def _write(out: Path, stem: str, motions: Sequence[str], clips_per_motion: int, 
         for number, index in enumerate(order):
             clip = render_clip(plan[index], clip_seed(split, seed, int(index)))
             name = f"{stem}_{number:04d}.mp4"
-            write_video(out / name, clip)
+            write_video(out / name, clip.frames, FPS)
             rows.writerow((name, clip.caption, clip.motion, clip.seed))
     return out
-
-
-def write_video(path: Path, clip: Rendered) -> None:
-    """Encode one clip as H.264 in mp4 (yuv420p, one thread, so that a file can be made again bit for bit)."""
-    av = require("av", "motive.toy.pool", extra="video")
-    with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
-        stream = container.add_stream("libx264", rate=FPS, options={"crf": "16", "preset": "veryfast", "threads": "1"})
-        stream.width, stream.height, stream.pix_fmt = clip.frames.shape[2], clip.frames.shape[1], "yuv420p"
-        for image in clip.frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode(None))
 
 
 def training_clips(

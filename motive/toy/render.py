@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from motive.errors import OptionError
 from motive.toy.motions import MOVES, Camera, Poses, moving_camera, still_camera
 from motive.toy.scene import Scene, Thing, backdrop_colour, sample_scene, shape_distance, texture_share
-from motive.errors import OptionError
 
 MOTIONS = ("compress", "bounce", "roll", "explode", "float", "free_fall", "slide", "spin", "stretch", "swing")
 """The ten motion types of the paper's queries."""

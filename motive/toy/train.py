@@ -22,10 +22,10 @@ from torch import Tensor, nn
 
 from motive.adapters.base import Adapter, Conditioning, batch_conditioning
 from motive.adapters.toy import ToyAdapter, toy_transformer
-from motive.toy.pool import training_clips
-from motive.toy.render import MOTIONS
 from motive.errors import OptionError
 from motive.extras import require
+from motive.toy.pool import training_clips
+from motive.toy.render import MOTIONS
 
 
 @dataclass(frozen=True)

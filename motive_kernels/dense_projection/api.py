@@ -8,11 +8,18 @@ import torch
 from torch import Tensor
 
 from motive_kernels.checks import check_tensor, check_vectors, fail
-from motive_kernels.dense_projection import cpp, reference
+from motive_kernels.dense_projection import cpp, cuda, reference
 from motive_kernels.dispatch import Op
 from motive_kernels.entries import COLUMNS_PER_BLOCK, DISTRIBUTIONS, MAX_ROWS
 
-OP = Op("dense_projection_into", {"cpp": cpp.dense_projection_into, "torch": reference.dense_projection_into})
+OP = Op(
+    "dense_projection_into",
+    {
+        "cpp": cpp.dense_projection_into,
+        "cuda": cuda.dense_projection_into,
+        "torch": reference.dense_projection_into,
+    },
+)
 
 
 def dense_projection_into(

@@ -9,9 +9,16 @@ from torch import Tensor
 
 from motive_kernels.checks import check_tensor, check_vectors, describe, fail
 from motive_kernels.dispatch import Op
-from motive_kernels.fastfood import cpp, reference
+from motive_kernels.fastfood import cpp, cuda, reference
 
-OP = Op("fastfood_into", {"cpp": cpp.fastfood_into, "torch": reference.fastfood_into})
+OP = Op(
+    "fastfood_into",
+    {
+        "cpp": cpp.fastfood_into,
+        "cuda": cuda.fastfood_into,
+        "torch": reference.fastfood_into,
+    },
+)
 
 
 def fastfood_into(

@@ -60,9 +60,7 @@ class TensorSketchMap(ParameterMap):
             on_device = tables.on(grad.device)
             tensor_sketch_into(z, grad, on_device["rows"], on_device["columns"], scale=self._scale, impl=impl)
 
-    def project_outer_into(
-        self, z: Tensor, x: Tensor, dy: Tensor, lengths: Tensor | None, impl: str | None
-    ) -> None:
+    def project_outer_into(self, z: Tensor, x: Tensor, dy: Tensor, lengths: Tensor | None, impl: str | None) -> None:
         for tables in self._tables:
             on_device = tables.on(x.device)
             outer_sketch_into(

@@ -1,8 +1,4 @@
-"""Kronecker projection (A outer B) of a layer's gradient: two thin matrix products, from the gradient or from tokens.
-
-The torch implementation is the only one: all of the work is in dense matrix products, which torch hands to the
-vendor's library on every device.
-"""
+"""Kronecker projection (A outer B) of a layer's gradient: two thin matrix products, from the gradient or from tokens."""
 
 from __future__ import annotations
 
@@ -21,10 +17,10 @@ from motive_kernels.checks import (
     fail,
 )
 from motive_kernels.dispatch import Op
-from motive_kernels.kronecker import reference
+from motive_kernels.kronecker import cpp, reference
 
-OP = Op("kronecker_into", {"torch": reference.kronecker_into})
-OUTER_OP = Op("kronecker_outer_into", {"torch": reference.kronecker_outer_into})
+OP = Op("kronecker_into", {"cpp": cpp.kronecker_into, "torch": reference.kronecker_into})
+OUTER_OP = Op("kronecker_outer_into", {"cpp": cpp.kronecker_outer_into, "torch": reference.kronecker_outer_into})
 
 
 def kronecker_into(
@@ -33,12 +29,12 @@ def kronecker_into(
     """Add scale * vec(A G B^T) of each sample's gradient G to z in place.
 
     Args:
-        z: [n, ko * ki] float32, contiguous (float64 for float64 gradients).
-        grad: [n, o, i] floating; any strides.
+        z: [n, ko * ki] float32, contiguous (float64 with the torch implementation only).
+        grad: [n, o, i] float32, bfloat16 or float16 (float64: torch only); any strides.
         left: A [ko, o] floating.
         right: B [ki, i] floating.
         scale: factor on the projection.
-        impl: torch or None.
+        impl: cpp, cuda, triton, torch or None.
 
     Raises:
         ValueError, RuntimeError: an argument does not fit; the message names it.
@@ -63,15 +59,15 @@ def kronecker_outer_into(
     """Add scale * vec(sum_t (A dy_t) (B x_t)^T) of each sample to z in place.
 
     Args:
-        z: [n, ko * ki] float32, contiguous (float64 for float64 tokens).
-        x: [n, t, i] floating; any strides.
+        z: [n, ko * ki] float32, contiguous (float64 with the torch implementation only).
+        x: [n, t, i] float32, bfloat16 or float16 (float64: torch only); any strides.
         dy: [n, t, o], the dtype of x.
         left: A [ko, o] floating.
         right: B [ki, i] floating.
         lengths: int64 [n] in 0 .. t, or None for t everywhere; tokens past a sample's length never count,
             whatever they hold.
         scale: factor on the projection.
-        impl: torch or None.
+        impl: cpp, cuda, triton, torch or None.
 
     Raises:
         ValueError, RuntimeError: an argument does not fit; the message names it.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from motive_kernels.checks import check_tensor, describe, fail
 from motive_kernels.dispatch import Op
-from motive_kernels.motion_weights import cpp, reference
+from motive_kernels.motion_weights import cpp, cuda, reference
 
 ORDERS = ("normalise_first", "resize_first")
 POOLINGS = ("causal_mean", "causal_max", "stride", "trilinear")
@@ -23,7 +23,15 @@ def _triton(*arguments: Any) -> Any:
     return triton.motion_weights(*arguments)
 
 
-OP = Op("motion_weights", {"cpp": cpp.motion_weights, "triton": _triton, "torch": reference.motion_weights})
+OP = Op(
+    "motion_weights",
+    {
+        "cpp": cpp.motion_weights,
+        "cuda": cuda.motion_weights,
+        "triton": _triton,
+        "torch": reference.motion_weights,
+    },
+)
 
 
 def motion_weights(

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from motive_kernels import native
 
-_CODES = {
+CODES = {
     "order": {"normalise_first": 0, "resize_first": 1},
     "pooling": {"causal_mean": 0, "causal_max": 1, "stride": 2, "trilinear": 3},
     "spatial": {"bilinear": 0, "area": 1},
@@ -26,7 +26,7 @@ def motion_weights(
     spatial: str,
 ) -> Tensor:
     """As reference.motion_weights, for float32, bfloat16 and float16 on the CPU."""
-    flow = _readable(flow)
+    flow = readable(flow)
     if confidence is not None:
         confidence = confidence.float().contiguous()
     weights = torch.empty(flow.shape[0], frames, height, width, dtype=torch.float32)
@@ -38,15 +38,15 @@ def motion_weights(
         sizes=flow.shape[:4],
         grid=(frames, height, width),
         strides=(*flow.stride()[:3], flow.stride(4)),
-        order=_CODES["order"][order],
-        pooling=_CODES["pooling"][pooling],
-        spatial=_CODES["spatial"][spatial],
+        order=CODES["order"][order],
+        pooling=CODES["pooling"][pooling],
+        spatial=CODES["spatial"][spatial],
         threads=torch.get_num_threads(),
     )
     return weights
 
 
-def _readable(flow: Tensor) -> Tensor:
+def readable(flow: Tensor) -> Tensor:
     """The flow itself if the pixels of a row are adjacent, as pairs (dx, dy) or in two planes; else a copy."""
     pixel, component = flow.stride(3), flow.stride(4)
     pairs = component == 1 and (pixel == 2 or flow.shape[3] == 1)

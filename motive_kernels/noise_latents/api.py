@@ -9,7 +9,7 @@ from torch import Tensor
 
 from motive_kernels.checks import describe, fail
 from motive_kernels.dispatch import Op
-from motive_kernels.noise_latents import cpp, reference
+from motive_kernels.noise_latents import cpp, cuda, reference
 
 
 def _triton(*arguments: Any) -> Any:
@@ -19,7 +19,15 @@ def _triton(*arguments: Any) -> Any:
     return triton.noise_latents(*arguments)
 
 
-OP = Op("noise_latents", {"cpp": cpp.noise_latents, "triton": _triton, "torch": reference.noise_latents})
+OP = Op(
+    "noise_latents",
+    {
+        "cpp": cpp.noise_latents,
+        "cuda": cuda.noise_latents,
+        "triton": _triton,
+        "torch": reference.noise_latents,
+    },
+)
 
 
 def noise_latents(latents: Tensor, noise: Tensor, sigma: Tensor, *, impl: str | None = None) -> tuple[Tensor, Tensor]:

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Any, Optional
 
 import torch
 from torch import Tensor
 
 from motive_kernels.checks import check_lengths, check_table, check_tokens, check_vectors
 from motive_kernels.dispatch import Op, traced
-from motive_kernels.outer_sketch import cpp, reference
+from motive_kernels.outer_sketch import cpp, cuda, reference
 
-OP = Op("outer_sketch_into", {"cpp": cpp.outer_sketch_into, "torch": reference.outer_sketch_into})
+
+def _triton(*arguments: Any) -> None:
+    """The Triton implementation, imported when it is first used."""
+    from motive_kernels.outer_sketch import triton
+
+    triton.outer_sketch_into(*arguments)
+
+
+OP = Op(
+    "outer_sketch_into",
+    {
+        "cpp": cpp.outer_sketch_into,
+        "cuda": cuda.outer_sketch_into,
+        "triton": _triton,
+        "torch": reference.outer_sketch_into,
+    },
+)
 
 
 def outer_sketch_into(

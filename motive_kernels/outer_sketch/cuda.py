@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from motive_kernels import native
-from motive_kernels.cuda_call import extension, placement, workspace
+from motive_kernels.cuda_call import extension, run
 from motive_kernels.kinds.base import outer_gradient
 from motive_kernels.tensor_sketch import cuda as flat
 
@@ -25,25 +25,15 @@ def outer_sketch_into(
     x, dy = native.rows_adjacent(x), native.rows_adjacent(dy)
     rows, columns = rows.contiguous(), columns.contiguous()
     lengths = None if lengths is None else lengths.contiguous()
-    memory = workspace(extension().outer_sketch_workspace(samples=n, tokens=t, dim=k), z)
-    extension().outer_sketch_into(
+    args = extension().OuterSketch(
         z=z.data_ptr(),
         dtype=native.DTYPE_CODES[x.dtype],
         samples=n,
         tokens=t,
         dim=k,
-        x=x.data_ptr(),
-        x_columns=x.shape[2],
-        x_sample_stride=x.stride(0),
-        x_token_stride=x.stride(1),
-        x_table=columns.data_ptr(),
-        dy=dy.data_ptr(),
-        dy_columns=dy.shape[2],
-        dy_sample_stride=dy.stride(0),
-        dy_token_stride=dy.stride(1),
-        dy_table=rows.data_ptr(),
+        x=(x.data_ptr(), x.shape[2], x.stride(0), x.stride(1), columns.data_ptr()),
+        dy=(dy.data_ptr(), dy.shape[2], dy.stride(0), dy.stride(1), rows.data_ptr()),
         lengths=0 if lengths is None else lengths.data_ptr(),
         scale=scale,
-        workspace=memory.data_ptr(),
-        **placement(z),
     )
+    run("outer_sketch_into", args, z)

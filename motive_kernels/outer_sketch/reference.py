@@ -24,9 +24,7 @@ def outer_sketch_into(
     """
     k = z.shape[1]
     exact = torch.float64 if x.dtype == torch.float64 else torch.float32
-    products = outer_gradient(
-        count_sketch(x.to(exact), columns, k), count_sketch(dy.to(exact), rows, k), lengths
-    )
+    products = outer_gradient(count_sketch(x.to(exact), columns, k), count_sketch(dy.to(exact), rows, k), lengths)
     z += (scale * fold(products, k)).to(z.dtype)
 
 

@@ -9,9 +9,16 @@ from torch import Tensor
 
 from motive_kernels.checks import check_tensor, check_vectors, fail
 from motive_kernels.dispatch import Op
-from motive_kernels.sjlt import cpp, reference
+from motive_kernels.sjlt import cpp, cuda, reference
 
-OP = Op("sjlt_into", {"cpp": cpp.sjlt_into, "torch": reference.sjlt_into})
+OP = Op(
+    "sjlt_into",
+    {
+        "cpp": cpp.sjlt_into,
+        "cuda": cuda.sjlt_into,
+        "torch": reference.sjlt_into,
+    },
+)
 
 
 def sjlt_into(

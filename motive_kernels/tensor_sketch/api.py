@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Any, Optional
 
 import torch
 from torch import Tensor
 
 from motive_kernels.checks import check_gradient, check_table, check_vectors
 from motive_kernels.dispatch import Op, traced
-from motive_kernels.tensor_sketch import cpp, reference
+from motive_kernels.tensor_sketch import cpp, cuda, reference
 
-OP = Op("tensor_sketch_into", {"cpp": cpp.tensor_sketch_into, "torch": reference.tensor_sketch_into})
+
+def _triton(*arguments: Any) -> None:
+    """The Triton implementation, imported when it is first used."""
+    from motive_kernels.tensor_sketch import triton
+
+    triton.tensor_sketch_into(*arguments)
+
+
+OP = Op(
+    "tensor_sketch_into",
+    {
+        "cpp": cpp.tensor_sketch_into,
+        "cuda": cuda.tensor_sketch_into,
+        "triton": _triton,
+        "torch": reference.tensor_sketch_into,
+    },
+)
 
 
 def tensor_sketch_into(
@@ -40,7 +56,12 @@ def tensor_sketch_into(
 
 
 def _run(
-    z: Tensor, grad: Tensor, rows: Tensor, columns: Tensor, scale: float, impl: Optional[str]  # noqa: UP045
+    z: Tensor,
+    grad: Tensor,
+    rows: Tensor,
+    columns: Tensor,
+    scale: float,
+    impl: Optional[str],  # noqa: UP045
 ) -> None:
     if grad.numel():
         with torch.no_grad():

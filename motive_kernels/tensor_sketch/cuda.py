@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from motive_kernels import native
-from motive_kernels.cuda_call import extension, placement, workspace
+from motive_kernels.cuda_call import extension, run
 
 Part = tuple[Tensor, Tensor, Tensor, float]
 """A gradient [n, o, i], its row and column table, and the factor on its sketch."""
@@ -46,12 +46,11 @@ def tensor_sketch_many_into(z: Tensor, parts: Sequence[Part]) -> None:
         )
         for grad, rows, columns, scale in kept
     ]
-    arguments = {
-        "z": z.data_ptr(),
-        "dtype": native.DTYPE_CODES[kept[0][0].dtype],
-        "samples": z.shape[0],
-        "dim": z.shape[1],
-        "tensors": entries,
-    }
-    memory = workspace(extension().tensor_sketch_workspace(**arguments), z)
-    extension().tensor_sketch_into(**arguments, workspace=memory.data_ptr(), **placement(z))
+    args = extension().TensorSketch(
+        z=z.data_ptr(),
+        dtype=native.DTYPE_CODES[kept[0][0].dtype],
+        samples=z.shape[0],
+        dim=z.shape[1],
+        tensors=entries,
+    )
+    run("tensor_sketch_into", args, z)

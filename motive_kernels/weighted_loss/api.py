@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from motive_kernels.checks import check_tensor, describe, fail
 from motive_kernels.dispatch import Op
-from motive_kernels.weighted_loss import cpp, reference
+from motive_kernels.weighted_loss import cpp, cuda, reference
 
 
 def _triton(*arguments: Any) -> Any:
@@ -21,7 +21,15 @@ def _triton(*arguments: Any) -> Any:
     return triton.weighted_loss(*arguments)
 
 
-OP = Op("weighted_loss", {"cpp": cpp.weighted_loss, "triton": _triton, "torch": reference.weighted_loss})
+OP = Op(
+    "weighted_loss",
+    {
+        "cpp": cpp.weighted_loss,
+        "cuda": cuda.weighted_loss,
+        "triton": _triton,
+        "torch": reference.weighted_loss,
+    },
+)
 
 
 def weighted_loss(

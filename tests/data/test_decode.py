@@ -9,8 +9,10 @@ import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
+from av.error import PermissionError as AvPermissionError
 
 from motive.data import DecodeLimits, Standard, load_clip
 from motive.data.decode import decode_at, measure_seconds
@@ -242,6 +244,30 @@ def test_hostile_files_are_refused_quickly(tmp_path: Path, clip: Path, capfd: py
         assert seconds < 5, f"{name} took {seconds:.1f} s"
         noise = "".join(capfd.readouterr())
         assert not noise, f"{name} makes the decoder print {noise!r}"
+
+
+def test_a_file_that_may_not_be_read(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise AvPermissionError(13, "Permission denied", str(clip))
+
+    monkeypatch.setattr(av, "open", refused)
+    monkeypatch.setattr(os.path, "getsize", lambda _: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+    with pytest.raises(ClipError, match=r"unreadable: .*Permission denied"):
+        load_clip(clip, SMALL)
+
+
+def test_a_stream_from_nowhere(tmp_path: Path) -> None:
+    """Damaged FLV tags announce another track in the middle of the file."""
+    path = encode(tmp_path / "clip.flv", numbered_frames(24))
+    data, tags, at = bytearray(path.read_bytes()), [], 13
+    while at < len(data):
+        tags.append((data[at], at + 11))
+        at += 11 + int.from_bytes(data[at + 1 : at + 4], "big") + 4
+    pictures = [start for kind, start in tags if kind == 9]
+    data[pictures[0]], data[pictures[3]] = 0xE9, 0xF8
+    path.write_bytes(bytes(data))
+    with pytest.raises(ClipError):
+        load_clip(path, SMALL)
 
 
 def test_no_flipped_byte_crashes(tmp_path: Path, clip: Path) -> None:

@@ -278,6 +278,13 @@ def test_a_table_that_cannot_be_read_says_where(root: Path, name: str, data: byt
     assert ";" in str(error.value), "the message says what to do"
 
 
+def test_parquet_with_a_column_name_that_is_not_text(root: Path) -> None:
+    table = write_rows(root / "metadata.parquet", [{"file_name": "a.mp4", "text": "x"}])
+    table.write_bytes(table.read_bytes().replace(b"text", b"te\xc9t"))
+    with pytest.raises(DatasetError, match=r"metadata\.parquet"):
+        read_dataset(root)
+
+
 def test_what_is_no_dataset_is_refused(root: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes.txt").write_text("x")

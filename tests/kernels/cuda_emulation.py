@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,16 @@ from motive_kernels.native import DTYPE_CODES
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "csrc" / "cuda" / "host"
-FLAGS = (
-    "-std=c++17 -O1 -Wall -Wextra -Werror -Wno-unknown-pragmas "
-    "-fsanitize=address,signed-integer-overflow,alignment -fno-sanitize-recover=all"
-).split()
+FLAGS = [
+    "-std=c++17",
+    "-O1",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-Wno-unknown-pragmas",
+    "-fsanitize=address,signed-integer-overflow,alignment",
+    "-fno-sanitize-recover=all",
+]
 
 
 def program() -> Path:
@@ -37,7 +44,9 @@ def program() -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     headers = sorted([*(ROOT / "csrc" / "include").rglob("*.h"), *(ROOT / "csrc" / "cuda").rglob("*.h")])
     shared = " ".join([compiler, *FLAGS]).encode() + b"".join(path.read_bytes() for path in headers)
-    objects = [_compiled(compiler, source, shared, folder) for source in sorted(SOURCES.glob("*.cpp"))]
+    with ThreadPoolExecutor(2) as pool:
+        sources = sorted(SOURCES.glob("*.cpp"))
+        objects = list(pool.map(lambda source: _compiled(compiler, source, shared, folder), sources))
     digest = hashlib.sha256(" ".join(path.name for path in objects).encode()).hexdigest()[:16]
     target = folder / f"emulate-{digest}"
     if not target.exists():
@@ -83,12 +92,17 @@ class Job:
                 self._words.append(repr(value) if isinstance(value, float) else str(int(value)))
         return self
 
-    def run(self, dtype: Any = np.float32) -> np.ndarray:
-        """The array that the emulator wrote."""
+    def run(self, dtype: torch.dtype = torch.float32) -> Tensor:
+        """The array that the emulator wrote, flat."""
         (self._folder / "job.txt").write_text("\n".join(self._words))
         result = subprocess.run([str(program()), str(self._folder)], capture_output=True, text=True, check=False)
         assert result.returncode == 0, f"the emulator failed:\n{result.stderr[-4000:]}"
-        return np.fromfile(self._folder / "out.bin", dtype=dtype)
+        return self.output("out.bin", dtype)
+
+    def output(self, name: str, dtype: torch.dtype) -> Tensor:
+        """A further array that the emulator wrote, after run."""
+        data = np.fromfile(self._folder / name, dtype=np.uint8)
+        return torch.from_numpy(data).view(dtype)
 
     def _file(self, array: np.ndarray) -> str:
         name = f"array{self._arrays}.bin"
@@ -115,7 +129,7 @@ def tensor_sketch(
     for grad, rows, columns, scale in tensors:
         flat, offset = storage_and_offset(grad)
         job.add(flat, offset, grad.shape[1], grad.shape[2], grad.stride(0), grad.stride(1), rows, columns, scale)
-    return torch.from_numpy(job.run()).reshape(z.shape)
+    return job.run().reshape(z.shape)
 
 
 def outer_sketch(
@@ -135,4 +149,4 @@ def outer_sketch(
     for side, table in ((x, columns), (dy, rows)):
         flat, offset = storage_and_offset(side)
         job.add(flat, offset, side.shape[2], side.stride(0), side.stride(1), table)
-    return torch.from_numpy(job.run()).reshape(z.shape)
+    return job.run().reshape(z.shape)

@@ -42,7 +42,7 @@ OPS = {
     "kronecker": ("kronecker_into", "kronecker_outer_into"),
     "identity": (),
 }
-COMPILED = {"fastfood", "rademacher", "gaussian", "sjlt", "tensor_sketch"}
+COMPILED = {"tensor_sketch", "fastfood", "rademacher", "gaussian", "sjlt", "kronecker"}
 """Kinds with a C++ implementation: a build without it fails these tests instead of skipping them."""
 
 

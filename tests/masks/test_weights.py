@@ -159,8 +159,9 @@ def test_motion_that_is_not_a_number_is_the_clips_fault() -> None:
     for bad in (np.nan, np.inf):
         field = field_of([1.0] * 5)
         field.flow[2, 3, 4, 0] = bad
-        with pytest.raises(ClipError, match="bad_motion"):
-            mask_from_field(field, (2, 2, 3), MaskConfig())
+        for camera in ("keep", "remove"):
+            with pytest.raises(ClipError, match="bad_motion"):
+                mask_from_field(field, (2, 2, 3), MaskConfig(camera=camera))  # type: ignore[arg-type]
 
 
 def test_the_callers_field_is_left_alone() -> None:

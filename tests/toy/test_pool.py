@@ -11,9 +11,9 @@ import av
 import numpy as np
 import pytest
 
+from motive.errors import OptionError
 from motive.toy.pool import COLUMNS, SPLITS, clip_seed, training_clips, write_pool, write_queries
 from motive.toy.render import CONTROLS, FPS, FRAMES, MOTIONS, SIZE, render_clip
-from motive.errors import OptionError
 
 
 @pytest.fixture(scope="module")

@@ -7,19 +7,69 @@ import re
 import numpy as np
 import pytest
 
+from motive.errors import OptionError
 from motive.toy.motions import MOVES, Poses
 from motive.toy.render import CONTROLS, FRAMES, MOTIONS, SIZE, render_clip
 from motive.toy.scene import Scene, sample_scene
-from motive.errors import OptionError
 
 T = np.arange(240) / 160  # 1.5 seconds, finely
 
 # Words that name a motion or give one away.
-TELLING = """
-    compress press squeeze squash flat bounce rebound jump roll explode burst blast fragment float drift rise rising
-    fall drop slide skid spin turn rotate whirl stretch elongate swing pendulum sway hang static still camera pan zoom
-    shuffle random order move motion moving fast slow quick speed ball wheel balloon spring rope frame time
-""".split()
+TELLING = [
+    "compress",
+    "press",
+    "squeeze",
+    "squash",
+    "flat",
+    "bounce",
+    "rebound",
+    "jump",
+    "roll",
+    "explode",
+    "burst",
+    "blast",
+    "fragment",
+    "float",
+    "drift",
+    "rise",
+    "rising",
+    "fall",
+    "drop",
+    "slide",
+    "skid",
+    "spin",
+    "turn",
+    "rotate",
+    "whirl",
+    "stretch",
+    "elongate",
+    "swing",
+    "pendulum",
+    "sway",
+    "hang",
+    "static",
+    "still",
+    "camera",
+    "pan",
+    "zoom",
+    "shuffle",
+    "random",
+    "order",
+    "move",
+    "motion",
+    "moving",
+    "fast",
+    "slow",
+    "quick",
+    "speed",
+    "ball",
+    "wheel",
+    "balloon",
+    "spring",
+    "rope",
+    "frame",
+    "time",
+]
 
 
 def poses(motion: str, seed: int) -> tuple[Scene, Poses]:

@@ -12,8 +12,8 @@ import torch
 from motive.adapters import Conditioning, load_adapter
 from motive.adapters.base import Expert
 from motive.adapters.toy import KEPT, TEXT_DIM
-from motive.toy.train import TrainConfig, encode_training_clips, main, train
 from motive.errors import OptionError
+from motive.toy.train import TrainConfig, encode_training_clips, main, train
 
 ADAPTER = load_adapter("toy")
 

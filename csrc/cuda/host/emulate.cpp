@@ -17,6 +17,7 @@ int main(int argc, char** argv) {
       {"sjlt", emulate_sjlt},
       {"fastfood", emulate_fastfood},
       {"philox", emulate_philox},
+      {"round", emulate_round},
   };
   Job job(argv[1]);
   const std::string name = job.word();

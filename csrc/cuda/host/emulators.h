@@ -17,6 +17,7 @@ void emulate_dense_projection(Job& job);
 void emulate_sjlt(Job& job);
 void emulate_fastfood(Job& job);
 void emulate_philox(Job& job);
+void emulate_round(Job& job);
 
 // z [samples, width] += the sum of [samples, count, width] partial vectors, as in reduce.cuh.
 void add_partials(const std::vector<float>& partials, float* z, int64_t samples, int64_t count, int64_t width);

@@ -78,13 +78,10 @@ void run_fastfood(const Fastfood& a, bool descending) {
     std::vector<uint32_t> signs(size_t(sign_words(int(a.tile))));
     for (int64_t tile = first; tile < last; ++tile) {
       block.phase([&](int thread) { make_signs(a, tile, signs.data(), thread); });
-      block.phase([&](int thread) {
-        load_tile<T>(a, number / cut.units, tile, signs.data(), values.data(), thread);
-      });
+      block.phase([&](int thread) { load_tile<T>(a, number / cut.units, tile, signs.data(), values.data(), thread); });
       hadamard(values.data(), int(a.tile), block);
-      block.phase([&](int thread) {
-        add_tile(a, tile, tile == first, values.data(), sums.data() + number * a.tile, thread);
-      });
+      block.phase(
+          [&](int thread) { add_tile(a, tile, tile == first, values.data(), sums.data() + number * a.tile, thread); });
     }
   }
   int64_t count = cut.units;
@@ -177,6 +174,22 @@ void emulate_philox(Job& job) {
   std::vector<PhiloxBlock> words;
   for (int64_t j = 0; j < count; ++j) words.push_back(philox4x32(counters[j], key));
   job.write("out.bin", words.data(), count);
+}
+
+// dtype, how many, floats. Writes them rounded.
+void emulate_round(Job& job) {
+  const DType dtype = job.dtype();
+  const int64_t count = job.integer();
+  const float* const values = job.array<float>();
+  std::vector<char> out(size_t(count * size_of(dtype)));
+  with_type(dtype, [&](auto type) {
+    using T = decltype(type);
+    for (int64_t j = 0; j < count; ++j) {
+      const float value[1] = {values[j]};
+      store_rounded<T, 1>(reinterpret_cast<T*>(out.data()) + j, value);
+    }
+  });
+  job.write("out.bin", out.data(), int64_t(out.size()));
 }
 
 }  // namespace motive::cuda::host

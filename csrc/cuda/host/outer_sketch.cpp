@@ -25,7 +25,10 @@ void run_block(const Args& args, int64_t number, bool descending) {
         block.phase([&](int thread) { fill(args, shared, side, sample, token, end, first, thread); });
         block.phase([&](int thread) { gather(states[thread], args, shared, side, first, thread); });
       }
-      block.phase([&](int thread) { write_pairs(states[thread], shared, side, thread); });
+      block.phase([&](int thread) {
+        if (side == 0) note_largest(states[thread], shared);
+        write_pairs(states[thread], shared, side, thread);
+      });
     }
     for (int pass = 0; pass < S::Transform::kPasses; ++pass) {
       block.phase([&](int thread) { transform(states[thread], shared, pass, thread); });

@@ -78,8 +78,8 @@ char* at(Job& job, DType dtype) {
 
 }  // namespace
 
-// order, dtype, samples, channels, cells, loss factor, gradient factor, gradient + offset, prediction + offset, target +
-// offset, weights or none. Writes the losses, then the gradients.
+// order, dtype, samples, channels, cells, loss factor, gradient factor, gradient + offset, prediction + offset, target
+// + offset, weights or none. Writes the losses, then the gradients.
 void emulate_weighted_loss(Job& job) {
   const bool descending = job.integer();
   WeightedLoss a{};
@@ -98,8 +98,7 @@ void emulate_weighted_loss(Job& job) {
   check(a);
   with_type(a.dtype, [&](auto type) { run_loss<decltype(type)>(a, descending); });
   job.write("out.bin", loss.data(), a.samples);
-  job.write("gradient.bin", static_cast<const char*>(a.gradient),
-            a.samples * a.channels * a.cells * size_of(a.dtype));
+  job.write("gradient.bin", static_cast<const char*>(a.gradient), a.samples * a.channels * a.cells * size_of(a.dtype));
 }
 
 // dtype, samples, size, noise stride, noisy + offset, target + offset, latents + offset, noise + offset, sigma. Writes

@@ -1,5 +1,5 @@
-// CUDA launcher of motive/fastfood.h. It runs on the current device and the given stream, does not synchronise, and can be
-// captured in a CUDA graph.
+// CUDA launcher of motive/fastfood.h. It runs on the current device and the given stream, does not synchronise, and can
+// be captured in a CUDA graph.
 #pragma once
 
 #include "motive/fastfood.h"
@@ -12,7 +12,8 @@ constexpr int64_t kMaxFastfoodTile = 32768;
 // Floats of working memory; their contents do not matter.
 int64_t fastfood_workspace(const Fastfood& args);
 
-// The labels are in device memory and are not checked. Throws std::invalid_argument for arguments that do not fit, std::runtime_error where a launch fails.
+// The labels are in device memory and are not checked. Throws std::invalid_argument for arguments that do not fit,
+// std::runtime_error where a launch fails.
 void fastfood_into(const Fastfood& args, float* workspace, void* stream);
 
 }  // namespace motive::cuda

@@ -1,5 +1,5 @@
-// CUDA launcher of motive/weighted_loss.h. It runs on the current device and the given stream, does not synchronise, and
-// can be captured in a CUDA graph.
+// CUDA launcher of motive/weighted_loss.h. It runs on the current device and the given stream, does not synchronise,
+// and can be captured in a CUDA graph.
 #pragma once
 
 #include "motive/weighted_loss.h"

@@ -1,0 +1,48 @@
+"""Projected vectors and noise pinned by literals: what a store holds must stay comparable for ever.
+
+The files in tests/golden are a format. Nothing writes them; a change that makes these tests fail needs a new
+philox.FORMAT_VERSION.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import motive_kernels as mk
+from motive_kernels import philox
+
+FOLDER = Path(__file__).parents[1] / "golden"
+VECTORS = json.loads((FOLDER / "tensor_sketch.json").read_text())
+NOISE = json.loads((FOLDER / "noise.json").read_text())
+
+
+def eighths(*shape: int) -> Tensor:
+    """Small multiples of 1/8: every sum of them is exact in float32, so equality can be asked for."""
+    j = torch.arange(int(np.prod(shape)), dtype=torch.int64)
+    return (((j * 31 + j // 7 * 17) % 29 - 14).float() / 8).reshape(shape)
+
+
+@pytest.mark.parametrize("impl", ["cpp", "torch"])
+@pytest.mark.parametrize("case", VECTORS["cases"], ids=lambda case: f"k{case['dim']}-seed{case['seed']}")
+def test_vectors(case: dict[str, Any], impl: str) -> None:
+    assert VECTORS["format"] == philox.FORMAT_VERSION
+    shapes = case["parameters"]
+    spec = mk.ProjectionSpec("tensor_sketch", case["dim"], case["seed"], case["options"])
+    projector = mk.Projector(spec, shapes)
+    z = projector.project({name: eighths(2, *shape) for name, shape in shapes.items()}, impl=impl)
+    head = len(case["vectors"][0])
+    assert z[:, :head].tolist() == case["vectors"]
+    assert (z.double() * torch.arange(1, case["dim"] + 1)).sum().item() == case["weighted_sum"]
+    assert projector.identity == case["identity"]
+
+
+def test_noise() -> None:
+    values = philox.normal(philox.key_from_identifier(NOISE["identifier"]), len(NOISE["values"]))
+    np.testing.assert_array_max_ulp(values, np.array(NOISE["values"], dtype=np.float32), maxulp=1)
