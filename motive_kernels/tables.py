@@ -49,8 +49,13 @@ def gather_table(bucket: NDArray[np.int32], sign: NDArray[np.int8], dim: int) ->
     Returns:
         int32 [runs, dim]: entry [r, b] is 2 * index + (1 if its sign is negative) for the one index of run r that goes
         to bucket b, or EMPTY.
+
+    Raises:
+        ValueError: the axis is longer than 2^30, which 32-bit entries cannot hold.
     """
     length = len(bucket)
+    if length > 2**30:
+        raise ValueError(f"gather_table: an axis must be at most 2^30 long, got {length}; split the parameter")
     table = np.full((-(-length // dim), dim), EMPTY, dtype=np.int32)
     index = np.arange(length, dtype=np.int32)
     table[index // dim, bucket] = 2 * index + (sign < 0)

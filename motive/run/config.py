@@ -125,4 +125,4 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         expected = (int, float) if kind is float else (kind,)
     if not isinstance(value, expected) or (isinstance(value, bool) and bool not in expected):
         raise OptionError(f"{where} must be {getattr(kind, '__name__', kind)}, got {value!r}; correct it")
-    return float(value) if kind is float else value
+    return float(value) if isinstance(value, int) and kind is float else value

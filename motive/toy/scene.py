@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating]
 
 SHAPES = ("disc", "square", "triangle", "diamond", "pentagon", "hexagon", "star", "ring", "cross", "oval")
 TEXTURES = ("striped", "checked", "two-tone", "dotted", "shaded")

@@ -11,7 +11,7 @@ import math
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -181,7 +181,7 @@ def _loss(
 
 
 @torch.no_grad()
-def _update_average(average: list[Tensor], parameters: list[Tensor], decay: float) -> None:
+def _update_average(average: list[Tensor], parameters: Sequence[Tensor], decay: float) -> None:
     for mean, parameter in zip(average, parameters, strict=True):
         mean.lerp_(parameter, 1 - decay)
 

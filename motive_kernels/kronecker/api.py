@@ -1,4 +1,4 @@
-"""Kronecker projection (A outer B) of a layer's gradient: two thin matrix products, from the gradient or from tokens."""
+"""Kronecker projection (A outer B) of a layer's gradient: two thin products, from the gradient or from tokens."""
 
 from __future__ import annotations
 

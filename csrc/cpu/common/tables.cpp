@@ -19,8 +19,8 @@ PhiloxKey parameter_key(const char* kind, uint64_t seed, const char* name) {
 }
 
 AxisTable balanced_buckets(PhiloxKey key, Role role, int64_t length, int64_t dim, uint32_t term) {
-  check_size("balanced_buckets", "length", length, 0);
-  check_size("balanced_buckets", "dim", dim, 1);
+  check_axis("balanced_buckets", "length", length, 0);
+  check_axis("balanced_buckets", "dim", dim, 1);
   AxisTable table{std::vector<int32_t>(size_t(length)), std::vector<int8_t>(size_t(length))};
   std::vector<uint64_t> sort_key(static_cast<size_t>(dim));
   std::vector<int32_t> order(static_cast<size_t>(dim));
@@ -43,10 +43,8 @@ AxisTable balanced_buckets(PhiloxKey key, Role role, int64_t length, int64_t dim
 
 std::vector<int32_t> gather_table(const AxisTable& table, int64_t dim) {
   const int64_t length = int64_t(table.bucket.size());
-  check_size("gather_table", "dim", dim, 1);
-  if (length > (int64_t(1) << 30)) {
-    fail("gather_table", "length", "at most 2^30", std::to_string(length), "split the axis");
-  }
+  check_axis("gather_table", "length", length, 0);
+  check_axis("gather_table", "dim", dim, 1);
   std::vector<int32_t> entries(size_t((length + dim - 1) / dim * dim), kEmpty);
   for (int64_t j = 0; j < length; ++j) {
     const int32_t bucket = table.bucket[size_t(j)];

@@ -18,6 +18,12 @@ inline void check_size(const char* where, const char* name, int64_t value, int64
   }
 }
 
+// The length of an axis with a gather table, whose 32-bit entries hold 2 * index + sign.
+inline void check_axis(const char* where, const char* name, int64_t length, int64_t low) {
+  check_size(where, name, length, low);
+  if (length > (int64_t(1) << 30)) fail(where, name, "at most 2^30", std::to_string(length), "split the axis");
+}
+
 inline void check_pointer(const char* where, const char* name, const void* pointer) {
   if (pointer == nullptr) fail(where, name, "a valid address", "a null pointer", "pass data_ptr() of a filled tensor");
 }

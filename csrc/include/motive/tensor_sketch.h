@@ -24,9 +24,9 @@ struct TensorSketch {
 inline void check(const TensorSketch& a) {
   const char* where = "tensor_sketch_into";
   check_size(where, "samples", a.samples, 0);
-  check_size(where, "rows", a.rows, 0);
-  check_size(where, "columns", a.columns, 0);
-  check_size(where, "dim", a.dim, 1);
+  check_axis(where, "rows", a.rows, 0);
+  check_axis(where, "columns", a.columns, 0);
+  check_axis(where, "dim", a.dim, 1);
   if (a.samples == 0 || a.rows == 0 || a.columns == 0) return;
   check_pointer(where, "z", a.z);
   check_pointer(where, "grad", a.grad);
