@@ -1,6 +1,6 @@
 """One entry for every benchmark: each checks its results first, then prints a table and adds rows to a JSONL file.
 
-    python -m benchmarks.run --suite kernels|pipeline|all [--quick] --out DIR
+python -m benchmarks.run --suite kernels|pipeline|all [--quick] --out DIR
 """
 
 from __future__ import annotations

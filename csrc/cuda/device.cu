@@ -1,6 +1,5 @@
-#include "motive/cuda/device.h"
-
 #include "launch.cuh"
+#include "motive/cuda/device.h"
 
 namespace motive::cuda {
 

@@ -19,9 +19,8 @@ namespace motive::cuda::tensor_sketch {
 constexpr int kThreads = 256;
 constexpr int kLanes = 4;
 constexpr int kMaxTensors = 256;
-constexpr int64_t kMaxItems = 16;
-constexpr int64_t kUnitElements = 65536;  // gradient elements of one block, about
-constexpr int64_t kMaxTableDim = 4096;    // widest sketch whose column table is kept in registers
+constexpr int64_t kMaxItems = 32;
+constexpr int64_t kMaxTableDim = 4096;  // widest sketch whose column table is kept in registers
 
 // One tensor as the kernel sees it.
 struct Tensor {
@@ -56,18 +55,26 @@ static inline int positions_for(int64_t dim) {
 }
 MOTIVE_HOST_DEVICE constexpr int runs_for(int positions) { return positions < 8 ? 8 / positions : 1; }
 
+// Gradient elements of one block, about: more where a whole model comes at once, so that partial vectors stay a small
+// part of the traffic.
+static inline int64_t unit_elements(const TensorSketch& args) {
+  int64_t elements = 0;
+  for (int64_t j = 0; j < args.count; ++j) elements += args.tensors[j].rows * args.tensors[j].columns;
+  return elements < int64_t(1) << 28 ? 65536 : 131072;
+}
+
 // How a tensor is cut.
 struct Cut {
   int64_t chunks, steps, items, units;
 };
 
-static inline Cut cut_of(int64_t rows, int64_t columns, int64_t dim) {
+static inline Cut cut_of(int64_t rows, int64_t columns, int64_t dim, int64_t unit_elements) {
   Cut cut;
   const int64_t width = dim > kMaxTableDim ? columns : runs_for(positions_for(dim)) * dim;
   cut.chunks = ceil_div(columns, width);
   cut.steps = ceil_div(dim > kMaxTableDim ? dim : smaller(rows, dim), kLanes);
   const int64_t elements = kLanes * ceil_div(rows, dim) * smaller(columns, width);
-  const int64_t wanted = ceil_div(kUnitElements, elements);
+  const int64_t wanted = ceil_div(unit_elements, elements);
   cut.items = smaller(wanted < kMaxItems ? wanted : kMaxItems, cut.chunks * cut.steps);
   cut.units = ceil_div(cut.chunks * cut.steps, cut.items);
   return cut;
@@ -110,10 +117,11 @@ static inline void check(const TensorSketch& args) {
 }
 
 static inline int64_t total_units(const TensorSketch& args) {
+  const int64_t elements = unit_elements(args);
   int64_t units = 0;
   for (int64_t j = 0; j < args.count; ++j) {
     const SketchTensor& t = args.tensors[j];
-    if (!is_empty(t)) units += cut_of(t.rows, t.columns, args.dim).units;
+    if (!is_empty(t)) units += cut_of(t.rows, t.columns, args.dim, elements).units;
   }
   return units;
 }
@@ -126,10 +134,11 @@ static inline int64_t fill_batch(const TensorSketch& args, int64_t next, float* 
   batch.dim = int32_t(args.dim);
   batch.count = 0;
   batch.units = 0;
+  const int64_t elements = unit_elements(args);
   for (; next < args.count && batch.count < kMaxTensors; ++next) {
     const SketchTensor& t = args.tensors[next];
     if (is_empty(t)) continue;
-    const Cut cut = cut_of(t.rows, t.columns, args.dim);
+    const Cut cut = cut_of(t.rows, t.columns, args.dim, elements);
     Tensor& tensor = batch.tensors[batch.count++];
     tensor.grad = t.grad;
     tensor.row_table = t.row_table;

@@ -130,7 +130,9 @@ def test_motion_weights(choice: tuple[str, str, str], dtype: torch.dtype, confid
         found = motion(tmp_path, flow, grid, choice, confidence=confidence)
         exact = None if confidence is None else confidence.double()
         wanted = motion_reference.motion_weights(flow.double(), exact, *grid, *choice)
-        assert torch.allclose(found.double(), wanted, rtol=0, atol=2e-5), f"{t} x {height} x {width} to {grid}"
+        # Means of many pixels differ little, so normalising them afterwards magnifies their rounding.
+        tolerance = 5e-4 if choice[0] == "resize_first" and choice[2] == "area" else 2e-5
+        assert torch.allclose(found.double(), wanted, rtol=0, atol=tolerance), f"{t} x {height} x {width} to {grid}"
 
 
 def test_motion_weights_of_planes_and_slices(tmp_path: Path) -> None:
