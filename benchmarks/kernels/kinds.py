@@ -38,7 +38,7 @@ KINDS: list[tuple[str, dict[str, Any]]] = [
     ("gaussian", {}),
 ]
 DENSE = {"rademacher": "rademacher", "gaussian": "normal"}
-"""Dense kinds and the peers' names for them."""
+"""Dense kinds (the op dense_projection_into) and the peers' names for them."""
 
 Record = dict[str, Any]
 
