@@ -61,6 +61,8 @@ def test_no_code_is_shared_between_simd_levels(built: Callable[[str], Path]) -> 
         symbols = subprocess.run([nm, "-C", "--defined-only", str(path)], capture_output=True, text=True, check=True)
         for line in symbols.stdout.splitlines():
             found = re.match(r"^[0-9a-f]* ?([VWuvw]) (.*)$", line.strip())
+            if found and found.group(2).startswith("DW.ref."):
+                continue  # a pointer that exception tables use, the same at every level
             if found and f"motive::cpu::{path.parent.name}::" not in found.group(2):
                 shared.append(f"{path.parent.name}/{path.name}: {found.group(2)}")
     assert not shared, "weak symbols outside their level's namespace:\n" + "\n".join(sorted(set(shared)))
