@@ -5,6 +5,7 @@
 #include "check.h"
 #include "motive/dense_projection.h"
 #include "motive/fastfood.h"
+#include "motive/kronecker.h"
 #include "motive/sjlt.h"
 #include "philox_vector.h"
 
@@ -140,6 +141,59 @@ void fastfood(const std::string& level) {
   }
 }
 
+void kronecker(const std::string& level) {
+  const int64_t shapes[][6] = {{1, 1, 1, 1, 1, 1}, {2, 270, 5, 9, 3, 4}, {3, 7, 300, 2, 17, 5}, {2, 33, 4, 261, 2, 40}};
+  for (const auto& [n, t, o, i, ko, ki] : shapes) {
+    const std::string what = level + " kronecker " + std::to_string(o) + " x " + std::to_string(i);
+    const std::vector<float> left = numbers(ko * o, 1), right = numbers(ki * i, 2), dy = numbers(n * t * o, 3);
+    const std::vector<float> x = numbers(n * t * i, 4);
+    const KroneckerFactors factors{left.data(), right.data(), ko, ki};
+    std::vector<int64_t> lengths(size_t(n), t);
+    lengths.back() = n > 1 ? t / 2 : t;
+    std::vector<float> gradient(size_t(n * o * i), 0.f);
+    std::vector<double> by_tokens(size_t(n * ko * ki), 0.), by_gradient = by_tokens;
+    for (int64_t s = 0; s < n; ++s) {
+      for (int64_t u = 0; u < lengths[size_t(s)]; ++u) {
+        for (int64_t a = 0; a < o; ++a) {
+          for (int64_t b = 0; b < i; ++b) {
+            gradient[size_t((s * o + a) * i + b)] += dy[size_t((s * t + u) * o + a)] * x[size_t((s * t + u) * i + b)];
+          }
+        }
+        for (int64_t p = 0; p < ko; ++p) {
+          double y = 0.;
+          for (int64_t a = 0; a < o; ++a) y += double(left[size_t(p * o + a)]) * dy[size_t((s * t + u) * o + a)];
+          for (int64_t q = 0; q < ki; ++q) {
+            double v = 0.;
+            for (int64_t b = 0; b < i; ++b) v += double(right[size_t(q * i + b)]) * x[size_t((s * t + u) * i + b)];
+            by_tokens[size_t((s * ko + p) * ki + q)] += 0.5 * y * v;
+          }
+        }
+      }
+      for (int64_t p = 0; p < ko; ++p) {
+        for (int64_t q = 0; q < ki; ++q) {
+          for (int64_t a = 0; a < o; ++a) {
+            for (int64_t b = 0; b < i; ++b) {
+              by_gradient[size_t((s * ko + p) * ki + q)] += 0.5 * left[size_t(p * o + a)] * right[size_t(q * i + b)] *
+                                                            double(gradient[size_t((s * o + a) * i + b)]);
+            }
+          }
+        }
+      }
+    }
+    std::vector<float> z(by_tokens.size(), 0.f), one = z, token = z;
+    Kronecker flat{z.data(), gradient.data(), DType::float32, n, o, i, o * i, i, factors, 0.5f, 3};
+    cpu::kronecker_into(flat);
+    check_close(z, by_gradient, 1e-5, what + " flat");
+    flat.z = one.data();
+    flat.threads = 1;
+    cpu::kronecker_into(flat);
+    check(one == z, what + ": one thread and three differ");
+    cpu::kronecker_outer_into({token.data(), x.data(), dy.data(), DType::float32, n, t, o, i, t * i, i, t * o, o,
+                               factors, lengths.data(), 0.5f, 3});
+    check_close(token, by_tokens, 1e-5, what + " token");
+  }
+}
+
 // Block numbers are 64 bits wide: one that crosses 2^32 within a vector carries into the second counter word.
 void block_numbers_carry() {
   const cpu::baseline::PhiloxKeys keys(kKey.words[0], kKey.words[1]);
@@ -181,6 +235,7 @@ int main() {
     motive::test::dense(level, Distribution::gaussian);
     motive::test::sparse(level);
     motive::test::fastfood(level);
+    motive::test::kronecker(level);
   });
   motive::test::block_numbers_carry();
   motive::test::bad_arguments();
