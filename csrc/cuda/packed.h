@@ -27,6 +27,12 @@ struct Packed {
   uint32_t words[V == 1 ? 1 : 4];
 };
 
+// On the host, which would not mind: a 16-byte access of the device must be aligned.
+template <int V>
+static inline void require_alignment(const void* address) {
+  if (V > 1 && reinterpret_cast<uintptr_t>(address) % 16 != 0) __builtin_trap();
+}
+
 // A load of data that is used once: it does not displace tables from the first-level cache.
 template <class T, int V>
 MOTIVE_HOST_DEVICE static inline Packed<T, V> load_once(const T* address) {
@@ -43,6 +49,7 @@ MOTIVE_HOST_DEVICE static inline Packed<T, V> load_once(const T* address) {
     packed.words[0] = __ldg(reinterpret_cast<const unsigned short*>(address));
   }
 #else
+  require_alignment<V>(address);
   memcpy(packed.words, address, sizeof(T) * V);
 #endif
   return packed;
@@ -136,6 +143,7 @@ MOTIVE_HOST_DEVICE static inline void store_rounded(T* address, const float (&va
 #if defined(__CUDA_ARCH__)
     *reinterpret_cast<uint4*>(address) = make_uint4(words[0], words[1], words[2], words[3]);
 #else
+    require_alignment<V>(address);
     memcpy(address, words, sizeof words);
 #endif
   }
