@@ -28,12 +28,15 @@ class DrawConfig:
         count: draws of uniform and logit_normal.
         sigma: noise level of ``single``, 0 < sigma < 1. The paper's timestep 751 of 1000 is sigma 0.751.
         seed: of the noise; draw j uses the key (seed, j).
+        per_draw: ``sum``: a clip's vector is the mean of its draws' gradients, in which noise levels with long
+            gradients weigh most; ``normalised``: the mean of its draws' projected gradients, each at length 1.
     """
 
     strategy: Literal["single", "uniform", "logit_normal"] = "uniform"
     count: int = 4
     sigma: float = 0.751
     seed: int = 0
+    per_draw: Literal["sum", "normalised"] = "sum"
 
     def __post_init__(self) -> None:
         if self.strategy not in ("single", "uniform", "logit_normal"):
@@ -48,6 +51,8 @@ class DrawConfig:
             )
         if self.seed < 0:
             raise OptionError(f"DrawConfig: seed must not be negative, got {self.seed}; give 0 or more")
+        if self.per_draw not in ("sum", "normalised"):
+            raise OptionError(f"DrawConfig: per_draw must be sum or normalised, got {self.per_draw!r}; choose one")
 
     def sigmas(self) -> tuple[float, ...]:
         """The noise level of each draw, in increasing order."""

@@ -35,7 +35,8 @@ class ClipVector:
     """The result for one clip.
 
     Attributes:
-        vector: float32 [k] on the host, the mean over draws of the projected gradients.
+        vector: float32 [k] on the host, the mean over draws of the projected gradients, each at length 1 first where
+            DrawConfig.per_draw is ``normalised``.
         loss: mean over draws of the motion-weighted loss.
     """
 
@@ -106,6 +107,7 @@ class ClipGradients:
         noise = torch.stack([shared_noise(draws.seed, j, latent_shape) for j in range(len(sigmas))]).to(self._device)
         self._passes = list(zip(sigmas.split(draws_per_pass), noise.split(draws_per_pass), strict=True))
         self._count = len(sigmas)
+        self._normalised = draws.per_draw == "normalised"
         missing = uncovered(transformer, select_parameters(transformer, projector, prefix=prefix))
         self.route = "stream" if missing else "token"
 
@@ -120,15 +122,21 @@ class ClipGradients:
         for sigma, noise in self._passes:
 
             def losses(sigma: Tensor = sigma, noise: Tensor = noise) -> Tensor:
-                summed = motion_weighted_losses(self._adapter, self._transformer, batch, sigma, noise).sum(1)
-                mean_losses.add_(summed.detach() / self._count)
-                return summed / self._count
+                each = motion_weighted_losses(self._adapter, self._transformer, batch, sigma, noise) / self._count
+                mean_losses.add_(each.detach().sum(1))
+                return each.flatten() if self._normalised else each.sum(1)
 
-            vectors += mk.projected_gradients(
+            z = mk.projected_gradients(
                 self._transformer, losses, self._projector, route=self.route, prefix=self._prefix
             )
+            vectors += self._mean_direction(z, len(clips)) if self._normalised else z
         host = vectors.cpu()
         return [ClipVector(host[j], float(loss)) for j, loss in enumerate(mean_losses.cpu())]
+
+    def _mean_direction(self, z: Tensor, n: int) -> Tensor:
+        """One pass's share of the mean over draws of unit vectors, [n, k] of z [n draws, k]; zero vectors stay zero."""
+        norms = z.norm(dim=1, keepdim=True)
+        return (z / torch.where(norms == 0, 1.0, norms)).reshape(n, -1, z.shape[1]).sum(1) / self._count
 
 
 def motion_weighted_losses(

@@ -53,7 +53,9 @@ def test_first_noise_values_never_change() -> None:
 GOLDEN = [-0.0682993233203888, -0.8618688583374023, 0.02745192125439644, -0.5508575439453125]
 
 
-@pytest.mark.parametrize("bad", [{"strategy": "every"}, {"count": 0}, {"sigma": 0.0}, {"sigma": 751.0}, {"seed": -1}])
+@pytest.mark.parametrize(
+    "bad", [{"strategy": "every"}, {"count": 0}, {"sigma": 0.0}, {"sigma": 751.0}, {"seed": -1}, {"per_draw": "max"}]
+)
 def test_bad_settings_are_named(bad: dict) -> None:
     with pytest.raises(OptionError, match=next(iter(bad))):
         DrawConfig(**bad)

@@ -43,9 +43,12 @@ def clips(n: int) -> list[EncodedClip]:
     ]
 
 
-def gradients(adapter: Adapter, transformer: nn.Module, **options: int) -> ClipGradients:
+def gradients(
+    adapter: Adapter, transformer: nn.Module, draws: DrawConfig = DRAWS, draws_per_pass: int = 1
+) -> ClipGradients:
     shapes = {f"transformer.{name}": p.shape for name, p in transformer.named_parameters()}
-    return ClipGradients(adapter, transformer, mk.Projector(mk.ProjectionSpec(dim=64), shapes), DRAWS, SHAPE, **options)
+    projector = mk.Projector(mk.ProjectionSpec(dim=64), shapes)
+    return ClipGradients(adapter, transformer, projector, draws, SHAPE, draws_per_pass=draws_per_pass)
 
 
 def test_loss_is_the_papers(adapter: Adapter, transformer: nn.Module) -> None:
@@ -90,3 +93,35 @@ def test_weights_scale_the_vector(adapter: Adapter, transformer: nn.Module) -> N
 
 def test_wan_layers_all_have_a_token_rule(adapter: Adapter, transformer: nn.Module) -> None:
     assert gradients(adapter, transformer).route == "token"
+
+
+@pytest.mark.parametrize("draws_per_pass", [1, 2, 3])
+def test_normalised_draws_count_by_direction_alone(
+    adapter: Adapter, transformer: nn.Module, draws_per_pass: int
+) -> None:
+    two = clips(2)
+    normalised = DrawConfig("uniform", count=3, per_draw="normalised")
+    got = gradients(adapter, transformer, normalised, draws_per_pass)(two)
+    for clip, vector in zip(two, got, strict=True):
+        expected = torch.zeros(64)
+        for j, sigma in enumerate(DRAWS.sigmas()):
+            noise, batch = shared_noise(0, j, SHAPE)[None], Batch.of([clip], torch.device("cpu"))
+            z = mk.projected_gradients(
+                transformer,
+                lambda b=batch, s=sigma, e=noise: motion_weighted_losses(
+                    adapter, transformer, b, torch.tensor([s]), e
+                ).sum(1),
+                gradients(adapter, transformer)._projector,
+                prefix="transformer.",
+            )[0]
+            expected += z / z.norm() / 3
+        assert (vector.vector - expected).norm() < 1e-4 * expected.norm()
+
+
+def test_a_clip_without_motion_stays_zero_when_draws_are_normalised(adapter: Adapter, transformer: nn.Module) -> None:
+    moving, still = clips(2)
+    still = EncodedClip(still.latents, torch.zeros_like(still.weights), still.conditioning)
+    normalised = DrawConfig("uniform", count=3, per_draw="normalised")
+    vectors = gradients(adapter, transformer, normalised, 3)([moving, still])
+    assert vectors[0].vector.any()
+    assert torch.equal(vectors[1].vector, torch.zeros(64))
