@@ -5,6 +5,7 @@
     ├── DatasetError                  a dataset cannot be read at all
     ├── ClipError                     one clip cannot be used; the run goes on
     ├── ModelError                    a model cannot be loaded or does not fit the request
+    ├── WorkerLost                    workers die and nothing gets done any more
     ├── StoreError                    a store is missing, damaged or of another version
     │   └── IdentityMismatch          two stores hold vectors that cannot be compared
     └── MissingExtra (ImportError)    an optional package is needed and absent
@@ -44,9 +45,16 @@ class ClipError(MotiveError):
         self.reason = reason
         self.detail = detail
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.reason, self.detail)
+
 
 class ModelError(MotiveError):
     """A model cannot be loaded, or lacks what was asked of it."""
+
+
+class WorkerLost(MotiveError):
+    """Workers of a run die, or cannot be started, and no single clip is to blame."""
 
 
 class StoreError(MotiveError):
@@ -67,7 +75,11 @@ class IdentityMismatch(StoreError):
             f"{where}: identities must be equal, got differences in {listed}; "
             "make both with the same settings (motive query --like STORE does)"
         )
+        self.where = where
         self.fields = dict(fields)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.where, self.fields)
 
 
 class MissingExtra(MotiveError, ImportError):
@@ -81,5 +93,9 @@ class MissingExtra(MotiveError, ImportError):
 
     def __init__(self, where: str, package: str, extra: str) -> None:
         super().__init__(f"{where}: package {package} must be installed, got none; do pip install 'motive[{extra}]'")
+        self.where = where
         self.package = package
         self.extra = extra
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.where, self.package, self.extra)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from motive.cli import store_verbs
 from motive.cli.flags import add_flags, config_from
 from motive.curate import SelectConfig, select
 from motive.errors import OptionError
@@ -20,7 +21,6 @@ from motive.run.estimate import estimate
 from motive.run.index import IndexSummary, index, query
 from motive.run.replay import replay
 from motive.scoring import ScoreConfig, score
-from motive.store import verify_store
 
 FAILED_SOME = 3
 
@@ -117,16 +117,6 @@ def _report(args: argparse.Namespace) -> int:
     return 0
 
 
-def _verify_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("store", type=Path)
-
-
-def _verify(args: argparse.Namespace) -> int:
-    found = verify_store(args.store)
-    print("\n".join(found.lines()))
-    return 0 if found.ok else 1
-
-
 def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
     return None
 
@@ -179,7 +169,16 @@ ALL = (
     Verb("score", "score every clip of a store for every query", _score_arguments, _score),
     Verb("select", "write the best clips as a dataset of their own", _select_arguments, _select),
     Verb("report", "a page with each query's best and worst clips, and the statistics", _report_arguments, _report),
-    Verb("verify", "check every byte of a store", _verify_arguments, _verify),
+    Verb("verify", "check every byte of a store", store_verbs.verify_arguments, store_verbs.verify),
+    Verb(
+        "repair",
+        "take what is broken out of a store and list the clips to redo",
+        store_verbs.repair_arguments,
+        store_verbs.repair,
+    ),
+    Verb("merge", "bring the clips of several stores into one", store_verbs.merge_arguments, store_verbs.merge),
+    Verb("compact", "few large shards out of many small ones", store_verbs.compact_arguments, store_verbs.run_compact),
+    Verb("info", "what a store holds", store_verbs.info_arguments, store_verbs.info),
     Verb("doctor", "what works on this machine, and why the rest does not", _doctor_arguments, _doctor),
     Verb("replay", "repeat the run that a run.json records", _replay_arguments, _replay),
 )

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from motive.store.compact import Compaction, compact
 from motive.store.identity import compare_identities, require_same_identity
 from motive.store.ids import ClipIds
+from motive.store.info import StoreInfo, store_info
+from motive.store.merge import Merge, merge_stores
+from motive.store.repair import RepairReport, repair_store
 from motive.store.store import Store
 from motive.store.tables import INDEX_COLUMNS
 from motive.store.verify import Finding, VerifyReport, verify_store
@@ -12,12 +16,20 @@ from motive.store.writer import StoreRow, Writer
 __all__ = [
     "INDEX_COLUMNS",
     "ClipIds",
+    "Compaction",
     "Finding",
+    "Merge",
+    "RepairReport",
     "Store",
+    "StoreInfo",
     "StoreRow",
     "VerifyReport",
     "Writer",
+    "compact",
     "compare_identities",
+    "merge_stores",
+    "repair_store",
     "require_same_identity",
+    "store_info",
     "verify_store",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 
 from motive.data.base import Failure
-from motive.store.files import LocalFiles
+from motive.store.files import Files
 from motive.store.index import read_table
 from motive.store.records import Commit
 from motive.store.tables import FAILURE_COLUMNS, encode_failures, failures_of
@@ -26,7 +26,7 @@ class FailureList:
         has_vector: whether the store holds a vector of a clip id.
     """
 
-    def __init__(self, files: LocalFiles, has_vector: Callable[[str], bool]) -> None:
+    def __init__(self, files: Files, has_vector: Callable[[str], bool]) -> None:
         self._files = files
         self._has_vector = has_vector
         self._commits: list[Commit] = []

@@ -1,25 +1,125 @@
-"""Files of a store on a local disk: what is written is durable, and what is published appears at once.
+"""Where a store keeps its bytes: what is written is durable, and what is published appears at once.
 
-This is all that the store asks of a place to keep bytes. Names are relative, with ``/`` between folders.
+Files is all that a store asks of such a place; LocalFiles is a folder on a disk, motive.store.remote an object store.
+Names are relative, with ``/`` between folders.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import re
 import secrets
 import stat
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from motive.errors import StoreError
+from motive.errors import OptionError, StoreError
 
 CHUNK_BYTES = 1 << 22
 TEMPORARY_PREFIX = ".tmp-"
 
+_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
+_BROKEN_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/[^/]", re.IGNORECASE)
 
-class LocalFiles:
+
+def open_files(location: Path | str) -> Files:
+    """The place that a path or an address (s3://, gs://, az://, hf://, memory://, file://) stands for.
+
+    Raises:
+        OptionError: an address that was made a Path, which takes one of its slashes.
+        MissingExtra: fsspec, or its package for that kind of address, is not installed.
+    """
+    text = str(location)
+    address = _ADDRESS.match(text)
+    if address is None:
+        if isinstance(location, Path) and _BROKEN_ADDRESS.match(text) and not location.exists():
+            raise OptionError(f"store: an address must be given as text, got the path {text}; pass the text itself")
+        return LocalFiles(Path(location))
+    if address[1].lower() == "file":
+        return LocalFiles(Path(text[address.end() :]))
+    from motive.store.remote import RemoteFiles
+
+    return RemoteFiles.at(text)
+
+
+class Files(ABC):
+    """A place that keeps the bytes of one store."""
+
+    location: str
+    """The folder or address, for people."""
+
+    @abstractmethod
+    def where(self, name: str) -> str:
+        """The place of a file, for messages."""
+
+    @abstractmethod
+    def names(self, folder: str = "") -> list[str]:
+        """Names of the regular files directly in a folder, sorted; none if the folder is missing."""
+
+    @abstractmethod
+    def entries(self) -> list[str]:
+        """Names of all files and folders at the top, sorted."""
+
+    @abstractmethod
+    def size(self, name: str) -> int | None:
+        """Bytes of a regular file; None if there is none of that name."""
+
+    @abstractmethod
+    def read(self, name: str, start: int = 0, count: int | None = None) -> bytes:
+        """Bytes of a regular file from start; all the rest if count is None.
+
+        Raises:
+            StoreError: the file is missing, shorter than asked for, or cannot be read.
+        """
+
+    @abstractmethod
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """The whole file, a few megabytes at a time."""
+
+    @abstractmethod
+    def create(self, name: str, data: bytes) -> None:
+        """Write a new file durably.
+
+        Raises:
+            FileExistsError: the name is taken (by a finished file, a leftover or another writer).
+            StoreError: it cannot be written; nothing is left behind where that can be helped.
+        """
+
+    @abstractmethod
+    def publish(self, name: str, data: bytes, *, replace: bool) -> None:
+        """Make a file appear with all its bytes, or not at all, also after a power cut.
+
+        Args:
+            name: the file's final name.
+            data: its content.
+            replace: whether an existing file of that name is replaced.
+
+        Raises:
+            FileExistsError: the name is taken and replace is False.
+            StoreError: it cannot be written.
+        """
+
+    @abstractmethod
+    def remove(self, name: str) -> None:
+        """Remove a file that nobody needs any more, if it is there and can be removed."""
+
+    @abstractmethod
+    def move(self, name: str, target: str) -> None:
+        """Give a file another name; where that takes two steps, the old name is the last to go.
+
+        Raises:
+            StoreError: it cannot be moved.
+        """
+
+    @abstractmethod
+    def sync(self, folder: str) -> None:
+        """Make a folder's list of names durable."""
+
+
+class LocalFiles(Files):
     """The files under one folder.
 
     Args:
@@ -28,17 +128,15 @@ class LocalFiles:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._folder = str(root)
+        self.location = self._folder = str(root)
 
     def where(self, name: str) -> str:
-        """The place of a file, for messages."""
         return self._path(name)
 
     def _path(self, name: str) -> str:
         return f"{self._folder}/{name}"
 
     def names(self, folder: str = "") -> list[str]:
-        """Names of the regular files directly in a folder, sorted; none if the folder is missing."""
         try:
             with os.scandir(self.root / folder) as entries:
                 return sorted(entry.name for entry in entries if entry.is_file())
@@ -47,8 +145,17 @@ class LocalFiles:
         except OSError as error:
             raise _unreadable(self.where(folder), error) from error
 
+    def entries(self) -> list[str]:
+        try:
+            return sorted(os.listdir(self.root))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise OptionError(
+                f"store: path must be a folder, got {self.root} ({error.strerror}); choose another"
+            ) from error
+
     def size(self, name: str) -> int | None:
-        """Bytes of a regular file; None if there is none of that name."""
         try:
             status = os.stat(self._path(name))
         except (FileNotFoundError, NotADirectoryError):
@@ -58,11 +165,6 @@ class LocalFiles:
         return status.st_size if stat.S_ISREG(status.st_mode) else None
 
     def read(self, name: str, start: int = 0, count: int | None = None) -> bytes:
-        """Bytes of a regular file from start; all the rest if count is None.
-
-        Raises:
-            StoreError: the file is missing, shorter than asked for, or cannot be read.
-        """
         try:
             with open(self._path(name), "rb", buffering=0) as file:
                 size = os.fstat(file.fileno()).st_size
@@ -82,7 +184,6 @@ class LocalFiles:
         return data
 
     def chunks(self, name: str) -> Iterator[bytes]:
-        """The whole file, a few megabytes at a time."""
         try:
             with open(self._path(name), "rb") as file:
                 while chunk := file.read(CHUNK_BYTES):
@@ -91,12 +192,7 @@ class LocalFiles:
             raise _unreadable(self.where(name), error) from error
 
     def create(self, name: str, data: bytes) -> None:
-        """Write a new file and force it to disk; its name is claimed before the first byte.
-
-        Raises:
-            FileExistsError: the name is taken (by a finished file, a leftover or another writer).
-            StoreError: it cannot be written; nothing is left behind where that can be helped.
-        """
+        """As Files.create; the name is claimed before the first byte is written."""
         path = self.root / name
         self._make_folder(path.parent)
         try:
@@ -124,17 +220,6 @@ class LocalFiles:
         _sync_folder(folder.parent)
 
     def publish(self, name: str, data: bytes, *, replace: bool) -> None:
-        """Make a file appear with all its bytes, or not at all, also after a power cut.
-
-        Args:
-            name: the file's final name.
-            data: its content.
-            replace: whether an existing file of that name is replaced.
-
-        Raises:
-            FileExistsError: the name is taken and replace is False.
-            StoreError: it cannot be written.
-        """
         path = self.root / name
         temporary = f"{name.rpartition('/')[0]}/{TEMPORARY_PREFIX}{secrets.token_hex(8)}".lstrip("/")
         self.create(temporary, data)
@@ -152,12 +237,20 @@ class LocalFiles:
             self.remove(temporary)
 
     def remove(self, name: str) -> None:
-        """Remove one of the caller's own unfinished files, if it is there and can be removed."""
         with suppress(OSError):
             os.unlink(self.root / name)
 
+    def move(self, name: str, target: str) -> None:
+        place = self.root / target
+        self._make_folder(place.parent)
+        try:
+            os.replace(self.root / name, place)
+        except OSError as error:
+            raise _unwritable(self.where(name), error) from error
+        _sync_folder(place.parent)
+        _sync_folder((self.root / name).parent)
+
     def sync(self, folder: str) -> None:
-        """Force a folder's list of names to disk."""
         _sync_folder(self.root / folder)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motive.errors import StoreError
-from motive.store.files import LocalFiles
+from motive.store.files import Files
 from motive.store.fingerprint import digest, digest_chunks
 from motive.store.ids import ClipIds, sort_ids
 from motive.store.records import COMMITS, Commit, commit_file, is_shard_name, parse_commit
@@ -21,13 +21,13 @@ from motive.store.tables import decode_table
 _NAME_SUFFIX = ".json"
 
 
-def committed_names(files: LocalFiles) -> list[str]:
+def committed_names(files: Files) -> list[str]:
     """Names of the shards that exist, sorted; other files in the folder are ignored."""
     stems = (name[: -len(_NAME_SUFFIX)] for name in files.names(COMMITS) if name.endswith(_NAME_SUFFIX))
     return [stem for stem in stems if is_shard_name(stem)]
 
 
-def load_commit(files: LocalFiles, name: str, manifest_digest: str) -> Commit:
+def load_commit(files: Files, name: str, manifest_digest: str) -> Commit:
     """Read one commit record.
 
     Raises:
@@ -43,9 +43,15 @@ def load_commit(files: LocalFiles, name: str, manifest_digest: str) -> Commit:
     return commit
 
 
+def standing(commits: Mapping[str, Commit]) -> dict[str, Commit]:
+    """The shards that count, in order of name: those that no other one replaces."""
+    replaced = {name for commit in commits.values() for name in commit.replaces}
+    return {name: commit for name, commit in sorted(commits.items()) if name not in replaced}
+
+
 def version_of(commits: Mapping[str, Commit]) -> str:
-    """Digest of which vector shards there are; it changes when clips are added."""
-    lines = (f"{name}:{commit.digest}\n" for name, commit in sorted(commits.items()) if commit.kind == "vectors")
+    """Digest of which vector shards count; it changes when clips are added."""
+    lines = (f"{name}:{commit.digest}\n" for name, commit in standing(commits).items() if commit.kind == "vectors")
     return digest("".join(lines).encode())
 
 
@@ -102,7 +108,7 @@ class ShardFiles:
         check: whether the content of a shard is hashed before its first vectors are read.
     """
 
-    def __init__(self, files: LocalFiles, dim: int, check: bool) -> None:
+    def __init__(self, files: Files, dim: int, check: bool) -> None:
         self._files = files
         self._dim = dim
         self._check = check
@@ -129,7 +135,7 @@ class ShardFiles:
         return self._layouts[commit.name]
 
 
-def read_table(files: LocalFiles, commit: Commit, columns: Mapping[str, str]) -> Any:
+def read_table(files: Files, commit: Commit, columns: Mapping[str, str]) -> Any:
     """The Parquet table of a shard, its bytes checked against the commit.
 
     Raises:
@@ -142,7 +148,7 @@ def read_table(files: LocalFiles, commit: Commit, columns: Mapping[str, str]) ->
     return decode_table(data, columns, commit.rows, files.where(name))
 
 
-def check_size(files: LocalFiles, name: str, expected: int) -> None:
+def check_size(files: Files, name: str, expected: int) -> None:
     """Refuse a file that is missing or not as long as its commit says."""
     size = files.size(name)
     if size != expected:
@@ -153,12 +159,12 @@ def check_size(files: LocalFiles, name: str, expected: int) -> None:
         )
 
 
-def check_content(files: LocalFiles, name: str, expected: str) -> None:
+def check_content(files: Files, name: str, expected: str) -> None:
     """Refuse a file whose bytes are not those its commit promises."""
     _require_digest(files, name, digest_chunks(files.chunks(name)), expected)
 
 
-def _require_digest(files: LocalFiles, name: str, found: str, expected: str) -> None:
+def _require_digest(files: Files, name: str, found: str, expected: str) -> None:
     if found != expected:
         raise StoreError(
             f"{files.where(name)}: content must have digest {expected}, got {found}; "

@@ -18,6 +18,7 @@ from motive.errors import OptionError, StoreError
 from motive.store.fingerprint import canonical_json, digest_json
 
 MANIFEST = "manifest.json"
+MANIFEST_COPY = "manifest.copy.json"
 COMMITS = "commits"
 SHARDS = "shards"
 MANIFEST_FORMAT = "motive.store"
@@ -56,6 +57,7 @@ class Commit:
         manifest_digest: digest of the store's manifest: a shard of another store is refused.
         created: UTC time, ISO 8601 with microseconds.
         digest: the record's own digest.
+        replaces: names of the shards whose rows this one holds instead of them; they no longer count.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Commit:
     manifest_digest: str
     created: str
     digest: str = ""
+    replaces: tuple[str, ...] = ()
 
     def file(self, suffix: str) -> str:
         """Name of one of the shard's files, relative to the store."""
@@ -167,6 +170,8 @@ def encode_commit(commit: Commit) -> tuple[bytes, Commit]:
         "manifest_digest": commit.manifest_digest,
         "created": commit.created,
     }
+    if commit.replaces:
+        record["replaces"] = list(commit.replaces)
     own = digest_json(record)
     values = {name: getattr(commit, name) for name in Commit.__dataclass_fields__}
     return dump({**record, "digest": own}), Commit(**{**values, "digest": own})
@@ -201,6 +206,7 @@ def parse_commit(data: bytes, name: str, where: str) -> Commit:
         manifest_digest=_text(record, "manifest_digest", where),
         created=_text(record, "created", where),
         digest=_text(record, "digest", where),
+        replaces=_parse_replaces(record.get("replaces", []), name, where),
     )
 
 
@@ -259,6 +265,14 @@ def _parse_files(files: Any, kind: str, where: str) -> dict[str, FileRecord]:
             _damaged(where, f"files.{suffix} must hold bytes and digest, got {file!r}")
         parsed[suffix] = FileRecord(size, content)
     return parsed
+
+
+def _parse_replaces(names: Any, own: str, where: str) -> tuple[str, ...]:
+    if not isinstance(names, list) or not all(isinstance(name, str) and is_shard_name(name) for name in names):
+        _damaged(where, f"replaces must be a list of shard names, got {names!r}")
+    if own in names:
+        _damaged(where, "replaces must name other shards, got the shard itself")
+    return tuple(names)
 
 
 def _identity_fault(identity: Any) -> str | None:

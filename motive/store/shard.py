@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from motive.errors import StoreError
-from motive.store.files import LocalFiles
+from motive.store.files import Files
 from motive.store.fingerprint import digest
 from motive.store.ids import ClipIds
 from motive.store.records import load_json
@@ -50,7 +50,7 @@ def digest_ids(ids: ClipIds) -> str:
     return digest(np.ascontiguousarray(ids.offsets, "<i8").tobytes() + ids.data.tobytes())
 
 
-def read_layout(files: LocalFiles, name: str, rows: int, dim: int) -> Layout:
+def read_layout(files: Files, name: str, rows: int, dim: int) -> Layout:
     """Read and check the header of a shard's file.
 
     Raises:
@@ -84,7 +84,7 @@ def read_layout(files: LocalFiles, name: str, rows: int, dim: int) -> Layout:
     return Layout(start + spans["vectors"][0], start + spans["ids.offsets"][0], start + spans["ids.bytes"][0], ids_size)
 
 
-def read_ids(files: LocalFiles, name: str, layout: Layout, rows: int, expected_digest: str) -> ClipIds:
+def read_ids(files: Files, name: str, layout: Layout, rows: int, expected_digest: str) -> ClipIds:
     """The ids of a shard.
 
     Raises:
@@ -100,7 +100,7 @@ def read_ids(files: LocalFiles, name: str, layout: Layout, rows: int, expected_d
     return ids
 
 
-def read_vectors(files: LocalFiles, name: str, layout: Layout, dim: int, start: int, stop: int) -> NDArray[np.float32]:
+def read_vectors(files: Files, name: str, layout: Layout, dim: int, start: int, stop: int) -> NDArray[np.float32]:
     """Rows start to stop - 1 of a shard's vectors, [stop - start, k], read-only."""
     data = files.read(name, layout.vectors + start * dim * 4, (stop - start) * dim * 4)
     return np.frombuffer(data, "<f4").astype(np.float32, copy=False).reshape(stop - start, dim)

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from motive.data.base import Failure
 from motive.errors import OptionError, StoreError
 from motive.store.failures import FailureList
-from motive.store.files import TEMPORARY_PREFIX, LocalFiles
+from motive.store.files import TEMPORARY_PREFIX, Files, LocalFiles, open_files
 from motive.store.ids import ClipIds
-from motive.store.index import Index, ShardFiles, committed_names, load_commit, read_table, version_of
+from motive.store.index import Index, ShardFiles, committed_names, load_commit, read_table, standing, version_of
 from motive.store.records import (
     COMMITS,
     MANIFEST,
+    MANIFEST_COPY,
     SHARDS,
     Commit,
     build_manifest,
@@ -41,7 +42,7 @@ class Store:
     the commit records; ids, index columns and vectors are read when they are asked for.
     """
 
-    def __init__(self, files: LocalFiles, manifest: dict[str, Any], check: bool) -> None:
+    def __init__(self, files: Files, manifest: dict[str, Any], check: bool) -> None:
         self._files = files
         self._manifest = manifest
         self._commits: dict[str, Commit] = {}
@@ -77,7 +78,7 @@ class Store:
             StoreError: the folder cannot be written.
         """
         where = "Store.create"
-        files = LocalFiles(Path(path))
+        files = open_files(path)
         if dim is None:
             projection = identity.get("projection")
             dim = projection.get("dim") if isinstance(projection, Mapping) else None
@@ -89,6 +90,7 @@ class Store:
             files.publish(MANIFEST, dump(manifest), replace=False)
         except FileExistsError as error:
             raise _exists(files, where) from error
+        files.publish(MANIFEST_COPY, dump(manifest), replace=True)
         return cls(files, manifest, check=True)
 
     @classmethod
@@ -103,7 +105,7 @@ class Store:
         Raises:
             StoreError: there is no store, it is damaged, or another version wrote it.
         """
-        files = LocalFiles(Path(path))
+        files = open_files(path)
         if files.size(MANIFEST) is None:
             raise StoreError(
                 f"Store.open: path must be a store with a {MANIFEST}, got {path} without one; "
@@ -112,9 +114,37 @@ class Store:
         return cls(files, parse_manifest(files.read(MANIFEST), files.where(MANIFEST)), check)
 
     @property
+    def replaced_commits(self) -> list[Commit]:
+        """Records of the shards that others replace, whose files are still there."""
+        return [commit for name, commit in sorted(self._commits.items()) if name not in self.commits]
+
+    @property
+    def index(self) -> Index:
+        """Where each clip's row is."""
+        return self._merged()
+
+    @property
+    def location(self) -> str:
+        """Where the store is: a folder, or an address such as s3://bucket/store."""
+        return self._files.location
+
+    @property
     def path(self) -> Path:
-        """The store's folder."""
+        """The store's folder.
+
+        Raises:
+            StoreError: the store is not on a local disk.
+        """
+        if not isinstance(self._files, LocalFiles):
+            raise StoreError(
+                f"Store.path: the store must be on a local disk, got {self.location}; copy it with motive merge"
+            )
         return self._files.root
+
+    @property
+    def files(self) -> Files:
+        """The place that the store's bytes are kept in."""
+        return self._files
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -135,6 +165,11 @@ class Store:
     def version(self) -> str:
         """Digest of which clips are there; it changes whenever vectors are added."""
         return version_of(self._commits)
+
+    @property
+    def commits(self) -> dict[str, Commit]:
+        """Records of the shards that count, by name."""
+        return standing(self._commits)
 
     @property
     def ids(self) -> ClipIds:
@@ -172,6 +207,10 @@ class Store:
         index = self._merged()
         for start in range(0, len(index.ids), rows):
             yield start, self._gather(index, np.arange(start, min(start + rows, len(index.ids))))
+
+    def vectors_at(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Vectors of the given rows of clip_ids, [m, k], in that order."""
+        return self._gather(self._merged(), np.asarray(rows, np.int64))
 
     def columns(self, names: Sequence[str] | None = None, rows: NDArray[np.int64] | None = None) -> Any:
         """Index columns as a pyarrow.Table.
@@ -261,18 +300,23 @@ class Store:
             StoreError: a commit record is damaged or gone.
         """
         names = committed_names(self._files)
-        if gone := sorted(set(self._commits) - set(names)):
+        digest = self._manifest["digest"]
+        before, known = self.commits, self._commits
+        records = {name: known.get(name) or load_commit(self._files, name, digest) for name in names}
+        replaced = {name for commit in records.values() for name in commit.replaces}
+        if gone := sorted(set(known) - set(names) - replaced):
             raise StoreError(
                 f"{self._files.where(COMMITS)}: commits must stay, got none any more for {gone[0]}; "
                 "open the store again"
             )
-        digest = self._manifest["digest"]
-        fresh = {name: load_commit(self._files, name, digest) for name in names if name not in self._commits}
-        self._commits.update(fresh)
-        if any(commit.kind == "vectors" for commit in fresh.values()):
+        self._commits = records
+        after = self.commits
+        if [n for n, c in before.items() if c.kind == "vectors"] != [
+            n for n, c in after.items() if c.kind == "vectors"
+        ]:
             self._index = None
             self._appended.clear()
-        self._failed.reset(commit for commit in self._commits.values() if commit.kind == "failures")
+        self._failed.reset(commit for commit in after.values() if commit.kind == "failures")
 
     def write_failed(self) -> None:
         """Write failed.parquet from the failures as they stand, those of other writers included."""
@@ -281,7 +325,7 @@ class Store:
 
     def verify(self) -> VerifyReport:
         """Check every byte on disk, shards that other writers have committed included."""
-        return verify_store(self.path)
+        return verify_store(self.location)
 
     def _named(self, name: str | None) -> ShardWriter:
         if name is not None:
@@ -295,7 +339,7 @@ class Store:
     def _merged(self) -> Index:
         """The index of all commits known to this object."""
         if self._index is None or self._appended:
-            commits = [commit for _, commit in sorted(self._commits.items()) if commit.kind == "vectors"]
+            commits = [commit for commit in self.commits.values() if commit.kind == "vectors"]
             self._index = Index.merge(commits, [self._shards.ids(commit) for commit in commits])
             self._appended.clear()
         return self._index
@@ -313,21 +357,16 @@ class Store:
         return vectors
 
 
-def _require_free(files: LocalFiles, where: str) -> None:
+def _require_free(files: Files, where: str) -> None:
     """Refuse a folder that holds anything but what a creation cut short can leave."""
     if files.size(MANIFEST) is not None:
         raise _exists(files, where)
-    root = files.root
-    try:
-        found = sorted(entry.name for entry in root.iterdir()) if root.exists() else []
-    except OSError as error:
-        raise OptionError(f"{where}: path must be a folder, got {root} ({error.strerror}); choose another") from error
-    foreign = [name for name in found if name not in _OWN_ENTRIES and not name.startswith(TEMPORARY_PREFIX)]
+    foreign = [name for name in files.entries() if name not in _OWN_ENTRIES and not name.startswith(TEMPORARY_PREFIX)]
     if foreign:
         raise OptionError(
-            f"{where}: path must be a new or empty folder, got {root} with {foreign[0]} in it; choose another"
+            f"{where}: path must be a new or empty folder, got {files.location} with {foreign[0]} in it; choose another"
         )
 
 
-def _exists(files: LocalFiles, where: str) -> OptionError:
-    return OptionError(f"{where}: path must be new, got the store {files.root}; open it, or choose another path")
+def _exists(files: Files, where: str) -> OptionError:
+    return OptionError(f"{where}: path must be new, got the store {files.location}; open it, or choose another path")

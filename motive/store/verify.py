@@ -11,10 +11,19 @@ import numpy as np
 
 from motive.errors import StoreError
 from motive.store.failures import FAILED, FailureList
-from motive.store.files import TEMPORARY_PREFIX, LocalFiles
+from motive.store.files import TEMPORARY_PREFIX, Files, open_files
 from motive.store.ids import ClipIds, sort_ids
-from motive.store.index import Index, ShardFiles, check_content, check_size, committed_names, load_commit, read_table
-from motive.store.records import COMMITS, MANIFEST, SHARDS, Commit, commit_file, parse_manifest
+from motive.store.index import (
+    Index,
+    ShardFiles,
+    check_content,
+    check_size,
+    committed_names,
+    load_commit,
+    read_table,
+    standing,
+)
+from motive.store.records import COMMITS, MANIFEST, MANIFEST_COPY, SHARDS, Commit, commit_file, parse_manifest
 from motive.store.tables import FAILURE_COLUMNS, decode_table, failures_of
 
 _BLOCK_ROWS = 1 << 14
@@ -39,7 +48,7 @@ class VerifyReport:
     """What a check of every byte found.
 
     Attributes:
-        path: the store.
+        path: where the store is.
         problems: damage; reading what it touches raises StoreError.
         notes: harmless things: clips committed twice, leftovers of a crash, a stale failed.parquet.
         clips: clips that can be read.
@@ -48,7 +57,7 @@ class VerifyReport:
         bytes: bytes checked.
     """
 
-    path: Path
+    path: str
     problems: list[Finding] = field(default_factory=list)
     notes: list[Finding] = field(default_factory=list)
     clips: int = 0
@@ -79,29 +88,37 @@ def verify_store(path: Path | str) -> VerifyReport:
     are finite; that ids are UTF-8, sorted, unique, and the same in both files of a shard; that index columns
     are those of the manifest. Works on stores that Store.open refuses.
     """
-    return _Check(LocalFiles(Path(path))).run()
+    return _Check(open_files(path)).run()
 
 
 class _Check:
-    def __init__(self, files: LocalFiles) -> None:
+    def __init__(self, files: Files) -> None:
         self.files = files
         self.problems: list[Finding] = []
         self.notes: list[Finding] = []
         self.commits: dict[str, Commit] = {}
+        self.replaced: list[Commit] = []
         self.ids: dict[str, ClipIds] = {}
         self.bytes = 0
 
     def run(self) -> VerifyReport:
         manifest = self._manifest()
         if manifest is None:
-            return VerifyReport(self.files.root, self.problems, self.notes)
-        for name in self._guarded(COMMITS, lambda: committed_names(self.files)) or []:
-            self._guarded(commit_file(name), lambda name=name: self._shard(name, manifest))
+            return VerifyReport(self.files.location, self.problems, self.notes)
+        self._copy_of(manifest)
+        found = self._guarded(COMMITS, lambda: committed_names(self.files)) or []
+        for name in found:
+            self._guarded(commit_file(name), lambda name=name: self._load(name, manifest))
+        for name in sorted(set(self.commits) - set(standing(self.commits))):
+            self.replaced.append(self.commits.pop(name))
+            self.notes.append(Finding(commit_file(name), "replaced by a later shard; repair --sweep removes it"))
+        for commit in list(self.commits.values()):
+            self._guarded(commit_file(commit.name), lambda commit=commit: self._shard(commit, manifest))
         clips = self._duplicates()
         failures = self._failures() if all(commit.name in self.ids for commit in self._vectors()) else 0
         self._leftovers()
         whole = sum(1 for commit in self.commits.values() if commit.kind == "failures" or commit.name in self.ids)
-        return VerifyReport(self.files.root, self.problems, self.notes, clips, failures, whole, self.bytes)
+        return VerifyReport(self.files.location, self.problems, self.notes, clips, failures, whole, self.bytes)
 
     def _guarded(self, file: str, step: Any) -> Any:
         """Run a step; a StoreError in it becomes a problem of the file."""
@@ -123,10 +140,25 @@ class _Check:
 
         return self._guarded(MANIFEST, read)
 
-    def _shard(self, name: str, manifest: Mapping[str, Any]) -> None:
-        commit = load_commit(self.files, name, manifest["digest"])
+    def _copy_of(self, manifest: Mapping[str, Any]) -> None:
+        """Note a copy of the manifest that is not equal to it; stores of older software have none."""
+        if self.files.size(MANIFEST_COPY) is None:
+            return
+        try:
+            data = self.files.read(MANIFEST_COPY)
+            self.bytes += len(data)
+            same = parse_manifest(data, MANIFEST_COPY) == manifest
+        except StoreError:
+            same = False
+        if not same:
+            self.notes.append(Finding(MANIFEST_COPY, "damaged; motive repair writes it again"))
+
+    def _load(self, name: str, manifest: Mapping[str, Any]) -> None:
+        self.commits[name] = load_commit(self.files, name, manifest["digest"])
         self.bytes += self.files.size(commit_file(name)) or 0
-        self.commits[name] = commit
+
+    def _shard(self, commit: Commit, manifest: Mapping[str, Any]) -> None:
+        name = commit.name
         whole = [self._file(commit, suffix) for suffix in sorted(commit.files)]
         if not all(whole):
             return
@@ -213,7 +245,8 @@ class _Check:
     def _leftovers(self) -> None:
         """Note files that no commit names: what a crash leaves."""
         owned = {commit_file(name) for name in committed_names(self.files)}
-        owned |= {commit.file(suffix) for commit in self.commits.values() for suffix in commit.files}
+        commits = (*self.commits.values(), *self.replaced)
+        owned |= {commit.file(suffix) for commit in commits for suffix in commit.files}
         loose = [name for name in self.files.names() if name.startswith(TEMPORARY_PREFIX)]
         for folder in (SHARDS, COMMITS):
             names = [f"{folder}/{name}" for name in self.files.names(folder)]

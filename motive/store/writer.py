@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from motive.data.base import Failure
 from motive.errors import OptionError, StoreError
-from motive.store.files import LocalFiles
+from motive.store.files import Files
 from motive.store.fingerprint import digest
 from motive.store.ids import ClipIds
 from motive.store.records import (
@@ -62,7 +62,7 @@ class ShardWriter:
         manifest: the store's manifest.
     """
 
-    def __init__(self, files: LocalFiles, name: str, manifest: Mapping[str, Any]) -> None:
+    def __init__(self, files: Files, name: str, manifest: Mapping[str, Any]) -> None:
         self.name = name
         self._files = files
         self._manifest = manifest
@@ -77,23 +77,41 @@ class ShardWriter:
                 raise OptionError(f"{where}: clip_id must be unique, got {row.clip_id!r} twice; leave one out")
         dim = self._manifest["dim"]
         vectors = np.stack([_checked_vector(row, dim, where) for row in rows])
-        table = encode_table(
-            [row.clip_id for row in rows], [row.columns for row in rows], self._manifest["columns"], where
-        )
-        tensors, ids_digest = encode_vectors(ids, vectors)
-        return self._commit("vectors", len(rows), {"parquet": table, "safetensors": tensors}, ids_digest)
+        names = [row.clip_id for row in rows]
+        table = encode_table(names, [row.columns for row in rows], self._manifest["columns"], where)
+        return self.commit_block(ids, vectors, table)
 
-    def commit_failures(self, failures: Sequence[Failure], where: str) -> Commit:
+    def commit_block(
+        self, ids: ClipIds, vectors: NDArray[np.float32], table: bytes, replaces: Sequence[str] = ()
+    ) -> Commit:
+        """Write one shard of rows that are known to be sound.
+
+        Args:
+            ids: sorted, each once.
+            vectors: [n, k], finite.
+            table: Parquet bytes of the index columns, in the same order.
+            replaces: shards that this one stands for from now on.
+        """
+        tensors, ids_digest = encode_vectors(ids, vectors)
+        contents = {"parquet": table, "safetensors": tensors}
+        return self._commit("vectors", len(ids), contents, ids_digest, replaces)
+
+    def commit_failures(self, failures: Sequence[Failure], where: str, replaces: Sequence[str] = ()) -> Commit:
         """Write one shard of failures; see Store.append_failures."""
         listed = sorted(failures, key=lambda failure: (failure.clip_id, failure.path))
-        return self._commit("failures", len(listed), {"parquet": encode_failures(listed, where)}, "")
+        return self._commit("failures", len(listed), {"parquet": encode_failures(listed, where)}, "", replaces)
 
-    def _commit(self, kind: str, rows: int, contents: Mapping[str, bytes], ids_digest: str) -> Commit:
+    def _commit(
+        self, kind: str, rows: int, contents: Mapping[str, bytes], ids_digest: str, replaces: Sequence[str]
+    ) -> Commit:
         """Claim a name, write the shard's files, force them to disk, then publish the commit record."""
         name = self._write_files(contents)
         self._files.sync(SHARDS)
         records = {suffix: FileRecord(len(data), digest(data)) for suffix, data in contents.items()}
-        draft = Commit(name, kind, rows, records, ids_digest, self._manifest["digest"], utc_now())
+        manifest_digest = self._manifest["digest"]
+        draft = Commit(
+            name, kind, rows, records, ids_digest, manifest_digest, utc_now(), replaces=tuple(sorted(replaces))
+        )
         data, commit = encode_commit(draft)
         try:
             self._files.publish(commit_file(name), data, replace=False)

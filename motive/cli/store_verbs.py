@@ -1,0 +1,75 @@
+"""The verbs that look after a store: what it holds, whether it is whole, and putting it right."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+from motive.store import compact, merge_stores, repair_store, store_info, verify_store
+from motive.store.compact import DEFAULT_ROWS
+
+
+def location(text: str) -> Path | str:
+    """An argument that is a folder, or an address such as s3://bucket/store."""
+    return text if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text) else Path(text)
+
+
+def verify_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("store", type=location)
+
+
+def verify(args: argparse.Namespace) -> int:
+    found = verify_store(args.store)
+    print("\n".join(found.lines()))
+    return 0 if found.ok else 1
+
+
+def repair_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("store", type=location)
+    parser.add_argument(
+        "--sweep",
+        action="store_true",
+        help="nobody is writing: also remove unfinished files and shards that others replace",
+    )
+
+
+def repair(args: argparse.Namespace) -> int:
+    print("\n".join(repair_store(args.store, sweep=args.sweep).lines()))
+    return 0
+
+
+def merge_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("sources", type=location, nargs="+", help="stores of equal identity")
+    parser.add_argument("--out", type=location, required=True, help="a new store, or one to add to")
+
+
+def merge(args: argparse.Namespace) -> int:
+    done = merge_stores(args.out, args.sources)
+    print(f"{done.path}: {done.added} clips added, {done.already} were there")
+    return 0
+
+
+def info_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("store", type=location)
+
+
+def info(args: argparse.Namespace) -> int:
+    print("\n".join(store_info(args.store).lines()))
+    return 0
+
+
+def compact_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("store", type=location)
+    parser.add_argument(
+        "--rows", type=int, default=DEFAULT_ROWS, metavar="N", help=f"clips in a shard, at most [{DEFAULT_ROWS}]"
+    )
+    parser.add_argument(
+        "--keep-replaced", action="store_true", help="leave the small shards' files for readers at work"
+    )
+
+
+def run_compact(args: argparse.Namespace) -> int:
+    done = compact(args.store, args.rows, keep_replaced=args.keep_replaced)
+    print(f"{args.store}: {done.before} shards became {done.after}, {done.clips} clips")
+    return 0

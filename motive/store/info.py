@@ -1,0 +1,97 @@
+"""What a store holds, told from its records without reading a vector."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from motive.store.store import Store
+
+
+@dataclass(frozen=True)
+class StoreInfo:
+    """A store in a few facts.
+
+    Attributes:
+        path: where it is.
+        manifest: its manifest.
+        version: digest of which clips are there.
+        clips: with a vector.
+        shards: that count.
+        rows_per_shard: smallest and largest of the vector shards; zeros if there is none.
+        bytes: of all shards that count.
+        writers: names that shards were committed under.
+        replaced: shards that later ones replace, whose files are still there.
+        failures: reason -> clips that were left out and have no vector.
+        first, last: times of the first and the last commit, or empty.
+    """
+
+    path: str
+    manifest: dict[str, Any]
+    version: str
+    clips: int
+    shards: int
+    rows_per_shard: tuple[int, int]
+    bytes: int
+    writers: int
+    replaced: int
+    failures: dict[str, int]
+    first: str
+    last: str
+
+    def lines(self) -> list[str]:
+        """The facts for people."""
+        identity, extra = self.manifest["identity"], self.manifest["extra"]
+        projection, package = identity["projection"], self.manifest["package"]
+        lines = [
+            f"store        {self.path}",
+            f"format       version {self.manifest['version']}, made {self.manifest['created']} by "
+            f"{package['name']} {package['version']}",
+            f"vectors      {self.clips:,} of width {self.manifest['dim']}, version {self.version}",
+            f"projection   {projection.get('kind', '?')}, identity {self.manifest['identity_digest']['projection']}",
+            f"gradient     {identity['gradient'].get('family', '?')}, identity "
+            f"{self.manifest['identity_digest']['gradient']}",
+        ]
+        prints = identity["gradient"].get("fingerprints", {})
+        lines += [f"weights      {part}: {value}" for part, value in sorted(prints.items())]
+        source = extra.get("source")
+        if isinstance(source, dict):
+            lines.append(f"dataset      {source.get('location', '?')} ({source.get('format', '?')})")
+        low, high = self.rows_per_shard
+        lines += [
+            f"shards       {self.shards:,} of {low:,} to {high:,} clips by {self.writers:,} writers, "
+            f"{self.bytes / 1e6:,.1f} MB",
+            f"committed    {self.first or 'nothing'} to {self.last or 'nothing'}",
+        ]
+        if self.replaced:
+            lines.append(f"replaced     {self.replaced:,} shards whose files are still there")
+        left_out = ", ".join(f"{reason} {count:,}" for reason, count in sorted(self.failures.items()))
+        return [*lines, f"left out     {left_out or 'none'}"]
+
+
+def store_info(path: Path | str) -> StoreInfo:
+    """Read a store's records and ids.
+
+    Raises:
+        StoreError: there is no store, or a record is damaged.
+    """
+    store = Store.open(path)
+    commits = list(store.commits.values())
+    rows = [commit.rows for commit in commits if commit.kind == "vectors"]
+    times = sorted(commit.created for commit in commits)
+    return StoreInfo(
+        path=store.location,
+        manifest=store.manifest,
+        version=store.version,
+        clips=len(store),
+        shards=len(commits),
+        rows_per_shard=(min(rows, default=0), max(rows, default=0)),
+        bytes=sum(file.size for commit in commits for file in commit.files.values()),
+        writers=len({commit.name.rpartition("-")[0] for commit in commits}),
+        replaced=len(store.replaced_commits),
+        failures=dict(Counter(failure.reason for failure in store.failures())),
+        first=times[0] if times else "",
+        last=times[-1] if times else "",
+    )

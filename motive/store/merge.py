@@ -1,0 +1,96 @@
+"""Stores of the same identity into one, row by row, so that an interrupted merge goes on where it stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from motive.errors import OptionError, StoreError
+from motive.store.compact import DEFAULT_ROWS
+from motive.store.identity import require_same_identity
+from motive.store.ids import ClipIds, sort_ids
+from motive.store.store import Store
+from motive.store.tables import encode_parquet
+from motive.store.writer import ShardWriter, random_writer_name
+
+
+@dataclass(frozen=True)
+class Merge:
+    """What a merge did.
+
+    Attributes:
+        path: where the merged store is.
+        added: clips taken over.
+        already: clips that were there, from an earlier store or an earlier run of the merge.
+    """
+
+    path: str
+    added: int
+    already: int
+
+
+def merge_stores(out: Path | str, sources: Sequence[Path | str], rows_per_shard: int = DEFAULT_ROWS) -> Merge:
+    """Bring the clips of several stores into one; of a clip that several hold, the first source's counts.
+
+    Args:
+        out: a new store, or one of the same identity, which keeps what it has. May be an address, and so may the
+            sources: this is how a store is copied to another place.
+        sources: stores of equal identity and columns.
+        rows_per_shard: rows of the shards that are made.
+
+    Raises:
+        IdentityMismatch: the vectors of two stores cannot be compared.
+        StoreError: a source is damaged, or ``out`` cannot be written.
+    """
+    if not sources or rows_per_shard < 1:
+        raise OptionError("merge: sources must name at least one store, got none; give the stores to merge")
+    opened = [Store.open(source) for source in sources]
+    target = _target(out, opened[0])
+    for store in opened:
+        require_same_identity(target.identity, store.identity, f"merge {store.location}")
+        if store.manifest["columns"] != target.manifest["columns"]:
+            raise StoreError(
+                f"merge: index columns must be those of {target.location}, got others in {store.location}; "
+                "index again with one version"
+            )
+    writer = ShardWriter(target.files, random_writer_name(), target.manifest)
+    added = already = 0
+    for store in opened:
+        rows = missing_rows(target.ids, store.ids)
+        already += len(store) - rows.size
+        added += rows.size
+        for start in range(0, rows.size, rows_per_shard):
+            part = rows[start : start + rows_per_shard]
+            table = encode_parquet(store.columns(rows=part))
+            writer.commit_block(store.ids.take(part), store.vectors_at(part), table)
+        target.refresh()
+        target.append_failures(store.failures())
+    target.write_failed()
+    return Merge(target.location, added, already)
+
+
+def missing_rows(held: ClipIds, wanted: ClipIds) -> NDArray[np.int64]:
+    """Rows of ``wanted``, ascending, whose id is not among ``held``; both sorted, without a loop over ids."""
+    both = ClipIds.concatenate([held, wanted])
+    order, repeated = sort_ids(both)
+    known = order[repeated] - len(held)
+    return np.setdiff1d(np.arange(len(wanted)), known, assume_unique=True)
+
+
+def _target(out: Path | str, like: Store) -> Store:
+    try:
+        return Store.open(out)
+    except StoreError:
+        manifest = like.manifest
+        extra = {**manifest["extra"], "merged": True}
+        return Store.create(
+            out,
+            identity=manifest["identity"],
+            columns_schema=manifest["columns"],
+            manifest_extra=extra,
+            dim=manifest["dim"],
+        )
