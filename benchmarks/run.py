@@ -1,6 +1,6 @@
 """One entry for every benchmark: each checks its results first, then prints a table and adds rows to a JSONL file.
 
-python -m benchmarks.run --suite kernels|pipeline|all [--quick] --out DIR
+python -m benchmarks.run --suite kernels|pipeline|quality|all [--quick] --out DIR
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 SUITES = {
     "kernels": ("benchmarks.kernels.kinds", "benchmarks.kernels.token_route", "benchmarks.kernels.weighting"),
     "pipeline": ("benchmarks.pipeline.masks",),
+    "quality": ("benchmarks.quality.per_draw",),
 }
 
 

@@ -28,15 +28,17 @@ class DrawConfig:
         count: draws of uniform and logit_normal.
         sigma: noise level of ``single``, 0 < sigma < 1. The paper's timestep 751 of 1000 is sigma 0.751.
         seed: of the noise; draw j uses the key (seed, j).
-        per_draw: ``sum``: a clip's vector is the mean of its draws' gradients, in which noise levels with long
-            gradients weigh most; ``normalised``: the mean of its draws' projected gradients, each at length 1.
+        per_draw: how a clip's draws become its vector. ``sum``: the mean of their projected gradients, in which noise
+            levels with long gradients weigh most. ``normalised``: the mean of them, each at length 1. ``separate``:
+            one after the other, each at length 1 / sqrt(draws), so that the cosine of two clips is the mean of their
+            draws' cosines; the vector is as many times longer.
     """
 
     strategy: Literal["single", "uniform", "logit_normal"] = "uniform"
     count: int = 4
     sigma: float = 0.751
     seed: int = 0
-    per_draw: Literal["sum", "normalised"] = "sum"
+    per_draw: Literal["sum", "normalised", "separate"] = "separate"
 
     def __post_init__(self) -> None:
         if self.strategy not in ("single", "uniform", "logit_normal"):
@@ -51,8 +53,15 @@ class DrawConfig:
             )
         if self.seed < 0:
             raise OptionError(f"DrawConfig: seed must not be negative, got {self.seed}; give 0 or more")
-        if self.per_draw not in ("sum", "normalised"):
-            raise OptionError(f"DrawConfig: per_draw must be sum or normalised, got {self.per_draw!r}; choose one")
+        if self.per_draw not in ("sum", "normalised", "separate"):
+            raise OptionError(
+                f"DrawConfig: per_draw must be sum, normalised or separate, got {self.per_draw!r}; choose one"
+            )
+
+    @property
+    def parts(self) -> int:
+        """Projected gradients side by side in one clip's vector."""
+        return len(self.sigmas()) if self.per_draw == "separate" else 1
 
     def sigmas(self) -> tuple[float, ...]:
         """The noise level of each draw, in increasing order."""

@@ -35,12 +35,13 @@ class ClipVector:
     """The result for one clip.
 
     Attributes:
-        vector: float32 [k] on the host, the mean over draws of the projected gradients, each at length 1 first where
-            DrawConfig.per_draw is ``normalised``.
+        vector: float32 [parts k] on the host, the draws' projected gradients put together as DrawConfig.per_draw says.
+        norm: length of the mean over draws of the projected gradients.
         loss: mean over draws of the motion-weighted loss.
     """
 
     vector: Tensor
+    norm: float
     loss: float
 
 
@@ -107,7 +108,7 @@ class ClipGradients:
         noise = torch.stack([shared_noise(draws.seed, j, latent_shape) for j in range(len(sigmas))]).to(self._device)
         self._passes = list(zip(sigmas.split(draws_per_pass), noise.split(draws_per_pass), strict=True))
         self._count = len(sigmas)
-        self._normalised = draws.per_draw == "normalised"
+        self._per_draw = draws.per_draw
         missing = uncovered(transformer, select_parameters(transformer, projector, prefix=prefix))
         self.route = "stream" if missing else "token"
 
@@ -116,27 +117,34 @@ class ClipGradients:
 
         On the stream route a non-finite clip spoils the others of the call, so give one at a time there.
         """
-        batch = Batch.of(clips, self._device)
-        vectors = self._projector.zeros(len(clips), self._device)
-        mean_losses = vectors.new_zeros(len(clips))
+        n, batch = len(clips), Batch.of(clips, self._device)
+        summed = self._projector.zeros(n, self._device)
+        unit_vectors: list[Tensor] = []
+        mean_losses = summed.new_zeros(n)
         for sigma, noise in self._passes:
 
             def losses(sigma: Tensor = sigma, noise: Tensor = noise) -> Tensor:
                 each = motion_weighted_losses(self._adapter, self._transformer, batch, sigma, noise) / self._count
                 mean_losses.add_(each.detach().sum(1))
-                return each.flatten() if self._normalised else each.sum(1)
+                return each.sum(1) if self._per_draw == "sum" else each.flatten()
 
             z = mk.projected_gradients(
                 self._transformer, losses, self._projector, route=self.route, prefix=self._prefix
-            )
-            vectors += self._mean_direction(z, len(clips)) if self._normalised else z
-        host = vectors.cpu()
-        return [ClipVector(host[j], float(loss)) for j, loss in enumerate(mean_losses.cpu())]
+            ).reshape(n, -1, self._projector.dim)
+            summed += z.sum(1)
+            if self._per_draw != "sum":
+                norms = z.norm(dim=2, keepdim=True)
+                unit_vectors.append(z / torch.where(norms == 0, 1.0, norms))
+        vectors = self._together(summed, unit_vectors)
+        host = zip(vectors.cpu(), summed.norm(dim=1).tolist(), mean_losses.tolist(), strict=True)
+        return [ClipVector(vector, norm, loss) for vector, norm, loss in host]
 
-    def _mean_direction(self, z: Tensor, n: int) -> Tensor:
-        """One pass's share of the mean over draws of unit vectors, [n, k] of z [n draws, k]; zero vectors stay zero."""
-        norms = z.norm(dim=1, keepdim=True)
-        return (z / torch.where(norms == 0, 1.0, norms)).reshape(n, -1, z.shape[1]).sum(1) / self._count
+    def _together(self, summed: Tensor, unit_vectors: list[Tensor]) -> Tensor:
+        """The clips' vectors [n, parts k] from the sum of their draws [n, k] and the draws at length 1 [n, draws, k]."""
+        if self._per_draw == "sum":
+            return summed
+        draws = torch.cat(unit_vectors, 1)
+        return draws.mean(1) if self._per_draw == "normalised" else draws.flatten(1) / self._count**0.5
 
 
 def motion_weighted_losses(

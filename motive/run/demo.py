@@ -31,13 +31,13 @@ class DemoConfig:
     Attributes:
         clips_per_motion: clips of each of the thirteen kinds in the pool.
         queries_per_motion: held-out queries of each of the ten motion types.
-        seed: of the rendered clips.
+        seed: of the rendered clips; 1 was first looked at after every setting had been chosen on other clips.
         draws: shared noise levels.
     """
 
     clips_per_motion: int = 19
     queries_per_motion: int = 3
-    seed: int = 0
+    seed: int = 1
     draws: DrawConfig = field(default_factory=DrawConfig)
 
 

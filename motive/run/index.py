@@ -150,4 +150,5 @@ def open_or_create(out: Path, setup: Setup, dataset: Dataset, verb: str) -> Stor
         require_same_identity(store.identity, setup.identity, f"{verb} into {out}")
         return store
     extra = {"config": to_json(setup.config), "source": source_fields(dataset)}
-    return Store.create(out, identity=setup.identity, manifest_extra=extra)
+    dim = setup.config.draws.parts * setup.projector.dim
+    return Store.create(out, identity=setup.identity, dim=dim, manifest_extra=extra)

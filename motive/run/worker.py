@@ -135,8 +135,7 @@ def store_row(prepared: Prepared, result: ClipVector) -> StoreRow:
     vector = result.vector.numpy()
     if not np.isfinite(vector).all():
         raise ClipError("nan_gradient", "the projected gradient is not finite; look at this clip's latents and caption")
-    norm = float(np.linalg.norm(vector.astype(np.float64)))
-    if norm == 0.0:
+    if not vector.any():
         raise ClipError("zero_gradient", "the projected gradient is zero, so it has no cosine")
     clip = prepared.clip
     columns = {
@@ -144,7 +143,7 @@ def store_row(prepared: Prepared, result: ClipVector) -> StoreRow:
         "caption": clip.caption,
         "columns": json.dumps(dict(clip.columns), ensure_ascii=False, sort_keys=True),
         **prepared.facts,
-        "gradient_norm": norm,
+        "gradient_norm": result.norm,
         "loss": result.loss,
     }
     return StoreRow(clip.clip_id, vector, columns)

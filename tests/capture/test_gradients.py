@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 from torch import nn
@@ -14,7 +16,7 @@ from motive.capture.gradients import Batch, ClipGradients, EncodedClip, motion_w
 from motive_kernels.capture.loop import per_sample_gradients
 
 SHAPE = (28, 2, 4, 4)
-DRAWS = DrawConfig("uniform", count=3)
+DRAWS = DrawConfig("uniform", count=3, per_draw="sum")
 
 
 @pytest.fixture(scope="module")
@@ -96,26 +98,32 @@ def test_wan_layers_all_have_a_token_rule(adapter: Adapter, transformer: nn.Modu
 
 
 @pytest.mark.parametrize("draws_per_pass", [1, 2, 3])
-def test_normalised_draws_count_by_direction_alone(
-    adapter: Adapter, transformer: nn.Module, draws_per_pass: int
+@pytest.mark.parametrize("per_draw", ["normalised", "separate"])
+def test_unit_draws_count_by_direction_alone(
+    adapter: Adapter, transformer: nn.Module, per_draw: Literal["normalised", "separate"], draws_per_pass: int
 ) -> None:
     two = clips(2)
-    normalised = DrawConfig("uniform", count=3, per_draw="normalised")
-    got = gradients(adapter, transformer, normalised, draws_per_pass)(two)
+    got = gradients(adapter, transformer, DrawConfig("uniform", count=3, per_draw=per_draw), draws_per_pass)(two)
     for clip, vector in zip(two, got, strict=True):
-        expected = torch.zeros(64)
-        for j, sigma in enumerate(DRAWS.sigmas()):
-            noise, batch = shared_noise(0, j, SHAPE)[None], Batch.of([clip], torch.device("cpu"))
-            z = mk.projected_gradients(
-                transformer,
-                lambda b=batch, s=sigma, e=noise: motion_weighted_losses(
-                    adapter, transformer, b, torch.tensor([s]), e
-                ).sum(1),
-                gradients(adapter, transformer)._projector,
-                prefix="transformer.",
-            )[0]
-            expected += z / z.norm() / 3
+        draws = [
+            gradients(adapter, transformer, DrawConfig("single", sigma=sigma, per_draw="sum"), 1)
+            for sigma in DRAWS.sigmas()
+        ]
+        for j, draw in enumerate(draws):
+            draw._passes = [(torch.tensor([DRAWS.sigmas()[j]]), shared_noise(0, j, SHAPE)[None])]
+        single = [draw([clip])[0].vector for draw in draws]
+        units = torch.stack([z / z.norm() for z in single])
+        expected = units.mean(0) if per_draw == "normalised" else units.flatten() / 3**0.5
         assert (vector.vector - expected).norm() < 1e-4 * expected.norm()
+        assert vector.norm == pytest.approx(float((sum(single) / 3).norm()), rel=1e-4)  # type: ignore[union-attr]
+
+
+def test_cosine_of_separate_draws_is_the_mean_of_their_cosines(adapter: Adapter, transformer: nn.Module) -> None:
+    first, second = gradients(adapter, transformer, DrawConfig("uniform", count=3, per_draw="separate"), 3)(clips(2))
+    assert first.vector.shape == (3 * 64,)
+    a, b = first.vector.reshape(3, 64), second.vector.reshape(3, 64)
+    per_draw = torch.nn.functional.cosine_similarity(a, b, dim=1)
+    torch.testing.assert_close(first.vector @ second.vector, per_draw.mean(), rtol=1e-4, atol=1e-6)
 
 
 def test_a_clip_without_motion_stays_zero_when_draws_are_normalised(adapter: Adapter, transformer: nn.Module) -> None:

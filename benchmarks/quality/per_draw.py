@@ -1,0 +1,117 @@
+"""How the draws of a clip are best put together: share of same-motion clips among each clip's ten nearest.
+
+    python -m benchmarks.quality.per_draw [--quick] [--clips 24] [--seed 2] --out DIR
+
+Development clips only (no clip of the demo's pool or queries): `clips` of each of the ten motion types, each clip asked
+against all the others. Ridge is the preconditioner (C + lambda mean eigenvalue I)^-1 of the scores, C from unit vectors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+import motive_kernels as mk
+from motive.adapters import load_adapter
+from motive.capture.draws import DrawConfig
+from motive.capture.gradients import ClipGradients, EncodedClip
+from motive.masks import MaskConfig, motion_mask
+from motive.toy.pool import clip_seed
+from motive.toy.render import FPS, MOTIONS, render_clip
+
+TOP = 10
+LAMBDA = 3.0
+DRAWS = DrawConfig("uniform", count=4)
+
+
+def encoded_clips(seed: int, clips: int) -> tuple[list[EncodedClip], list[EncodedClip], np.ndarray]:
+    """The clips with motion weights, the same with weights of one, and their motion types."""
+    adapter = load_adapter("toy", device="cpu")
+    standard = adapter.standard
+    shape, step, count = adapter.latent_shape(standard), round(FPS / standard.fps), standard.frames
+    rendered = [render_clip(MOTIONS[i // clips], clip_seed("dev_pool", seed, i)) for i in range(clips * len(MOTIONS))]
+    size = (standard.width, standard.height)
+    frames = [
+        np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in clip.frames[::step][:count]])
+        for clip in rendered
+    ]
+    with adapter.video_encoder() as encode:
+        latents = [encode(torch.from_numpy(one)) for one in frames]
+    with adapter.text_encoder() as encode:
+        texts = encode([clip.caption for clip in rendered])
+    weights = [torch.from_numpy(motion_mask(one, standard.fps, shape[1:], MaskConfig()).weights) for one in frames]
+    moving = [EncodedClip(*parts) for parts in zip(latents, weights, texts, strict=True)]
+    plain = [EncodedClip(one.latents, torch.ones_like(one.weights), one.conditioning) for one in moving]
+    return moving, plain, np.array([clip.motion for clip in rendered])
+
+
+def draw_vectors(clips: list[EncodedClip]) -> Tensor:
+    """[draws, n, k], one projected gradient for every clip and draw, as long as it is."""
+    adapter = load_adapter("toy", device="cpu")
+    transformer = adapter.load_transformer(adapter.experts[0])
+    shapes = {f"transformer.{name}": tuple(p.shape) for name, p in transformer.named_parameters()}
+    projector = mk.Projector(mk.ProjectionSpec(), shapes)
+    found = []
+    for j, sigma in enumerate(DRAWS.sigmas()):
+        one = DrawConfig("single", sigma=sigma, seed=j, per_draw="sum")
+        gradients = ClipGradients(adapter, transformer, projector, one, tuple(clips[0].latents.shape))  # type: ignore[arg-type]
+        found.append(torch.stack([v.vector for i in range(0, len(clips), 8) for v in gradients(clips[i : i + 8])]))
+    return torch.stack(found)
+
+
+def unit(vectors: Tensor) -> Tensor:
+    return vectors / vectors.norm(dim=-1, keepdim=True).clamp_min(1e-30)
+
+
+def ridge(vectors: Tensor) -> Tensor:
+    """Preconditioned similarities [n, n], by the singular values of the unit vectors."""
+    left, values, _ = torch.linalg.svd(unit(vectors).double(), full_matrices=False)
+    energy = values.square() / len(vectors)
+    return (left * (values.square() / (energy + LAMBDA * energy.sum() / vectors.shape[1]))) @ left.T
+
+
+def lift(similarity: Tensor, labels: np.ndarray) -> float:
+    """Share of the clip's own motion among its TOP nearest, over chance."""
+    best = similarity.clone().fill_diagonal_(-torch.inf).topk(TOP, 1).indices.numpy()
+    chance = (np.count_nonzero(labels[:, None] == labels[None], axis=1) - 1).mean() / (len(labels) - 1)
+    return float((labels[best] == labels[:, None]).mean() / chance)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", type=int, default=24, help="of each motion type")
+    parser.add_argument("--seed", type=int, default=2)
+    parser.add_argument("--quick", action="store_true", help="6 clips of each type")
+    parser.add_argument("--out", type=Path, required=True, help="folder whose results.jsonl the rows are added to")
+    options = parser.parse_args()
+    began = time.time()
+    moving, plain, labels = encoded_clips(options.seed, 6 if options.quick else options.clips)
+    options.out.mkdir(parents=True, exist_ok=True)
+    print(f"{len(labels)} clips, top {TOP}, draws at {DRAWS.sigmas()}; share of same-motion clips over chance")
+    print(f"{'weights':8} {'draws':22} {'cosine':>7} {'ridge':>7}")
+    for weights, clips in (("motion", moving), ("uniform", plain)):
+        draws = draw_vectors(clips)
+        ways = {
+            "sum": draws.sum(0),
+            "normalised": unit(draws).sum(0),
+            "separate": unit(draws).transpose(0, 1).flatten(1),
+            **{f"sigma {sigma} alone": one for sigma, one in zip(DRAWS.sigmas(), draws, strict=True)},
+        }
+        for way, vectors in ways.items():
+            row = {"cosine": lift(unit(vectors) @ unit(vectors).T, labels), "ridge": lift(ridge(vectors), labels)}
+            print(f"{weights:8} {way:22} {row['cosine']:7.2f} {row['ridge']:7.2f}", flush=True)
+            record = {"benchmark": "quality.per_draw", "weights": weights, "draws": way, "clips": len(labels)}
+            with open(options.out / "results.jsonl", "a") as file:
+                file.write(json.dumps(record | {"seed": options.seed, "lambda": LAMBDA} | row) + "\n")
+    print(f"{time.time() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
