@@ -5,7 +5,7 @@ Needs torch and NumPy only; knows nothing of video models. Start with Projection
 
 from __future__ import annotations
 
-from motive_kernels.capture import projected_gradients
+from motive_kernels.capture import CostModel, GradientCapture, projected_gradients
 from motive_kernels.dispatch import implementations
 from motive_kernels.motion_weights.api import motion_weights
 from motive_kernels.noise_latents.api import noise_latents
@@ -13,6 +13,8 @@ from motive_kernels.projection import ProjectionSpec, Projector, canonical_name
 from motive_kernels.weighted_loss.api import weighted_loss
 
 __all__ = [
+    "CostModel",
+    "GradientCapture",
     "ProjectionSpec",
     "Projector",
     "canonical_name",

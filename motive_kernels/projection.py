@@ -198,6 +198,10 @@ class Projector:
             )
         self._map(name).project_outer_into(z, x, dy, lengths, impl)
 
+    def has_token_form(self, name: str) -> bool:
+        """Whether project_outer_into avoids forming this parameter's gradient; it depends on the kind."""
+        return self._map(self._known("has_token_form", name)).has_token_form
+
     def matrix(self, name: str) -> NDArray[np.float64]:
         """Explicit P of one small parameter: float64 [dim, number of elements]."""
         return self._map(self._known("matrix", name)).matrix()

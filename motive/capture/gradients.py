@@ -11,8 +11,6 @@ from torch import Tensor, nn
 import motive_kernels as mk
 from motive.adapters.base import Adapter, Conditioning, batch_conditioning
 from motive.capture.draws import DrawConfig, shared_noise
-from motive_kernels.capture.parameters import select_parameters
-from motive_kernels.capture.token import uncovered
 
 
 @dataclass(frozen=True)
@@ -83,9 +81,6 @@ class ClipGradients:
         latent_shape: (c, F, h, w) of every clip.
         prefix: component of the parameters' names, e.g. ``transformer.``.
         draws_per_pass: draws that share one forward and backward pass; more is faster and takes more memory.
-
-    Attributes:
-        route: ``token`` where every parameter has a token rule, else ``stream`` (motive_kernels.capture).
     """
 
     def __init__(
@@ -102,35 +97,38 @@ class ClipGradients:
         self._adapter = adapter
         self._transformer = transformer
         self._projector = projector
-        self._prefix = prefix
         self._device = next(transformer.parameters()).device
         sigmas = torch.tensor(draws.sigmas(), dtype=torch.float32, device=self._device)
         noise = torch.stack([shared_noise(draws.seed, j, latent_shape) for j in range(len(sigmas))]).to(self._device)
         self._passes = list(zip(sigmas.split(draws_per_pass), noise.split(draws_per_pass), strict=True))
         self._count = len(sigmas)
         self._per_draw = draws.per_draw
-        missing = uncovered(transformer, select_parameters(transformer, projector, prefix=prefix))
-        self.route = "stream" if missing else "token"
+        self._capture = mk.GradientCapture(transformer, projector, prefix=prefix)
+
+    @property
+    def routes(self) -> dict[str, str]:
+        """Parameter name -> how its gradients are taken (motive_kernels.GradientCapture)."""
+        return self._capture.routes
 
     def __call__(self, clips: Sequence[EncodedClip]) -> list[ClipVector]:
         """Vector and loss of each clip; a non-finite vector is returned as it is, for the caller to report.
 
-        On the stream route a non-finite clip spoils the others of the call, so give one at a time there.
+        Where a parameter takes the stream route, a non-finite clip spoils the others of the call: see ``routes``.
         """
         n, batch = len(clips), Batch.of(clips, self._device)
         summed = self._projector.zeros(n, self._device)
         unit_vectors: list[Tensor] = []
         mean_losses = summed.new_zeros(n)
+        seen: list[Tensor] = []
         for sigma, noise in self._passes:
 
             def losses(sigma: Tensor = sigma, noise: Tensor = noise) -> Tensor:
                 each = motion_weighted_losses(self._adapter, self._transformer, batch, sigma, noise) / self._count
-                mean_losses.add_(each.detach().sum(1))
+                seen[:] = [each.detach().sum(1)]  # a capture may ask again
                 return each.sum(1) if self._per_draw == "sum" else each.flatten()
 
-            z = mk.projected_gradients(
-                self._transformer, losses, self._projector, route=self.route, prefix=self._prefix
-            ).reshape(n, -1, self._projector.dim)
+            z = self._capture(losses).reshape(n, -1, self._projector.dim)
+            mean_losses += seen[0]
             summed += z.sum(1)
             if self._per_draw != "sum":
                 norms = z.norm(dim=2, keepdim=True)

@@ -139,7 +139,7 @@ class Job:
                 "already": len(dataset.clips) - len(todo),
                 "failed": worker.failed + len(dataset.failures),
             }
-            record.finish(**counts)
+            record.finish(routes=worker.routes, **counts)
         return IndexSummary(self.out, **counts)
 
 

@@ -33,11 +33,13 @@ class Worker:
 
     Attributes:
         stored, failed: clips committed, and clips left out, so far.
+        routes: route -> parameter names, as the last gradients were taken (motive_kernels.GradientCapture).
     """
 
     def __init__(self, setup: Setup, store: Store, show_progress: bool) -> None:
         self.stored = 0
         self.failed = 0
+        self.routes: dict[str, list[str]] = {}
         self._setup = setup
         self._store = store
         self._show = show_progress
@@ -83,13 +85,22 @@ class Worker:
         if not prepared:
             return
         gradients = self.gradients()
-        # On the stream route a bad clip would spoil the others of its pass.
-        size = self._setup.config.clips_per_pass if gradients.route == "token" else 1
-        batches = (prepared[start : start + size] for start in range(0, len(prepared), size))
-        done = (item for batch in batches for item in self._take(gradients, batch))
+        done = (item for batch in self._batches(gradients, prepared) for item in self._take(gradients, batch))
         for _ in progress(done, len(prepared), "gradients", shown=self._show):
             if len(self._rows) >= self._setup.config.shard_rows:
                 self._commit()
+        self.routes = {}
+        for name, route in gradients.routes.items():
+            self.routes.setdefault(route, []).append(name)
+
+    def _batches(self, gradients: ClipGradients, prepared: Sequence[Prepared]) -> Iterator[Sequence[Prepared]]:
+        """Clips that share a pass."""
+        start = 0
+        while start < len(prepared):
+            # Where a parameter takes the stream route, a bad clip would spoil the others of its pass.
+            size = 1 if "stream" in gradients.routes.values() else self._setup.config.clips_per_pass
+            yield prepared[start : start + size]
+            start += size
 
     def _take(self, gradients: ClipGradients, batch: Sequence[Prepared]) -> Sequence[Prepared]:
         """The rows of clips that share a pass; those that fail are noted."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 
 from torch import nn
@@ -47,6 +47,21 @@ def select_parameters(
             "check the prefix"
         )
     return chosen
+
+
+def owners(model: nn.Module, chosen: Mapping[str, nn.Parameter]) -> dict[nn.Module, dict[str, str]]:
+    """Modules that hold chosen parameters: module -> {attribute: the projector's name}."""
+    names = {id(parameter): name for name, parameter in chosen.items()}
+    found: dict[nn.Module, dict[str, str]] = {}
+    for module in model.modules():
+        own = {
+            attribute: names[id(parameter)]
+            for attribute, parameter in module._parameters.items()
+            if parameter is not None and id(parameter) in names
+        }
+        if own:
+            found[module] = own
+    return found
 
 
 @contextmanager

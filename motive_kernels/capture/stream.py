@@ -12,51 +12,39 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from motive_kernels.capture.parameters import only_these_require_grad
-from motive_kernels.projection import Projector
+from motive_kernels.capture.taps import Taps
 
 
-def stream_gradients(
-    model: nn.Module,
-    compute_losses: Callable[[], Tensor],
-    projector: Projector,
-    chosen: Mapping[str, nn.Parameter],
-    impl: str | None = None,
-) -> Tensor:
-    """Projected gradient of each sample's loss: float32 [n, k].
+def stream_into(taps: Taps, losses: Tensor, chosen: Mapping[str, nn.Parameter], keep_graph: bool) -> None:
+    """Add the projected gradients of each sample's loss by some parameters.
 
     Args:
-        model: left as found, also after an exception.
-        compute_losses: runs one forward pass and returns the n per-sample losses; a sample's gradient is that of its
-            own entry, so samples must not share anything but the parameters.
-        projector: the map.
-        chosen: parameters to differentiate by, by the projector's names.
-        impl: projection implementation to force, or None.
+        taps: where to add.
+        losses: [n]; a sample's gradient is that of its own entry, so samples must not share anything but parameters.
+        chosen: parameters to differentiate by, by the projector's names; all of them require gradients.
+        keep_graph: whether the graph is needed afterwards.
     """
-    with only_these_require_grad(model, list(chosen.values())), torch.enable_grad():
-        losses = compute_losses()
-        z = projector.zeros(len(losses), losses.device)
-        for sample, loss in enumerate(losses.unbind()):
-            row = z[sample : sample + 1]
-            handles = [
-                parameter.register_post_accumulate_grad_hook(_project_and_free(projector, row, name, impl))
-                for name, parameter in chosen.items()
-            ]
-            try:
-                loss.backward(retain_graph=sample + 1 < len(losses))
-            finally:
-                for handle in handles:
-                    handle.remove()
-    return z
+    last = len(losses) - 1
+    for sample, loss in enumerate(losses.unbind()):
+        handles = [
+            parameter.register_post_accumulate_grad_hook(_project_and_free(taps, name, sample))
+            for name, parameter in chosen.items()
+        ]
+        try:
+            loss.backward(retain_graph=keep_graph or sample < last, inputs=list(chosen.values()))
+        finally:
+            for handle in handles:
+                handle.remove()
 
 
-def _project_and_free(projector: Projector, row: Tensor, name: str, impl: str | None) -> Callable[[Tensor], None]:
-    """The hook of one parameter: row += P grad, then no grad."""
+def _project_and_free(taps: Taps, name: str, sample: int) -> Callable[[Tensor], None]:
+    """The hook of one parameter: the sample's vector += P grad, then no grad."""
 
     def hook(parameter: Tensor) -> None:
         if parameter.grad is not None:
             grad, parameter.grad = parameter.grad, None
             with torch.no_grad():
-                projector.project_into(row, name, grad.to(row.device)[None], impl=impl)
+                row = taps.row(name, sample, grad.device)
+                taps.projector.project_into(row, name, grad[None], impl=taps.impl)
 
     return hook

@@ -32,6 +32,11 @@ class ParameterMap(ABC):
         """
         self.project_into(z, outer_gradient(x, dy, lengths), impl)
 
+    @property
+    def has_token_form(self) -> bool:
+        """Whether project_outer_into avoids forming the gradient."""
+        return type(self).project_outer_into is not ParameterMap.project_outer_into
+
     @abstractmethod
     def matrix(self) -> NDArray[np.float64]:
         """Explicit P, float64 [k, number of elements], for tests and small parameters."""

@@ -106,6 +106,9 @@ def test_replay_gives_the_same_vectors(job: Path, tmp_path: Path) -> None:
     first, again = motive.Store.open(job / "store"), motive.Store.open(tmp_path / "again")
     assert first.clip_ids == again.clip_ids
     assert np.array_equal(first.vectors(), again.vectors())
+    routes = json.loads((tmp_path / "again" / "run.json").read_text())["routes"]
+    assert {"closed", "operand"} < set(routes), "which route each parameter took"
+    assert "stream" not in routes
 
 
 def test_run_json_tells_what_ran(job: Path) -> None:
