@@ -1,6 +1,6 @@
 """How the draws of a clip are best put together: share of same-motion clips among each clip's ten nearest.
 
-    python -m benchmarks.quality.per_draw [--quick] [--clips 24] [--seed 2] --out DIR
+    python -m benchmarks.quality.per_draw [--quick] [--clips 24] [--seed 2] [--dim 512] --out DIR
 
 Development clips only (no clip of the demo's pool or queries): `clips` of each of the ten motion types, each clip asked
 against all the others. Ridge is the preconditioner (C + lambda mean eigenvalue I)^-1 of the scores, C from unit vectors.
@@ -52,12 +52,12 @@ def encoded_clips(seed: int, clips: int) -> tuple[list[EncodedClip], list[Encode
     return moving, plain, np.array([clip.motion for clip in rendered])
 
 
-def draw_vectors(clips: list[EncodedClip]) -> Tensor:
+def draw_vectors(clips: list[EncodedClip], k: int) -> Tensor:
     """[draws, n, k], one projected gradient for every clip and draw, as long as it is."""
     adapter = load_adapter("toy", device="cpu")
     transformer = adapter.load_transformer(adapter.experts[0])
     shapes = {f"transformer.{name}": tuple(p.shape) for name, p in transformer.named_parameters()}
-    projector = mk.Projector(mk.ProjectionSpec(), shapes)
+    projector = mk.Projector(mk.ProjectionSpec(dim=k), shapes)
     found = []
     for j, sigma in enumerate(DRAWS.sigmas()):
         one = DrawConfig("single", sigma=sigma, seed=j, per_draw="sum")
@@ -88,6 +88,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=24, help="of each motion type")
     parser.add_argument("--seed", type=int, default=2)
+    parser.add_argument("--dim", type=int, default=512, help="numbers of one draw's vector")
     parser.add_argument("--quick", action="store_true", help="6 clips of each type")
     parser.add_argument("--out", type=Path, required=True, help="folder whose results.jsonl the rows are added to")
     options = parser.parse_args()
@@ -97,7 +98,7 @@ def main() -> None:
     print(f"{len(labels)} clips, top {TOP}, draws at {DRAWS.sigmas()}; share of same-motion clips over chance")
     print(f"{'weights':8} {'draws':22} {'cosine':>7} {'ridge':>7}")
     for weights, clips in (("motion", moving), ("uniform", plain)):
-        draws = draw_vectors(clips)
+        draws = draw_vectors(clips, options.dim)
         ways = {
             "sum": draws.sum(0),
             "normalised": unit(draws).sum(0),
@@ -107,7 +108,13 @@ def main() -> None:
         for way, vectors in ways.items():
             row = {"cosine": lift(unit(vectors) @ unit(vectors).T, labels), "ridge": lift(ridge(vectors), labels)}
             print(f"{weights:8} {way:22} {row['cosine']:7.2f} {row['ridge']:7.2f}", flush=True)
-            record = {"benchmark": "quality.per_draw", "weights": weights, "draws": way, "clips": len(labels)}
+            record = {
+                "benchmark": "quality.per_draw",
+                "weights": weights,
+                "draws": way,
+                "clips": len(labels),
+                "dim": options.dim,
+            }
             with open(options.out / "results.jsonl", "a") as file:
                 file.write(json.dumps(record | {"seed": options.seed, "lambda": LAMBDA} | row) + "\n")
     print(f"{time.time() - began:.0f} s")
