@@ -15,7 +15,8 @@ PYTHON = sorted([*(ROOT / "motive").rglob("*.py"), *(ROOT / "motive_kernels").rg
 MAY_IMPORT = {
     "motive.errors": set(),
     "motive.extras": {"motive.errors"},
-    "motive.data": {"motive.errors", "motive.extras"},
+    "motive.child": set(),
+    "motive.data": {"motive.child", "motive.errors", "motive.extras"},
     "motive.masks": {"motive.data", "motive.errors", "motive.extras", "motive_kernels"},
     "motive.adapters": {"motive.data", "motive.errors", "motive.extras", "motive_kernels"},
     "motive.toy": {"motive.adapters", "motive.data", "motive.errors", "motive.extras", "motive_kernels"},
@@ -35,6 +36,7 @@ MAY_IMPORT = {
     "motive.run": {
         "motive.adapters",
         "motive.capture",
+        "motive.child",
         "motive.curate",
         "motive.data",
         "motive.errors",

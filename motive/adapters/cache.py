@@ -7,6 +7,7 @@ import json
 import os
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from motive.errors import OptionError
+from motive.errors import OptionError, StoreError
 
 _VERSION = 1
 KINDS = ("latents", "mask", "text")
@@ -65,6 +66,9 @@ class Cache:
         """Write an entry, replacing one that is there.
 
         Trailing rows that are all zero (text padding) are left out of the file and restored by get.
+
+        Raises:
+            StoreError: it cannot be written.
         """
         path = self.path(kind, key_fields)
         stored, rows = {}, {}
@@ -74,13 +78,19 @@ class Cache:
             if stored[name].shape != tensor.shape:
                 rows[name] = tensor.shape[0]
         content = save(stored, metadata={"key": _key_text(kind, key_fields), "rows": json.dumps(rows)})
-        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             temporary.write_bytes(content)
             os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
+        except BaseException as error:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise StoreError(
+                    f"{path.parent}: the cache must be writable, got {error.strerror or error}; "
+                    "free space or fix permissions, then run the same command again"
+                ) from error
             raise
 
 

@@ -19,6 +19,7 @@ from motive.run.demo import DemoConfig, demo
 from motive.run.doctor import doctor
 from motive.run.estimate import estimate
 from motive.run.index import IndexSummary, index, query
+from motive.run.launch import LaunchConfig
 from motive.run.replay import replay
 from motive.scoring import ScoreConfig, score
 
@@ -42,12 +43,17 @@ def version() -> str:
 
 def _index_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", type=Path, help="folder of videos, or a metadata file")
-    parser.add_argument("--out", type=Path, help="folder of the store; one begun with the same settings is resumed")
+    parser.add_argument(
+        "--out",
+        type=store_verbs.location,
+        help="folder or address of the store; one begun with the same settings is resumed",
+    )
     parser.add_argument("--estimate", action="store_true", help="print hours, bytes and memory of the run, and stop")
     parser.add_argument(
         "--probe", type=int, default=0, metavar="N", help="compare exact and projected cosines on N clips"
     )
     _quiet(parser)
+    add_flags(parser, LaunchConfig)
     add_flags(parser, IndexConfig)
 
 
@@ -58,26 +64,34 @@ def _index(args: argparse.Namespace) -> int:
         return 0
     if args.out is None:
         raise OptionError("index: --out must be the folder of the store, got none; give one")
-    return _summary(index(args.dataset, out=args.out, config=config, probe=args.probe, show_progress=not args.quiet))
+    launch = config_from(args, LaunchConfig())
+    show = not args.quiet
+    return _summary(
+        index(args.dataset, out=args.out, config=config, probe=args.probe, show_progress=show, launch=launch)
+    )
 
 
 def _query_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("clips", type=Path, help="folder of query videos, or a metadata file")
-    parser.add_argument("--like", type=Path, required=True, help="store whose settings are taken")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the queries' store")
+    parser.add_argument("--like", type=store_verbs.location, required=True, help="store whose settings are taken")
+    parser.add_argument("--out", type=store_verbs.location, required=True, help="folder of the queries' store")
     parser.add_argument("--device", help="where to compute, if other than for the store")
     _quiet(parser)
+    add_flags(parser, LaunchConfig)
 
 
 def _query(args: argparse.Namespace) -> int:
-    done = query(args.clips, like=args.like, out=args.out, device=args.device, show_progress=not args.quiet)
+    launch = config_from(args, LaunchConfig())
+    done = query(
+        args.clips, like=args.like, out=args.out, device=args.device, show_progress=not args.quiet, launch=launch
+    )
     return _summary(done)
 
 
 def _summary(done: IndexSummary) -> int:
     print(f"{done.store}: {done.stored} clips stored, {done.already} were there, {done.failed} left out")
     if done.failed:
-        print(f"{done.store / 'failed.parquet'}: each clip that was left out, with its reason", file=sys.stderr)
+        print(f"{done.store}/failed.parquet: each clip that was left out, with its reason", file=sys.stderr)
     return FAILED_SOME if done.failed else 0
 
 

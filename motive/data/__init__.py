@@ -4,6 +4,7 @@ from motive.data.base import Clip, Dataset, Failure
 from motive.data.clips import StandardClip, load_clip
 from motive.data.encode import write_video
 from motive.data.formats import dataset_format, read_dataset
+from motive.data.isolated import DecoderPool
 from motive.data.reader import DatasetFormat, ReadOptions, Subset, SubsetRow
 from motive.data.standardise import Standard
 from motive.data.subset import spreadsheet_safe, write_subset
@@ -14,6 +15,7 @@ __all__ = [
     "Dataset",
     "DatasetFormat",
     "DecodeLimits",
+    "DecoderPool",
     "Failure",
     "ReadOptions",
     "Standard",

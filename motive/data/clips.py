@@ -39,7 +39,9 @@ class StandardClip:
     resize: str
 
 
-def load_clip(path: Path | str, standard: Standard, limits: DecodeLimits = DEFAULT_LIMITS) -> StandardClip:
+def load_clip(
+    path: Path | str, standard: Standard, limits: DecodeLimits = DEFAULT_LIMITS, out: np.ndarray | None = None
+) -> StandardClip:
     """Decode a video file and bring it to the standard.
 
     Frame j shows what a player shows at start + j / fps. Decoding stops at the last frame needed, each frame
@@ -50,6 +52,7 @@ def load_clip(path: Path | str, standard: Standard, limits: DecodeLimits = DEFAU
         path: a video file.
         standard: rate, frames, size, and the rules for short clips and start.
         limits: what the file may cost.
+        out: [T, H, W, 3] uint8 to write the frames to; None makes it.
 
     Raises:
         ClipError: the reasons of decode_at, and too_short: the clip lasts less than (frames - 1) / fps
@@ -58,7 +61,7 @@ def load_clip(path: Path | str, standard: Standard, limits: DecodeLimits = DEFAU
     path = Path(path)
     start = centre_start(standard, measure_seconds(path, limits)) if standard.start == "centre" else 0.0
     times = sample_times(standard, start)
-    out = np.empty((standard.frames, standard.height, standard.width, 3), dtype=np.uint8)
+    out = np.empty((standard.frames, standard.height, standard.width, 3), dtype=np.uint8) if out is None else out
     resizer = _Resizer(standard)
     decoded = decode_at(path, times.tolist(), resizer, out, limits)
     shown = decoded.frame_times_s

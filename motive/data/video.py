@@ -34,6 +34,7 @@ class DecodeLimits:
         max_frames: frames that the source claims, and frames that are decoded.
         timeout_s: wall-clock seconds for one file.
         threads: decoder threads; the pixels do not depend on it.
+        memory_bytes: address space of the process that decodes, where it has one of its own (DecoderPool).
     """
 
     max_pixels: int = 36_000_000
@@ -41,9 +42,10 @@ class DecodeLimits:
     max_frames: int = 250_000
     timeout_s: float = 120.0
     threads: int = 1
+    memory_bytes: int = 4 << 30
 
     def __post_init__(self) -> None:
-        for name in ("max_pixels", "max_seconds", "max_frames", "timeout_s", "threads"):
+        for name in ("max_pixels", "max_seconds", "max_frames", "timeout_s", "threads", "memory_bytes"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise OptionError(f"DecodeLimits: {name} must be positive, got {value}; give a finite limit")
@@ -76,6 +78,8 @@ def open_video(path: Path, limits: DecodeLimits) -> Iterator[Video]:
     except av.error.ExitError as error:
         raise ClipError("timeout", f"{path.name} took more than {limits.timeout_s:g} s") from error
     except av.error.FFmpegError as error:
+        if isinstance(error, MemoryError):
+            raise ClipError("out_of_memory", f"decoding {path.name} took more memory than it may") from error
         detail = f"FFmpeg cannot read {path.name}: {error.strerror or error}"
         raise _truncated_or(path, ClipError("unreadable", detail)) from error
 

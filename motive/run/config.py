@@ -40,8 +40,10 @@ class IndexConfig:
         cache: folder for latents, masks and text embeddings; None is ``cache`` inside the store.
         draws_per_pass: draws that share one forward and backward pass; more is faster and takes more memory.
         clips_per_pass: clips that share one forward and backward pass, likewise.
-        shard_rows: clips in one committed shard; at most so many are lost by a crash.
-        decode_threads: clips decoded ahead in parallel.
+        shard_rows: clips in one committed shard, about; at most so many a worker are lost by a crash.
+        decode_threads: clips decoded ahead in parallel, each in a process of its own.
+        threads: of torch on the CPU; 0 takes those of the machine where the store is begun. Vectors can depend on it
+            in their last bits, so a store keeps to one number.
     """
 
     model: str = "toy"
@@ -59,11 +61,14 @@ class IndexConfig:
     clips_per_pass: int = 1
     shard_rows: int = 256
     decode_threads: int = 2
+    threads: int = 0
 
     def __post_init__(self) -> None:
         for name in ("draws_per_pass", "clips_per_pass", "shard_rows", "decode_threads"):
             if getattr(self, name) < 1:
                 raise OptionError(f"IndexConfig: {name} must be at least 1, got {getattr(self, name)}; give a number")
+        if self.threads < 0:
+            raise OptionError(f"IndexConfig: threads must be 0 or more, got {self.threads}; give a number")
         if not self.parameters:
             raise OptionError("IndexConfig: parameters must hold a pattern, got none; '*' takes all")
 

@@ -18,10 +18,11 @@ from torch import Tensor
 from motive.adapters.base import Adapter
 from motive.adapters.cache import Cache
 from motive.capture.gradients import EncodedClip
-from motive.data import Clip, DecodeLimits, Failure, Standard, StandardClip, load_clip
+from motive.data import Clip, DecoderPool, Failure, Standard, StandardClip
 from motive.errors import ClipError
 from motive.masks import MaskConfig, motion_mask
 from motive.run.config import to_json
+from motive.run.watch import Watch
 
 
 @dataclass(frozen=True)
@@ -45,29 +46,39 @@ class Encoder:
         cache: where latents, masks and text embeddings are kept.
         standard: clip standardisation.
         mask: motion mask settings.
-        threads: clips decoded ahead in parallel.
+        threads: clips decoded ahead in parallel, each in a process of its own.
+        watch: told which clips are being worked on.
     """
 
-    def __init__(self, adapter: Adapter, cache: Cache, standard: Standard, mask: MaskConfig, threads: int) -> None:
+    def __init__(
+        self, adapter: Adapter, cache: Cache, standard: Standard, mask: MaskConfig, threads: int, watch: Watch
+    ) -> None:
         self._adapter = adapter
         self._cache = cache
         self._standard = standard
         self._mask = mask
         self._threads = threads
+        self._watch = watch
+        self._decoders = DecoderPool(standard)
         self._prints = dict(adapter.fingerprints())
         self._settings = dict(adapter.settings())
         self._grid = adapter.latent_shape(standard)[1:]
 
-    def encode_captions(self, captions: Iterable[str], batch: int = 16) -> None:
-        """Embed every caption that the cache lacks; the text encoder is loaded only if there is one."""
+    def close(self) -> None:
+        """End the decoder processes."""
+        self._decoders.close()
+
+    def encode_captions(self, captions: Iterable[str]) -> None:
+        """Embed every caption that the cache lacks; the text encoder is loaded only if there is one.
+
+        One at a time: the last bits of an embedding must not depend on which captions happened to be missing.
+        """
         missing = [c for c in dict.fromkeys(captions) if self._cache.get("text", self._text_key(c)) is None]
         if not missing:
             return
         with self._adapter.text_encoder() as encode:
-            for start in range(0, len(missing), batch):
-                part = missing[start : start + batch]
-                for caption, conditioning in zip(part, encode(part), strict=True):
-                    self._cache.put("text", self._text_key(caption), conditioning)
+            for caption in missing:
+                self._cache.put("text", self._text_key(caption), encode([caption])[0])
 
     def encode_clips(self, clips: Sequence[Clip], on_failure: Callable[[Failure], None]) -> Iterator[Prepared | None]:
         """Decode, mask and encode each clip that the cache lacks, in order; None for one that failed.
@@ -94,6 +105,8 @@ class Encoder:
                     yield None
                 else:
                     yield Prepared(clip, facts)
+                finally:
+                    self._watch.ends([clip.clip_id])
 
     def load(self, prepared: Prepared) -> EncodedClip:
         """An encoded clip from the cache.
@@ -111,6 +124,7 @@ class Encoder:
 
     def _read(self, clip: Clip) -> tuple[str, dict[str, Any], np.ndarray | None]:
         """(content hash, facts, frames or None where the cache already has the latents). Runs in a thread."""
+        self._watch.begins([clip.clip_id])
         with _stage("read"):
             content = content_hash(clip.path)
         mask = self._cache.get("mask", self._mask_key(content))
@@ -118,7 +132,7 @@ class Encoder:
         frames = None
         if mask is None or latents is None:
             with _stage("decode"):
-                loaded = load_clip(clip.path, self._standard, DecodeLimits())
+                loaded = self._decoders.load_clip(clip.path)
             frames = loaded.frames
             with _stage("mask"):
                 mask = self._measure(content, loaded)

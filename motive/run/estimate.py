@@ -105,16 +105,16 @@ def _spread(clips: Sequence[Clip], count: int) -> list[Clip]:
 def _measure(setup: Setup, sample: Sequence[Clip], folder: Path) -> tuple[float, float, int]:
     """(seconds to prepare a clip, seconds of gradients a clip, clips done); the first clip only warms up."""
     store = Store.create(folder, identity=setup.identity, manifest_extra={})
-    worker = Worker(setup, store, show_progress=False)
-    prepared = worker.prepare(sample[:1])
-    began = time.perf_counter()
-    rest = worker.prepare(sample[1:])
-    prepare_s = (time.perf_counter() - began) / max(1, len(rest))
-    gradients = worker.gradients()
-    times = []
-    for item in prepared + rest:
+    with Worker(setup, store, show_progress=False) as worker:
+        prepared = worker.prepare(sample[:1])
         began = time.perf_counter()
-        gradients([worker.load(item)])
-        times.append(time.perf_counter() - began)
+        rest = worker.prepare(sample[1:])
+        prepare_s = (time.perf_counter() - began) / max(1, len(rest))
+        gradients = worker.gradients()
+        times = []
+        for item in prepared + rest:
+            began = time.perf_counter()
+            gradients([worker.load(item)])
+            times.append(time.perf_counter() - began)
     counted = times[1:]
     return prepare_s, sum(counted) / max(1, len(counted)), len(times)

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import torch
+
 from motive.curate import source_fields
 from motive.data import Dataset, read_dataset
-from motive.errors import StoreError
+from motive.errors import OptionError, StoreError
 from motive.run.config import IndexConfig, from_json, to_json
+from motive.run.launch import LaunchConfig, rank_of
+from motive.run.observe import Observer
+from motive.run.plan import PlanConfig, make_tasks, share
 from motive.run.probe import probe as probe_clips
-from motive.run.record import RunRecord
+from motive.run.record import RunRecord, git_commit, publish_json, versions
 from motive.run.setup import Setup, set_up
-from motive.run.worker import Worker
+from motive.run.work import QUARANTINED, in_processes, work
+from motive.run.worker import Worker, cache_folder
 from motive.store import Store, require_same_identity
+from motive.store.files import LocalFiles, open_files
+from motive.store.records import MANIFEST
 
 
 @dataclass(frozen=True)
@@ -21,13 +32,13 @@ class IndexSummary:
     """What an index run did.
 
     Attributes:
-        store: its folder.
+        store: its folder or address.
         stored: clips added by this run.
         already: clips that the store held before.
         failed: clips left out by this run, each in failed.parquet with its reason.
     """
 
-    store: Path
+    store: Path | str
     stored: int
     already: int
     failed: int
@@ -41,6 +52,7 @@ def index(
     config: IndexConfig | None = None,
     probe: int = 0,
     show_progress: bool = False,
+    launch: LaunchConfig | None = None,
 ) -> IndexSummary:
     """Gradient vectors for every clip of a dataset (paper, sections 4.1 to 4.3).
 
@@ -49,25 +61,34 @@ def index(
 
     Args:
         dataset: folder of videos or a metadata file.
-        out: the store's folder; made if absent.
+        out: the store's folder, or an address such as s3://bucket/store; made if absent.
         model: overrides config.model.
         config: settings; default IndexConfig().
         probe: first compare exact with projected cosines on this many clips and record the result; 0 for none.
         show_progress: draw progress bars on stderr.
+        launch: who does the work; default: this process. The vectors do not depend on it.
 
     Raises:
         DatasetError, ModelError, OptionError: nothing was started.
         IdentityMismatch: ``out`` is a store made with other settings.
+        StoreError: the store cannot be written; what was committed stays, and the same call goes on from there.
+        WorkerLost: worker processes keep dying.
     """
     config = config or IndexConfig()
     if model is not None:
         config = replace(config, model=model)
     found = read_dataset(Path(dataset), config.dataset_format, follow_links=config.follow_links)
-    return Job("index", found, Path(out), probe, show_progress).run(set_up(config))
+    return Job("index", found, out, probe, show_progress, launch or LaunchConfig()).run(set_up(config))
 
 
 def query(
-    clips: Path | str, *, like: Path | str, out: Path | str, show_progress: bool = False, device: str | None = None
+    clips: Path | str,
+    *,
+    like: Path | str,
+    out: Path | str,
+    show_progress: bool = False,
+    device: str | None = None,
+    launch: LaunchConfig | None = None,
 ) -> IndexSummary:
     """Gradient vectors of query clips, with every setting read from an existing store.
 
@@ -77,16 +98,17 @@ def query(
         out: folder of the new store.
         show_progress: draw progress bars on stderr.
         device: where to compute, if other than for the store; it does not enter the identity.
+        launch: who does the work; default: this process.
 
     Raises:
         IdentityMismatch: the model's weights have changed since ``like`` was made.
     """
-    reference = Store.open(Path(like))
+    reference = Store.open(like)
     config = stored_config(reference)
     config = replace(config, dataset_format="auto", device=device or config.device)
     setup = set_up(config)
     require_same_identity(reference.identity, setup.identity, "query")
-    return Job("query", read_dataset(Path(clips)), Path(out), 0, show_progress).run(setup)
+    return Job("query", read_dataset(Path(clips)), out, 0, show_progress, launch or LaunchConfig()).run(setup)
 
 
 def stored_config(store: Store) -> IndexConfig:
@@ -94,7 +116,7 @@ def stored_config(store: Store) -> IndexConfig:
     data = store.manifest["extra"].get("config")
     if data is None:
         raise StoreError(
-            f"query: {store.path} must be a store made by motive index, got one without config; index again"
+            f"query: {store.location} must be a store made by motive index, got one without config; index again"
         )
     return from_json(IndexConfig, data, str(store.path))
 
@@ -106,49 +128,117 @@ class Job:
     Attributes:
         verb: ``index`` or ``query``.
         dataset: the clips.
-        out: the store's folder.
+        out: the store's folder or address.
         probe: clips to compare exact with projected cosines on; 0 for none.
         show_progress: draw progress bars on stderr.
+        launch: who does the work.
     """
 
     verb: str
     dataset: Dataset
-    out: Path
+    out: Path | str
     probe: int
     show_progress: bool
+    launch: LaunchConfig
 
     def run(self, setup: Setup) -> IndexSummary:
-        """Store what is missing, and write run.json."""
-        dataset = self.dataset
+        """Store what is missing, and write run.json and summary.json."""
+        dataset, rank = self.dataset, rank_of(self.launch.launcher, os.environ)
         store = open_or_create(self.out, setup, dataset, self.verb)
+        setup = as_begun(setup, store, self.verb)
         done = store.done_ids()
-        todo = [clip for clip in dataset.clips if clip.clip_id not in done]
+        ids = [clip.clip_id for clip in dataset.clips]
+        # An unrelated process may share a store with this one; only the first of several writes what they have in common.
+        suffix = "" if rank.rank == 0 else f".{rank.rank}"
         arguments = {"dataset": str(dataset.location), "probe": self.probe}
-        record = RunRecord(self.out / "run.json", self.verb, arguments, to_json(setup.config))
-        store.append_failures(dataset.failures)
+        record = RunRecord(store.files, f"run{suffix}.json", self.verb, arguments, to_json(setup.config))
+        if rank.rank == 0:
+            store.append_failures(dataset.failures)
         if self.probe:
-            # A worker of its own, so that what it notes is not counted twice.
-            found = probe_clips(setup, Worker(setup, store, self.show_progress), dataset.clips, self.probe)
-            record.add(probe=asdict(found))
-        worker = Worker(setup, store, self.show_progress)
+            with Worker(setup, store, self.show_progress) as prober:  # of its own: what it notes is not counted twice
+                record.add(probe=asdict(probe_clips(setup, prober, dataset.clips, self.probe)))
+        tasks = share(
+            make_tasks(ids, plan_of(store, ids, setup.config), done, self._poison(store)), rank.rank, rank.world
+        )
+        todo = sum(len(task.wanted) for task in tasks)
+        observer = self._observer(store, setup, todo, suffix)
         try:
-            worker.run(todo)
+            work(tasks, {clip.clip_id: clip for clip in dataset.clips}, setup, store, self, rank, observer)
         finally:
             counts = {
-                "stored": worker.stored,
-                "already": len(dataset.clips) - len(todo),
-                "failed": worker.failed + len(dataset.failures),
+                "stored": observer.stored,
+                "already": sum(clip_id in done for clip_id in ids),
+                "failed": observer.failed + (len(dataset.failures) if rank.rank == 0 else 0),
             }
-            record.finish(routes=worker.routes, **counts)
+            record.finish(routes=observer.routes, **counts)
+            observer.close(already=counts["already"])
+            summary = {**observer.summary(), **counts, "failures": dict(Counter(f.reason for f in store.failures()))}
+            publish_json(store.files, f"summary{suffix}.json", summary)
         return IndexSummary(self.out, **counts)
 
+    def _poison(self, store: Store) -> set[str]:
+        if self.launch.retry_quarantined:
+            return set()
+        return {failure.clip_id for failure in store.failures() if failure.reason == QUARANTINED}
 
-def open_or_create(out: Path, setup: Setup, dataset: Dataset, verb: str) -> Store:
+    def _observer(self, store: Store, setup: Setup, todo: int, suffix: str) -> Observer:
+        local = isinstance(store.files, LocalFiles)
+        folder = store.path if local else cache_folder(setup.config.cache, store)
+        folder.mkdir(parents=True, exist_ok=True)
+        return Observer(
+            clips=len(self.dataset.clips),
+            todo=todo,
+            log=folder / f"log{suffix}.jsonl",
+            metrics=Path(self.launch.metrics) if self.launch.metrics else None,
+            shown=self.show_progress and in_processes(self.launch),
+        )
+
+
+def open_or_create(out: Path | str, setup: Setup, dataset: Dataset, verb: str) -> Store:
     """The store at ``out``, made if absent; refused if its vectors would not be comparable with the new ones."""
-    if (out / "manifest.json").is_file():
-        store = Store.open(out)
-        require_same_identity(store.identity, setup.identity, f"{verb} into {out}")
-        return store
-    extra = {"config": to_json(setup.config), "source": source_fields(dataset)}
-    dim = setup.config.draws.parts * setup.projector.dim
-    return Store.create(out, identity=setup.identity, dim=dim, manifest_extra=extra)
+    files, config = open_files(out), setup.config
+    if files.size(MANIFEST) is None:
+        plan = PlanConfig.of((clip.clip_id for clip in dataset.clips), config.shard_rows, config.clips_per_pass)
+        extra = {
+            "config": to_json(config),
+            "source": source_fields(dataset),
+            "plan": plan.to_json(),
+            "code": {"versions": versions(), "commit": git_commit()},
+        }
+        try:
+            dim = config.draws.parts * setup.projector.dim
+            return Store.create(out, identity=setup.identity, dim=dim, manifest_extra=extra)
+        except OptionError:
+            if files.size(MANIFEST) is None:
+                raise  # else another process of this run was first
+    store = Store.open(out)
+    require_same_identity(store.identity, setup.identity, f"{verb} into {out}")
+    return store
+
+
+def as_begun(setup: Setup, store: Store, verb: str) -> Setup:
+    """The set-up with what may change a vector's last bits as it was when the store was begun.
+
+    Raises:
+        OptionError: another value was asked for.
+    """
+    recorded = store.manifest["extra"].get("config")
+    recorded = recorded if isinstance(recorded, dict) else {}
+    config = setup.config
+    for name in ("clips_per_pass", "draws_per_pass", "threads"):
+        begun, asked = recorded.get(name), getattr(config, name)
+        if isinstance(begun, int) and begun > 0 and asked not in (begun, 0):
+            raise OptionError(
+                f"{verb}: {name} must be {begun}, which {store.location} was begun with, got {asked}; "
+                "give the same, or another --out"
+            )
+        if isinstance(begun, int) and begun > 0:
+            config = replace(config, **{name: begun})
+    threads = config.threads or torch.get_num_threads()
+    return replace(setup, config=replace(config, threads=threads))
+
+
+def plan_of(store: Store, ids: Sequence[str], config: IndexConfig) -> PlanConfig:
+    """The plan that the store was begun with; for one that was begun without, a plan of this dataset."""
+    begun = PlanConfig.from_json(store.manifest["extra"].get("plan"))
+    return begun or PlanConfig.of(ids, config.shard_rows, config.clips_per_pass)

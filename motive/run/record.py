@@ -14,6 +14,7 @@ from typing import Any
 
 import motive_kernels as mk
 from motive.errors import StoreError
+from motive.store.files import Files
 
 _PACKAGES = (
     "motive",
@@ -56,14 +57,17 @@ class RunRecord:
     """The record of one run, written at its start and completed at its end.
 
     Args:
-        path: of run.json.
+        files: of the store.
+        name: of the record, run.json or that of one of several processes.
         verb: ``index`` or ``query``.
         arguments: what a replay needs beside the config.
         config: resolved settings in JSON form.
     """
 
-    def __init__(self, path: Path, verb: str, arguments: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-        self._path = path
+    def __init__(
+        self, files: Files, name: str, verb: str, arguments: Mapping[str, Any], config: Mapping[str, Any]
+    ) -> None:
+        self._files, self._name = files, name
         self._began = time.time()
         self._record: dict[str, Any] = {
             "verb": verb,
@@ -90,15 +94,12 @@ class RunRecord:
         self.add(**facts)
 
     def _write(self) -> None:
-        write_json(self._path, self._record)
+        publish_json(self._files, self._name, self._record)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON so that readers see the old file or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+def publish_json(files: Files, name: str, value: Any) -> None:
+    """Write JSON beside a store's own files, so that readers see the old file or the new one, never a part."""
+    files.publish(name, (json.dumps(value, indent=2, sort_keys=True) + "\n").encode(), replace=True)
 
 
 def read_record(path: Path) -> dict[str, Any]:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 import motive_kernels as mk
 from motive.adapters.cache import Cache
 from motive.capture.gradients import ClipGradients, ClipVector, EncodedClip
 from motive.data import Clip, Failure
-from motive.errors import ClipError
+from motive.errors import ClipError, OptionError
 from motive.run.encode import Encoder, Prepared
+from motive.run.plan import Task, TaskResult
 from motive.run.progress import progress
 from motive.run.setup import Setup
+from motive.run.watch import Watch
 from motive.store import Store, StoreRow
 
 CHUNK_CLIPS = 4096
@@ -24,37 +29,77 @@ CHUNK_CLIPS = 4096
 
 
 class Worker:
-    """Turns clips into rows of a store, a chunk at a time.
+    """Turns clips into rows of a store.
 
     Args:
         setup: what was settled before.
         store: open for appending.
         show_progress: draw bars on stderr.
+        watch: told which clips are being worked on.
 
     Attributes:
         stored, failed: clips committed, and clips left out, so far.
         routes: route -> parameter names, as the last gradients were taken (motive_kernels.GradientCapture).
     """
 
-    def __init__(self, setup: Setup, store: Store, show_progress: bool) -> None:
+    def __init__(self, setup: Setup, store: Store, show_progress: bool, watch: Watch | None = None) -> None:
         self.stored = 0
         self.failed = 0
         self.routes: dict[str, list[str]] = {}
         self._setup = setup
         self._store = store
         self._show = show_progress
-        cache = Cache(Path(setup.config.cache) if setup.config.cache else store.path / "cache")
-        self._encoder = Encoder(setup.adapter, cache, setup.standard, setup.config.mask, setup.config.decode_threads)
+        self._watch = watch or Watch()
+        config = setup.config
+        cache = Cache(cache_folder(config.cache, store))
+        self._encoder = Encoder(setup.adapter, cache, setup.standard, config.mask, config.decode_threads, self._watch)
+        self._on_commit: Callable[[TaskResult], None] | None = None
+        self._committed = time.perf_counter()
+        self._kept: ClipGradients | None = None
+        self._wanted: frozenset[str] | None = None
         self._rows: list[StoreRow] = []
         self._failures: list[Failure] = []
 
-    def run(self, clips: Sequence[Clip]) -> None:
-        """Store the vectors of these clips. What is finished is committed, also when an exception ends the run."""
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the decoder processes; what was not committed is dropped."""
+        self._encoder.close()
+
+    def run(
+        self, tasks: Sequence[Task], clips: Mapping[str, Clip], on_commit: Callable[[TaskResult], None] | None = None
+    ) -> None:
+        """Store the vectors of the tasks' clips, loading each model once for a few thousand of them.
+
+        What is finished is committed, also when an exception ends the run.
+
+        Args:
+            tasks: from the plan.
+            clips: id -> clip, of all that the tasks touch.
+            on_commit: told of each commit.
+        """
+        self._on_commit = on_commit
         try:
-            for start in range(0, len(clips), CHUNK_CLIPS):
-                self._chunk(clips[start : start + CHUNK_CLIPS])
+            for chunk in _chunks(tasks, CHUNK_CLIPS):
+                self._do(chunk, clips, self._gradients_once)
         finally:
             self._commit()
+
+    def run_task(self, task: Task, clips: Mapping[str, Clip]) -> TaskResult:
+        """Store the vectors of one task's clips; the transformer stays loaded for the next one."""
+        began, stored, failed = time.perf_counter(), self.stored, self.failed
+        if task.again:  # an earlier worker may have committed it and died before it could say so
+            self._store.refresh()
+            task = replace(task, wanted=task.wanted - self._store.done_ids())
+        if task.wanted or task.trial:
+            self._do([task], clips, self._gradients_kept)
+            self._commit()
+        seconds = time.perf_counter() - began
+        return TaskResult(self.stored - stored, self.failed - failed, seconds, _gpu_bytes(), self.routes)
 
     def prepare(self, clips: Sequence[Clip]) -> list[Prepared]:
         """Captions, latents and masks of these clips into the cache; those that failed are left out and noted."""
@@ -80,12 +125,21 @@ class Worker:
             draws_per_pass=setup.config.draws_per_pass,
         )
 
-    def _chunk(self, clips: Sequence[Clip]) -> None:
-        prepared = self.prepare(clips)
+    def _gradients_once(self) -> ClipGradients:
+        return self.gradients()
+
+    def _gradients_kept(self) -> ClipGradients:
+        self._kept = self._kept or self.gradients()
+        return self._kept
+
+    def _do(self, tasks: Sequence[Task], clips: Mapping[str, Clip], load: Callable[[], ClipGradients]) -> None:
+        self._wanted = frozenset(clip_id for task in tasks for clip_id in task.wanted)
+        touched = dict.fromkeys(clip_id for task in tasks for clip_id in task.clips)
+        prepared = {item.clip.clip_id: item for item in self.prepare([clips[clip_id] for clip_id in touched])}
         if not prepared:
             return
-        gradients = self.gradients()
-        done = (item for batch in self._batches(gradients, prepared) for item in self._take(gradients, batch))
+        gradients = load()
+        done = self._batches(gradients, tasks, prepared)
         for _ in progress(done, len(prepared), "gradients", shown=self._show):
             if len(self._rows) >= self._setup.config.shard_rows:
                 self._commit()
@@ -93,26 +147,30 @@ class Worker:
         for name, route in gradients.routes.items():
             self.routes.setdefault(route, []).append(name)
 
-    def _batches(self, gradients: ClipGradients, prepared: Sequence[Prepared]) -> Iterator[Sequence[Prepared]]:
-        """Clips that share a pass."""
-        start = 0
-        while start < len(prepared):
-            # Where a parameter takes the stream route, a bad clip would spoil the others of its pass.
-            size = 1 if "stream" in gradients.routes.values() else self._setup.config.clips_per_pass
-            yield prepared[start : start + size]
-            start += size
+    def _batches(
+        self, gradients: ClipGradients, tasks: Sequence[Task], prepared: Mapping[str, Prepared]
+    ) -> Iterator[str]:
+        """Run every batch that is called for; yields the ids of clips that are through."""
+        for task in tasks:
+            for batch in task.batches:
+                self._take(gradients, [prepared.get(clip_id) for clip_id in batch], task)
+                yield from (clip_id for clip_id in batch if clip_id in prepared)
 
-    def _take(self, gradients: ClipGradients, batch: Sequence[Prepared]) -> Sequence[Prepared]:
-        """The rows of clips that share a pass; those that fail are noted."""
-        loaded: list[tuple[Prepared, EncodedClip]] = []
-        for item in batch:
-            with self._noting(item):
-                loaded.append((item, self.load(item)))
-        vectors = gradients([clip for _, clip in loaded]) if loaded else []
-        for (item, _), vector in zip(loaded, vectors, strict=True):
-            with self._noting(item):
-                self._rows.append(store_row(item, vector))
-        return batch
+    def _take(self, gradients: ClipGradients, batch: Sequence[Prepared | None], task: Task) -> None:
+        """The rows of clips that share a pass; a clip that cannot be used keeps its place at weight zero."""
+        loaded: list[EncodedClip | None] = [None] * len(batch)
+        for place, item in enumerate(batch):
+            if item is not None:
+                with self._noting(item):
+                    loaded[place] = self.load(item)
+        ids = [item.clip.clip_id for item in batch if item is not None]
+        self._watch.begins(ids)
+        vectors = _vectors(gradients, loaded)
+        self._watch.ends(ids)
+        for item, vector in zip(batch, vectors, strict=True):
+            if item is not None and vector is not None and item.clip.clip_id in task.wanted:
+                with self._noting(item):
+                    self._rows.append(store_row(item, vector))
 
     @contextmanager
     def _noting(self, item: Prepared) -> Iterator[None]:
@@ -123,18 +181,90 @@ class Worker:
             self._fail(Failure(item.clip.clip_id, str(item.clip.path), "gradient", error.reason, error.detail))
 
     def _fail(self, failure: Failure) -> None:
-        self._failures.append(failure)
-        self.failed += 1
+        if self._is_wanted(failure.clip_id):
+            self._failures.append(failure)
+            self.failed += 1
+
+    def _is_wanted(self, clip_id: str) -> bool:
+        return self._wanted is None or clip_id in self._wanted
 
     def _commit(self) -> None:
-        """Make every finished row and every noted failure durable."""
+        """Make every noted failure and every finished row durable."""
         rows, self._rows = self._rows, []
         failures, self._failures = self._failures, []
+        if failures:
+            self._store.append_failures(failures)
         if rows:
             self._store.append(rows)
             self.stored += len(rows)
-        if failures:
-            self._store.append_failures(failures)
+        if self._on_commit is not None and (rows or failures):
+            began, self._committed = self._committed, time.perf_counter()
+            seconds = self._committed - began
+            self._on_commit(TaskResult(len(rows), len(failures), seconds, _gpu_bytes(), self.routes))
+
+
+def cache_folder(cache: str | None, store: Store) -> Path:
+    """Where latents, masks and text embeddings are kept.
+
+    Raises:
+        OptionError: none is given and the store is not on a local disk.
+    """
+    if cache:
+        return Path(cache)
+    if "://" in store.location:
+        raise OptionError(
+            f"index: cache must be a local folder for a store at {store.location}, got none; give one with --cache"
+        )
+    return store.path / "cache"
+
+
+def _gpu_bytes() -> int:
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0
+
+
+def _chunks(tasks: Iterable[Task], limit: int) -> Iterator[list[Task]]:
+    """Runs of tasks with at least ``limit`` clips, but for the last."""
+    chunk: list[Task] = []
+    count = 0
+    for task in tasks:
+        chunk.append(task)
+        count += len(task.clips)
+        if count >= limit:
+            yield chunk
+            chunk, count = [], 0
+    if chunk:
+        yield chunk
+
+
+def _vectors(gradients: ClipGradients, clips: Sequence[EncodedClip | None]) -> list[ClipVector | None]:
+    """The vector of each clip that is there.
+
+    Where a parameter takes the stream route, a bad clip would spoil the others of its pass, so each has its own. A
+    model shows its routes in its first pass, which is therefore taken again if it turns out so.
+    """
+    mate = next((clip for clip in clips if clip is not None), None)
+    if mate is None:
+        return [None] * len(clips)
+    if not _streams(gradients):
+        empty = _at_weight_zero(mate)
+        found = gradients([empty if clip is None else clip for clip in clips])
+        if len(clips) == 1 or not _streams(gradients):
+            return [None if clip is None else vector for clip, vector in zip(clips, found, strict=True)]
+    return [None if clip is None else gradients([clip])[0] for clip in clips]
+
+
+def _streams(gradients: ClipGradients) -> bool:
+    return "stream" in gradients.routes.values()
+
+
+def _at_weight_zero(mate: EncodedClip) -> EncodedClip:
+    """What stands in a batch for a clip that cannot be used."""
+    return replace(
+        mate,
+        latents=torch.zeros_like(mate.latents),
+        weights=torch.zeros_like(mate.weights),
+        conditioning={name: torch.zeros_like(value) for name, value in mate.conditioning.items()},
+    )
 
 
 def store_row(prepared: Prepared, result: ClipVector) -> StoreRow:

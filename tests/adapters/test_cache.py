@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from motive.adapters import Cache
-from motive.errors import OptionError
+from motive.errors import OptionError, StoreError
 
 KEY = {
     "content_hash": "abc",
@@ -124,7 +124,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
         raise OSError("disk full")
 
     monkeypatch.setattr("motive.adapters.cache.os.replace", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(StoreError, match="the cache must be writable, got disk full"):
         cache.put("latents", KEY, entry())
     assert files(cache) == []
 

@@ -1,0 +1,164 @@
+"""A worker that needs no model: it goes the real way through plan, supervision and store in milliseconds a clip.
+
+A clip's vector is a function of its id and of the ids that share its batch, so that a plan which changed the
+composition of a batch would show in the vectors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from motive.data import Clip, Failure
+from motive.run.launch import LaunchConfig
+from motive.run.local import Event, run_local
+from motive.run.member import Membership
+from motive.run.plan import PlanConfig, Task, TaskResult, make_tasks
+from motive.run.watch import Watch
+from motive.store import Store, StoreRow
+
+WORKER = "benchmarks.faults.synthetic:make_worker"
+COLUMNS = {"path": "string", "loss": "float32"}
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """What the worker is told.
+
+    Attributes:
+        dim: k.
+        clip_s: seconds that a clip takes.
+        bad: clips that fail with a reason.
+        poison: clips that kill their worker.
+    """
+
+    dim: int = 32
+    clip_s: float = 0.0
+    bad: frozenset[str] = frozenset()
+    poison: frozenset[str] = frozenset()
+
+
+def identity(dim: int) -> dict[str, dict[str, object]]:
+    """Of a store of synthetic vectors."""
+    return {"projection": {"kind": "synthetic", "dim": dim}, "gradient": {"family": "synthetic"}}
+
+
+def clip_ids(count: int) -> list[str]:
+    """Ids that are not in the order of their numbers."""
+    return [
+        f"{hashlib.blake2b(str(number).encode(), digest_size=4).hexdigest()}/{number}.mp4" for number in range(count)
+    ]
+
+
+def vector(clip_id: str, batch: Iterable[str], dim: int) -> NDArray[np.float32]:
+    """The clip's vector in that batch."""
+    seed = hashlib.blake2b("\0".join([clip_id, "", *batch]).encode(), digest_size=16).digest()
+    bits = np.frombuffer(hashlib.shake_128(seed).digest(4 * dim), "<u4")
+    return (bits / 2**31 - 1).astype(np.float32)
+
+
+class SyntheticWorker:
+    """Does tasks as motive.run.worker.Worker does."""
+
+    def __init__(self, told: Membership, watch: Watch) -> None:
+        self._config: Synthetic = told.config  # type: ignore[assignment]
+        self._store, self._watch = Store.open(told.store), watch
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def run_task(self, task: Task, clips: Mapping[str, Clip]) -> TaskResult:
+        """One unit: failures first, then rows."""
+        began = time.perf_counter()
+        if task.again:
+            self._store.refresh()
+            task = replace(task, wanted=task.wanted - self._store.done_ids())
+        rows: list[StoreRow] = []
+        failures: list[Failure] = []
+        for batch in task.batches:
+            for clip_id in batch:
+                if clip_id not in task.skip:
+                    self._clip(clip_id, batch, task, rows, failures)
+        if failures:
+            self._store.append_failures(failures)
+        self._store.append(rows)
+        return TaskResult(len(rows), len(failures), time.perf_counter() - began)
+
+    def _clip(
+        self, clip_id: str, batch: Sequence[str], task: Task, rows: list[StoreRow], failures: list[Failure]
+    ) -> None:
+        config = self._config
+        self._watch.begins([clip_id])
+        if clip_id in config.poison:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(config.clip_s)
+        if clip_id in task.wanted and clip_id in config.bad:
+            failures.append(Failure(clip_id, clip_id, "decode", "damaged", "made so"))
+        elif clip_id in task.wanted:
+            found = vector(clip_id, batch, config.dim)
+            rows.append(StoreRow(clip_id, found, {"path": clip_id, "loss": float(found[0])}))
+        self._watch.ends([clip_id])
+
+
+def make_worker(told: Membership, watch: Watch) -> SyntheticWorker:
+    """The factory that member processes are given."""
+    return SyntheticWorker(told, watch)
+
+
+@dataclass(frozen=True)
+class SyntheticJob:
+    """A run over synthetic clips, as motive.run.index.Job is one over real clips.
+
+    Attributes:
+        count: clips.
+        unit_clips, batch_clips: of the plan.
+        work: what the worker is told.
+        launch: who does it.
+    """
+
+    count: int
+    unit_clips: int = 16
+    batch_clips: int = 3
+    work: Synthetic = Synthetic()
+    launch: LaunchConfig = field(default_factory=lambda: LaunchConfig(workers=1))
+
+    def run(self, out: Path | str, on_event: list[Event] | None = None) -> Store:
+        """Begin the store or go on with it; returns it as it is afterwards."""
+        ids = clip_ids(self.count)
+        plan = PlanConfig.of(ids, self.unit_clips, self.batch_clips)
+        store = self.begin(out)
+        poison = {failure.clip_id for failure in store.failures() if failure.reason == "killed_worker"}
+        tasks = make_tasks(ids, plan, store.done_ids(), poison)
+        told = Membership(self.work, str(out), {}, WORKER)  # type: ignore[arg-type]
+        clips = {clip_id: Clip(clip_id, Path("/none") / clip_id) for clip_id in ids}
+        events = on_event if on_event is not None else []
+        quarantined = run_local(tasks, clips, lambda _: told, self.launch, events.append)
+        store.refresh()
+        store.append_failures([Failure(c, c, "worker", "killed_worker", why) for c, why in sorted(quarantined.items())])
+        return Store.open(out)
+
+    def begin(self, out: Path | str) -> Store:
+        """The store, made if absent."""
+        try:
+            return Store.create(out, identity=identity(self.work.dim), columns_schema=COLUMNS)
+        except ValueError:
+            return Store.open(out)
+
+    def expected(self) -> dict[str, NDArray[np.float32]]:
+        """What an undisturbed run stores: id -> vector."""
+        ids = clip_ids(self.count)
+        found = {}
+        for task in make_tasks(ids, PlanConfig.of(ids, self.unit_clips, self.batch_clips)):
+            for batch in task.batches:
+                for clip_id in batch:
+                    if clip_id not in self.work.bad and clip_id not in self.work.poison:
+                        found[clip_id] = vector(clip_id, batch, self.work.dim)
+        return found

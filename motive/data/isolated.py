@@ -1,0 +1,183 @@
+"""Decoding in a process of its own, which stays for the next clip and is replaced when it dies."""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import select
+import subprocess
+import tempfile
+import threading
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any, cast
+
+import numpy as np
+
+from motive.child import describe_exit, python_command
+from motive.data.clips import StandardClip
+from motive.data.decoder import FACTS
+from motive.data.standardise import Standard
+from motive.data.video import DEFAULT_LIMITS, DecodeLimits
+from motive.errors import ClipError, MissingExtra
+
+_GRACE_S = 5.0
+_MAX_ANSWER = 1 << 22
+_START_S = 60.0
+
+
+class DecoderPool:
+    """Decodes clips as load_clip does, each in one of a few processes with limits on time and memory.
+
+    Safe to use from several threads, which get a process each. A process that dies, hangs or answers nonsense is
+    ended, its clip is reported, and the next clip gets a new one.
+
+    Args:
+        standard: of all clips.
+        limits: what one clip may cost.
+    """
+
+    def __init__(self, standard: Standard, limits: DecodeLimits = DEFAULT_LIMITS) -> None:
+        self._standard = standard
+        self._limits = limits
+        self._idle: list[_Decoder] = []
+        self._lock = threading.Lock()
+        self.started = 0
+
+    def load_clip(self, path: Path | str) -> StandardClip:
+        """As motive.data.load_clip.
+
+        Raises:
+            ClipError: its reasons, and decoder_died: the process ended while it decoded this clip; timeout: it did
+                not answer in time; out_of_memory.
+        """
+        with self._lock:
+            decoder = self._idle.pop() if self._idle else None
+        if decoder is None:
+            decoder = _Decoder(self._standard, self._limits)
+            self.started += 1
+        try:
+            clip = decoder.load_clip(path)
+        except ClipError:
+            if decoder.alive:
+                self._give_back(decoder)
+            raise
+        except BaseException:
+            decoder.close()
+            raise
+        self._give_back(decoder)
+        return clip
+
+    def close(self) -> None:
+        """End the processes."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for decoder in idle:
+            decoder.close()
+
+    def __enter__(self) -> DecoderPool:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _give_back(self, decoder: _Decoder) -> None:
+        with self._lock:
+            self._idle.append(decoder)
+
+
+class _Decoder:
+    """One process, and the memory that it writes frames to."""
+
+    def __init__(self, standard: Standard, limits: DecodeLimits) -> None:
+        self._standard, self._limits = standard, limits
+        self._shape = (standard.frames, standard.height, standard.width, 3)
+        size = int(np.prod(self._shape))
+        handle = _memory()
+        try:
+            os.ftruncate(handle, size)
+            self._frames = mmap.mmap(handle, size)
+            self._process = subprocess.Popen(
+                python_command("motive.data.decoder", "serve", handle, size, limits.memory_bytes + size),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(handle,),
+                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            )
+        finally:
+            os.close(handle)
+        self._fresh = True
+        self.alive = True
+
+    def load_clip(self, path: Path | str) -> StandardClip:
+        name = Path(path).name
+        request = {"path": str(path), "standard": asdict(self._standard), "limits": asdict(self._limits)}
+        answer = self._ask(json.dumps(request).encode("ascii") + b"\n", name)
+        if "missing" in answer:
+            raise MissingExtra(*map(str, answer["missing"]))
+        if "error" in answer:
+            reason, detail = answer["error"]
+            raise ClipError(str(reason), str(detail))
+        try:
+            facts = answer["clip"]
+            kinds = {field: type(facts[field]) for field in FACTS}
+            times = np.array(facts["frame_times_s"], np.float64)
+            if times.shape != (self._standard.frames,) or not set(kinds.values()) <= {int, float, str}:
+                raise ValueError(f"fields {kinds}")
+            frames = np.frombuffer(self._frames, np.uint8).reshape(self._shape).copy()
+            return StandardClip(frames=frames, frame_times_s=times, **{field: facts[field] for field in FACTS})
+        except (KeyError, TypeError, ValueError) as error:
+            self.close()
+            raise ClipError("decoder_died", f"the decoder of {name} gave an answer of another form") from error
+
+    def _ask(self, request: bytes, name: str) -> dict[str, Any]:
+        stdin, stdout = cast(IO[bytes], self._process.stdin), cast(IO[bytes], self._process.stdout)
+        limit_s = self._limits.timeout_s + _GRACE_S + (_START_S if self._fresh else 0.0)
+        self._fresh = False
+        deadline = time.monotonic() + limit_s
+        answer = b""
+        try:
+            stdin.write(request)
+            stdin.flush()
+            while not answer.endswith(b"\n"):
+                left = deadline - time.monotonic()
+                if left <= 0 or not select.select([stdout], [], [], left)[0]:
+                    self.close()
+                    raise ClipError("timeout", f"{name} took more than {self._limits.timeout_s:g} s to decode")
+                part = os.read(stdout.fileno(), 1 << 16)
+                answer += part
+                if not part or len(answer) > _MAX_ANSWER:
+                    raise BrokenPipeError
+            found = json.loads(answer)
+            if not isinstance(found, dict):
+                raise ValueError(f"an answer of type {type(found).__name__}")
+            return found
+        except (OSError, ValueError) as error:
+            self.close()
+            how = describe_exit(self._process.returncode)
+            raise ClipError("decoder_died", f"the decoder ended with {how} on {name}") from error
+
+    def close(self) -> None:
+        self.alive = False
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                try:
+                    pipe.close()
+                except OSError:
+                    continue
+        try:
+            self._process.wait(timeout=0.5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def _memory() -> int:
+    """File descriptor of memory that two processes can share."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("motive-frames")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())

@@ -1,0 +1,131 @@
+"""A worker process: it takes tasks over a connection until that ends, and ends itself when its parent has gone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import import_module
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from motive.data import Clip
+from motive.errors import MotiveError
+from motive.run.plan import Task, TaskResult
+from motive.run.watch import Watch
+
+if TYPE_CHECKING:
+    from motive.run.config import IndexConfig
+
+WORKER = "motive.run.member:index_worker"
+_PARENT_CHECK_S = 0.25
+
+
+class RunsTasks(Protocol):
+    """What a member needs of a worker."""
+
+    def run_task(self, task: Task, clips: Mapping[str, Clip]) -> TaskResult:
+        """Do one task and make it durable."""
+        ...
+
+    def close(self) -> None:
+        """Let go of everything."""
+        ...
+
+
+@dataclass(frozen=True)
+class Membership:
+    """What a worker process is told at its start.
+
+    Attributes:
+        config: of the run, with the device of this process.
+        store: where the store is.
+        identity_digest: of the store's manifest; a worker whose model differs must not add to it.
+        factory: ``module:function`` that makes the worker from this and a Watch.
+        parent: process id of the parent, put in when the process is started.
+    """
+
+    config: IndexConfig
+    store: str
+    identity_digest: Mapping[str, str]
+    factory: str
+    parent: int = 0
+
+
+class _Telling(Watch):
+    """Passes on to the parent which clips are being worked on."""
+
+    def __init__(self, link: Connection, lock: threading.Lock) -> None:
+        self._link, self._lock = link, lock
+
+    def begins(self, clip_ids: Sequence[str]) -> None:
+        with self._lock:
+            self._link.send(("begins", list(clip_ids)))
+
+    def ends(self, clip_ids: Sequence[str]) -> None:
+        with self._lock:
+            self._link.send(("ends", list(clip_ids)))
+
+
+def serve(handle: int) -> None:
+    """Run tasks that come over a socket until it closes.
+
+    Args:
+        handle: file descriptor of the socket.
+    """
+    link, lock = Connection(handle), threading.Lock()
+    told: Membership = link.recv()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which ends this process
+    threading.Thread(target=_end_with, args=(told.parent,), daemon=True).start()
+
+    def tell(*message: Any) -> None:
+        with lock:
+            link.send(message)
+
+    worker: RunsTasks | None = None
+    try:
+        module, _, name = told.factory.partition(":")
+        worker = made = cast(RunsTasks, getattr(import_module(module), name)(told, _Telling(link, lock)))
+        tell("ready")
+        while True:
+            task, clips = link.recv()
+            tell("done", made.run_task(task, {clip.clip_id: clip for clip in clips}))
+    except EOFError:
+        return
+    except MotiveError as error:
+        tell("error", error)
+    except BaseException as error:
+        tell("fault", f"{type(error).__name__}: {' '.join(str(error).split())[:500]}")
+        raise
+    finally:
+        if worker is not None:
+            worker.close()
+
+
+def index_worker(told: Membership, watch: Watch) -> RunsTasks:
+    """The worker that computes vectors."""
+    import torch
+
+    from motive.run.setup import set_up
+    from motive.run.worker import Worker
+    from motive.store import Store, require_same_identity
+
+    torch.set_num_threads(max(1, told.config.threads))
+    setup, store = set_up(told.config), Store.open(told.store)
+    require_same_identity(store.identity, setup.identity, "worker")
+    return Worker(setup, store, show_progress=False, watch=watch)
+
+
+def portable(clip: Clip) -> Clip:
+    """The clip in a form that can be sent to another process."""
+    return replace(clip, columns=dict(clip.columns))
+
+
+def _end_with(parent: int) -> None:
+    """End this process at once when its parent has gone: what it would commit, another run does already."""
+    while os.getppid() == parent:
+        time.sleep(_PARENT_CHECK_S)
+    os._exit(1)

@@ -1,0 +1,171 @@
+"""What is to be done, as a pure function of the clips' ids and of what a store holds already.
+
+Vectors can depend, in their last bits, on the clips that share a forward and backward pass. So the plan fixes which
+clips do: ids are dealt to units by their hash, sorted within a unit, and cut into batches of equal size. A batch is
+run whole, also when only one of its clips is wanted; a clip that cannot be used keeps its place at weight zero.
+Neither the number of workers, nor the order of the units, nor retries enter anywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from motive.errors import OptionError
+
+
+@dataclass(frozen=True)
+class Task:
+    """A unit of work, or what is left of one.
+
+    Attributes:
+        unit: its number.
+        batches: ids of the clips that share a pass, in order.
+        wanted: ids whose vectors are to be stored.
+        skip: ids that keep their place and are not touched.
+        trial: nothing is stored: it is run to see whether its worker survives.
+        again: a worker died at it, so that what is wanted may be there by now.
+    """
+
+    unit: int
+    batches: tuple[tuple[str, ...], ...]
+    wanted: frozenset[str]
+    skip: frozenset[str] = frozenset()
+    trial: bool = False
+    again: bool = False
+
+    @property
+    def clips(self) -> list[str]:
+        """Ids of all clips that are touched, in order."""
+        return [clip_id for batch in self.batches for clip_id in batch if clip_id not in self.skip]
+
+    def without(self, clip_ids: Collection[str]) -> Task:
+        """The task with these clips skipped; their batches stay, for the others."""
+        lost = frozenset(clip_ids)
+        return replace(self, skip=self.skip | lost, wanted=self.wanted - lost)
+
+    def alone(self, clip_id: str) -> Task:
+        """A trial of one of its clips."""
+        return Task(self.unit, ((clip_id,),), frozenset(), trial=True)
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """What became of a task.
+
+    Attributes:
+        stored, failed: clips committed, and clips left out.
+        seconds: that it took.
+        gpu_bytes: peak memory of the GPU so far; 0 without one.
+        routes: how gradients were taken -> parameter names (motive_kernels.GradientCapture).
+    """
+
+    stored: int
+    failed: int
+    seconds: float
+    gpu_bytes: int = 0
+    routes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PlanConfig:
+    """What fixes the composition of batches; recorded in the store when it is begun.
+
+    Attributes:
+        unit_clips: clips in a unit, on average.
+        batch_clips: clips that share a pass.
+        clips: clips of the dataset.
+        digest: of their ids.
+    """
+
+    unit_clips: int
+    batch_clips: int
+    clips: int
+    digest: str
+
+    @classmethod
+    def of(cls, ids: Iterable[str], unit_clips: int, batch_clips: int) -> PlanConfig:
+        """For a dataset's ids, in any order."""
+        ordered = sorted(ids)
+        return cls(unit_clips, batch_clips, len(ordered), ids_digest(ordered))
+
+    @classmethod
+    def from_json(cls, data: Any) -> PlanConfig | None:
+        """What to_json wrote; None for anything else, as in stores that were begun without a plan."""
+        if not isinstance(data, Mapping) or set(data) != {"unit_clips", "batch_clips", "clips", "digest"}:
+            return None
+        sizes = [data[name] for name in ("unit_clips", "batch_clips", "clips")]
+        if any(type(size) is not int or size < 0 for size in sizes) or 0 in sizes[:2]:
+            return None
+        return cls(*sizes, digest=str(data["digest"]))
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "unit_clips": self.unit_clips,
+            "batch_clips": self.batch_clips,
+            "clips": self.clips,
+            "digest": self.digest,
+        }
+
+
+def unit_of(clip_id: str, units: int) -> int:
+    """Number of the unit that a clip belongs to: the first eight bytes of BLAKE2b of its UTF-8, modulo the units."""
+    name = clip_id.encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little") % units
+
+
+def ids_digest(ordered: Iterable[str]) -> str:
+    """128-bit digest of ids that are sorted."""
+    state = hashlib.blake2b(digest_size=16)
+    for clip_id in ordered:
+        name = clip_id.encode("utf-8", "surrogatepass")
+        state.update(len(name).to_bytes(8, "little") + name)
+    return state.hexdigest()
+
+
+def make_tasks(
+    ids: Iterable[str], plan: PlanConfig, done: Collection[str] = (), poison: Collection[str] = ()
+) -> list[Task]:
+    """What is left to do, in order of unit.
+
+    Args:
+        ids: of all clips of the dataset.
+        plan: recorded when the store was begun.
+        done: ids that have a vector.
+        poison: ids that killed their workers: they keep their place and are not touched.
+
+    Returns:
+        Tasks with every batch that a wanted clip belongs to. Where the dataset is not the one that the plan was made
+        for, only clips without a vector share batches: clips that were added later cost nothing of the old ones.
+    """
+    ordered = sorted(ids)
+    done, poison = frozenset(done), frozenset(poison)
+    same = (len(ordered), ids_digest(ordered)) == (plan.clips, plan.digest)
+    members = ordered if same else [clip_id for clip_id in ordered if clip_id not in done]
+    units = max(1, -(-len(ordered) // plan.unit_clips))
+    clips_of: dict[int, list[str]] = {}
+    for clip_id in members:
+        clips_of.setdefault(unit_of(clip_id, units), []).append(clip_id)
+    tasks = []
+    for unit, clips in sorted(clips_of.items()):
+        batches = [tuple(clips[start : start + plan.batch_clips]) for start in range(0, len(clips), plan.batch_clips)]
+        wanted = frozenset(clip_id for clip_id in clips if clip_id not in done and clip_id not in poison)
+        needed = tuple(batch for batch in batches if not wanted.isdisjoint(batch))
+        if needed:
+            touched = {clip_id for batch in needed for clip_id in batch}
+            tasks.append(Task(unit, needed, wanted, skip=poison & touched))
+    return tasks
+
+
+def share(tasks: Sequence[Task], rank: int, world: int) -> list[Task]:
+    """The tasks of one of ``world`` processes that know nothing of each other.
+
+    Raises:
+        OptionError: rank or world is out of range.
+    """
+    if world < 1 or not 0 <= rank < world:
+        raise OptionError(f"plan: rank must be 0 to {world - 1}, got {rank} of {world}; check the launcher's variables")
+    return [task for task in tasks if task.unit % world == rank]

@@ -1,0 +1,93 @@
+"""Worker processes: the same vectors for any number of them, whoever dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.faults.synthetic import Synthetic, SyntheticJob, clip_ids
+from motive.errors import StoreError, WorkerLost
+from motive.run.launch import LaunchConfig
+from motive.run.local import Event
+from motive.store import Store, verify_store
+
+BAD = frozenset(clip_ids(80)[5:9])
+POISON = frozenset([clip_ids(80)[11], clip_ids(80)[40]])
+
+
+def check(store: Store, job: SyntheticJob) -> None:
+    """What the store holds is what an undisturbed run would have stored, once."""
+    expected = job.expected()
+    assert store.clip_ids == sorted(expected)
+    np.testing.assert_array_equal(store.vectors(), np.stack([expected[clip_id] for clip_id in sorted(expected)]))
+    report = verify_store(store.location)
+    assert report.ok, str(report)
+    assert not [note for note in report.notes if "committed" in note.reason], "a clip was doubled"
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_bad_clips_keep_their_place_and_poison_is_quarantined(tmp_path: Path, workers: int) -> None:
+    job = SyntheticJob(80, work=Synthetic(bad=BAD, poison=POISON), launch=LaunchConfig(workers=workers))
+    events: list[Event] = []
+    store = job.run(tmp_path / "s", events)
+    check(store, job)
+    reasons = {failure.clip_id: failure.reason for failure in store.failures()}
+    assert reasons == {**dict.fromkeys(BAD, "damaged"), **dict.fromkeys(POISON, "killed_worker")}
+    assert "signal 9" in next(f.detail for f in store.failures() if f.clip_id in POISON)
+    deaths = sum(event.kind == "died" for event in events)
+    assert deaths == 3 * len(POISON), "once in its unit, twice alone"
+    events.clear()
+    assert job.run(tmp_path / "s", events).version == store.version
+    assert not [event for event in events if event.kind == "died"], "a later run leaves quarantined clips alone"
+
+
+def test_workers_that_are_killed_are_replaced(tmp_path: Path) -> None:
+    job = SyntheticJob(60, work=Synthetic(clip_s=0.01), launch=LaunchConfig(workers=2, max_deaths=50))
+    stop, killed = threading.Event(), []
+
+    def kill_children() -> None:
+        me = str(os.getpid())
+        while not stop.is_set() and len(killed) < 4:
+            time.sleep(0.35)
+            for entry in Path("/proc").iterdir():
+                try:
+                    fields = (entry / "stat").read_text().rpartition(")")[2].split() if entry.name.isdigit() else []
+                except OSError:
+                    continue
+                if len(fields) > 1 and fields[1] == me and fields[0] != "Z":
+                    os.kill(int(entry.name), signal.SIGKILL)
+                    killed.append(entry.name)
+                    break
+
+    thread = threading.Thread(target=kill_children)
+    thread.start()
+    try:
+        store = job.run(tmp_path / "s")
+    finally:
+        stop.set()
+        thread.join()
+    check(store, job)
+
+
+def test_an_error_of_a_worker_ends_the_run_and_keeps_what_is_committed(tmp_path: Path) -> None:
+    job = SyntheticJob(60)
+    store = job.begin(tmp_path / "s")
+    (store.path / "commits").write_text("in the way")
+    with pytest.raises(StoreError, match="commits"):
+        job.run(tmp_path / "s")
+    (store.path / "commits").unlink()
+    check(job.run(tmp_path / "s"), job)
+
+
+def test_a_silent_worker_is_replaced(tmp_path: Path) -> None:
+    job = SyntheticJob(6, unit_clips=3, work=Synthetic(clip_s=30.0), launch=LaunchConfig(stall_s=2.0, max_deaths=2))
+    events: list[Event] = []
+    with pytest.raises(WorkerLost, match="no word for 2 s"):
+        job.run(tmp_path / "s", events)
+    assert [event.reason for event in events if event.kind == "died"] == ["no word for 2 s"] * 2
