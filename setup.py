@@ -29,9 +29,8 @@ class BuildExtensions(build_ext):
         choice = os.environ.get("MOTIVE_CUDA", "auto")
         if choice not in ("auto", "1", "0"):
             sys.exit(f"setup.py: MOTIVE_CUDA must be auto, 1 or 0, got {choice!r}; set one of them")
-        native.run_ninja(["cpu", "libmotive.a"], None if choice == "0" else native.find_nvcc())
+        reason = self._build(choice)
         self._place(CPU)
-        reason = self._build_cuda(choice)
         if reason is None:
             NO_CUDA_REASON.unlink(missing_ok=True)
             self._place(CUDA)
@@ -41,24 +40,25 @@ class BuildExtensions(build_ext):
             NO_CUDA_REASON.write_text(reason + "\n")
             print(f"setup.py: built without CUDA: {reason}", file=sys.stderr)
 
-    def _build_cuda(self, choice: str) -> str | None:
-        """Build the CUDA extension; None if done, else the reason why not (unless it was required)."""
-        if choice == "0":
-            return "it was built with MOTIVE_CUDA=0"
-        nvcc = native.find_nvcc()
-        if nvcc is None:
-            if choice == "1":
-                sys.exit("setup.py: nvcc must be on PATH when MOTIVE_CUDA=1, got none; install the CUDA toolkit")
-            return "no nvcc was found when it was built"
-        try:
-            native.run_ninja(["cuda"], nvcc)
-        except subprocess.CalledProcessError:
-            if choice == "1":
-                sys.exit(
-                    "setup.py: the CUDA build failed and MOTIVE_CUDA=1 requires it; the compiler's output is above"
-                )
+    def _build(self, choice: str) -> str | None:
+        """Build what is wanted; None if that is everything, else the reason why CUDA is not in it."""
+        nvcc = None if choice == "0" else native.find_nvcc()
+        if choice == "1" and nvcc is None:
+            sys.exit("setup.py: nvcc must be on PATH when MOTIVE_CUDA=1, got none; install the CUDA toolkit")
+        if nvcc is not None:
+            try:
+                native.run_ninja(["cuda", "cpu", "libmotive.a"], nvcc)  # one queue: its long steps come first
+            except subprocess.CalledProcessError:
+                if choice == "1":
+                    sys.exit(
+                        "setup.py: the CUDA build failed and MOTIVE_CUDA=1 requires it; the compiler's output is above"
+                    )
+            else:
+                return None
+        native.run_ninja(["cpu", "libmotive.a"], nvcc)
+        if nvcc is not None:
             return f"the CUDA build with {nvcc} failed; do build with MOTIVE_CUDA=1 to see why"
-        return None
+        return "it was built with MOTIVE_CUDA=0" if choice == "0" else "no nvcc was found when it was built"
 
     def _place(self, name: str) -> None:
         target = Path(self.get_ext_fullpath(name))

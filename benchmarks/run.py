@@ -11,7 +11,13 @@ import sys
 from pathlib import Path
 
 SUITES = {
-    "kernels": ("benchmarks.kernels.kinds", "benchmarks.kernels.token_route", "benchmarks.kernels.weighting"),
+    "kernels": (
+        "benchmarks.kernels.flat_route",
+        "benchmarks.kernels.kinds",
+        "benchmarks.kernels.token_route",
+        "benchmarks.kernels.token_accuracy",
+        "benchmarks.kernels.weighting",
+    ),
     "pipeline": ("benchmarks.pipeline.masks",),
     "quality": ("benchmarks.quality.per_draw",),
 }

@@ -1,6 +1,6 @@
 """The native build: writes a ninja file for the C++ library, the Python extensions and the C++ programs, and runs it.
 
-    python csrc/build.py [target ...]     targets: libmotive.a standalone cpp_tests cpu cuda
+    python csrc/build.py [target ...]     targets: libmotive.a libmotive_cuda.a standalone standalone_cuda cpp_tests cpu cuda
 
 setup.py uses the same functions. Everything lands in build/native-<platform>; nothing here needs torch.
 """
@@ -20,7 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CSRC = ROOT / "csrc"
-JOBS = 2
+JOBS = os.cpu_count() or 2
 
 COMMON_FLAGS = ["-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-pthread", "-Wall", "-Wextra", "-Wno-psabi"]
 """No -ffast-math: NaN and inf must reach the result."""
@@ -31,8 +31,8 @@ X86_LEVELS = {
     "avx512": ["-march=x86-64", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mf16c"],
 }
 CUDA_FLAGS = ["-std=c++17", "-O3", "-lineinfo", "-Xcompiler", "-fPIC,-fvisibility=hidden", "-cudart", "static"]
-CUDA_ARCHITECTURES = ["compute_80,code=sm_80", "compute_90a,code=sm_90a", "compute_90,code=compute_90"]
-"""Machine code for A100 and for Hopper with its own instructions, and PTX for what comes after."""
+CUDA_ARCHITECTURES = ["compute_90a,code=sm_90a", "compute_80,code=[sm_80,compute_80]"]
+"""Machine code for Hopper with its own instructions and for A100, and PTX for everything else from there on."""
 
 
 @dataclass
@@ -98,16 +98,13 @@ def write_ninja(nvcc: str | None) -> Path:
     ninja.rule("link", f"{cxx} $in $flags -o $out")
     ninja.rule("archive", "rm -f $out && ar rcs $out $in")
     objects = _library(ninja, "cpu", _levels(), [])
-    ninja.alias("library", [ninja.build("archive", "libmotive.a", objects)])
+    ninja.build("archive", "libmotive.a", objects)
     _programs(ninja)
     _cpu_extension(ninja, objects)
     if nvcc is not None:
         _cuda(ninja, nvcc)
-    out.mkdir(parents=True, exist_ok=True)
     path = out / "build.ninja"
-    text = ninja.text()
-    if not path.exists() or path.read_text() != text:
-        path.write_text(text)
+    _write_if_new(path, ninja.text())
     return path
 
 
@@ -136,10 +133,10 @@ def _levels() -> dict[str, list[str]]:
 
 
 def _programs(ninja: Ninja) -> None:
-    """The examples, linked with the static library, and the C++ tests, for which the library is built once more."""
-    for source in sorted((CSRC / "examples").glob("*.cpp")):
-        obj = ninja.build("cxx", f"examples/{source.stem}.o", [str(source)], [*COMMON_FLAGS, *_include()])
-        ninja.build("link", source.stem, [obj, "libmotive.a"], ["-pthread"])
+    """The example, linked with the static library, and the C++ tests, for which the library is built once more."""
+    source = CSRC / "examples" / "standalone.cpp"
+    obj = ninja.build("cxx", "examples/standalone.o", [str(source)], [*COMMON_FLAGS, f"-I{CSRC / 'include'}"])
+    ninja.build("link", "standalone", [obj, "libmotive.a"], ["-pthread"])
     sanitize = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     extra = ["-O1", "-g1", "-fno-omit-frame-pointer", "-Wno-attributes", *sanitize]
     # AVX-512 is the same source once more, and few machines could run it here.
@@ -152,29 +149,42 @@ def _programs(ninja: Ninja) -> None:
     ninja.alias("cpp_tests", tests)
 
 
-def _python_flags() -> list[str]:
-    import pybind11
+def _python_flags() -> list[str] | None:
+    """What bindings are compiled with; None without pybind11, which the library and the programs do not need."""
+    try:
+        import pybind11
+    except ImportError:
+        return None
 
     paths = {sysconfig.get_path("include"), sysconfig.get_path("platinclude"), pybind11.get_include()}
     return [*COMMON_FLAGS, "-O1", *_include(), *(f"-I{path}" for path in sorted(paths))]  # They run once a call.
 
 
-def _python_objects(ninja: Ninja, sources: Sequence[Path], flags: Sequence[str]) -> list[str]:
-    folder = extension_path("cpu").parent.name
-    return [ninja.build("cxx", f"{folder}/{source.stem}.o", [str(source)], flags) for source in sources]
+def _bindings(ninja: Ninja, device: str, flags: Sequence[str]) -> str:
+    """All bindings of a module as one file: pybind11's templates take 7 seconds a file, however little it binds."""
+    python = CSRC / "python"
+    binds = [path for path in sorted(python.glob("bind_*.cpp")) if path.stem.endswith("_cuda") == (device == "cuda")]
+    together = extension_path(device).parent / f"{device}_bindings.cpp"
+    text = "".join(f'#include "{path}"\n' for path in [python / f"{device}_module.cpp", *binds])
+    _write_if_new(together, text)
+    return ninja.build("cxx", _relative(together.with_suffix(".o")), [str(together)], [*flags, f"-I{python}"])
+
+
+def _write_if_new(path: Path, text: str) -> None:
+    """Leaves a file alone that is as it should be, so that nothing is rebuilt."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
 
 
 def _cpu_extension(ninja: Ninja, library: Sequence[str]) -> None:
     """motive_kernels._cpu: csrc/python/cpu_module.cpp and bind_<op>.cpp with the CPU library."""
-    try:
-        flags = _python_flags()
-    except ImportError:
-        return  # The library and the programs need no Python package; setup.py always has pybind11.
-    python = CSRC / "python"
-    sources = [python / "cpu_module.cpp", *(p for p in sorted(python.glob("bind_*.cpp")) if not _is_cuda(p))]
-    objects = _python_objects(ninja, sources, flags)
+    flags = _python_flags()
+    if flags is None:
+        return
+    bindings = _bindings(ninja, "cpu", flags)
     module = ["-bundle", "-undefined", "dynamic_lookup"] if sys.platform == "darwin" else ["-shared"]
-    built = ninja.build("link", _relative(extension_path("cpu")), [*objects, *library], [*module, "-pthread"])
+    built = ninja.build("link", _relative(extension_path("cpu")), [bindings, *library], [*module, "-pthread"])
     ninja.alias("cpu", [built])
 
 
@@ -189,22 +199,17 @@ def _cuda(ninja: Ninja, nvcc: str) -> None:
         ninja.build("nvcc", f"cuda/{source.stem}.o", [str(source)], [*CUDA_FLAGS, *architectures, *include])
         for source in sorted((CSRC / "cuda").glob("*.cu"))
     ]
-    if not kernels:
+    archive = ninja.build("archive", "libmotive_cuda.a", kernels)
+    source = CSRC / "examples" / "standalone_cuda.cpp"
+    obj = ninja.build("nvcc", "examples/standalone_cuda.o", [str(source)], [*CUDA_FLAGS, include[0]])
+    ninja.build("link_cuda", "standalone_cuda", [obj, archive, "libmotive.a"], ["-cudart", "static"])
+    flags = _python_flags()
+    if flags is None:
         return
-    ninja.alias("library_cuda", [ninja.build("archive", "libmotive_cuda.a", kernels)])
-    python = CSRC / "python"
-    if not (python / "cuda_module.cpp").exists():
-        return
-    sources = [python / "cuda_module.cpp", *(p for p in sorted(python.glob("bind_*.cpp")) if _is_cuda(p))]
-    toolkit = Path(nvcc).resolve().parent.parent
-    objects = _python_objects(ninja, sources, [*_python_flags(), *include, f"-I{toolkit / 'include'}"])
+    bindings = _bindings(ninja, "cuda", [*flags, *include])
     shared = ["-shared", "-cudart", "static", *architectures]
-    built = ninja.build("link_cuda", _relative(extension_path("cuda")), [*objects, *kernels], shared)
+    built = ninja.build("link_cuda", _relative(extension_path("cuda")), [bindings, *kernels], shared)
     ninja.alias("cuda", [built])
-
-
-def _is_cuda(path: Path) -> bool:
-    return path.stem.endswith("_cuda")
 
 
 def _relative(path: Path) -> str:
@@ -245,6 +250,6 @@ def _lock() -> Iterator[None]:
 if __name__ == "__main__":
     wanted = sys.argv[1:] or ["libmotive.a"]
     try:
-        run_ninja(wanted, find_nvcc() if {"cuda", "library_cuda", "libmotive_cuda.a"} & set(wanted) else None)
+        run_ninja(wanted, find_nvcc() if any("cuda" in target for target in wanted) else None)
     except subprocess.CalledProcessError as error:
         sys.exit(error.returncode)

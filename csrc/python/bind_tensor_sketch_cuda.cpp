@@ -25,9 +25,6 @@ struct TensorSketchArgs {
   }
 };
 
-int64_t workspace(const TensorSketchArgs& a) { return cuda::tensor_sketch_workspace(a.get()); }
-void run(const TensorSketchArgs& a, float* memory, void* stream) { cuda::tensor_sketch_into(a.get(), memory, stream); }
-
 }  // namespace
 
 void bind_tensor_sketch_cuda(py::module_& m) {
@@ -46,7 +43,11 @@ void bind_tensor_sketch_cuda(py::module_& m) {
              return a;
            }),
            py::kw_only(), py::arg("z"), py::arg("dtype"), py::arg("samples"), py::arg("dim"), py::arg("tensors"));
-  def_op(m, "tensor_sketch_into", workspace, run);
+  def_op<TensorSketchArgs>(
+      m, "tensor_sketch_into", [](const TensorSketchArgs& a) { return cuda::tensor_sketch_workspace(a.get()); },
+      [](const TensorSketchArgs& a, float* memory, void* stream) {
+        cuda::tensor_sketch_into(a.get(), memory, stream);
+      });
 }
 
 }  // namespace motive::python
