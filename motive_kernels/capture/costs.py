@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -9,9 +10,10 @@ from dataclasses import dataclass
 class CostModel:
     """Measured speeds of one machine.
 
-    The token form sketches t (o + i) numbers, multiplies t min(o, k) min(i, k) and folds k k; the flat form multiplies
-    t o i into the per-sample gradient and reads those o i numbers once. The defaults are those of a two-core AVX2
-    machine; only their ratios matter. ``motive doctor --calibrate`` measures them.
+    The token form sketches t (o + i) numbers and multiplies t min(o, k) min(i, k), or takes transforms that are worth
+    10 k log2(k) multiplications a token; the flat form multiplies t o i into the per-sample gradient and reads those
+    o i numbers once. The defaults are those of a two-core AVX2 machine; only their ratios matter.
+    ``motive doctor --calibrate`` measures them.
 
     Attributes:
         matmul: torch's matrix product, 10^9 multiply-adds a second.
@@ -33,8 +35,9 @@ class CostModel:
 
     def token_s(self, t: int, o: int, i: int, k: int) -> float:
         """Predicted seconds of the token form for one sample, in units of 1e-9 s."""
-        small_o, small_i = min(o, k), min(i, k)
-        return t * (o + i) / self.sketch + t * small_o * small_i / self.product + small_o * small_i / self.flat
+        product = min(o, k) * min(i, k)
+        terms = min(product, 10 * k * math.log2(k)) if k >= 8 else product
+        return t * (o + i) / self.sketch + t * terms / self.product
 
     def flat_s(self, t: int, o: int, i: int) -> float:
         """Predicted seconds of the flat form for one sample, in units of 1e-9 s."""
