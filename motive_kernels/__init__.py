@@ -10,6 +10,9 @@ from motive_kernels.dispatch import implementations
 from motive_kernels.motion_weights.api import motion_weights
 from motive_kernels.noise_latents.api import noise_latents
 from motive_kernels.projection import ProjectionSpec, Projector, canonical_name
+from motive_kernels.quantize_rows.api import quantize_rows
+from motive_kernels.topk_dot.api import topk_dot
+from motive_kernels.vote.api import vote
 from motive_kernels.weighted_loss.api import weighted_loss
 
 __all__ = [
@@ -22,5 +25,8 @@ __all__ = [
     "motion_weights",
     "noise_latents",
     "projected_gradients",
+    "quantize_rows",
+    "topk_dot",
+    "vote",
     "weighted_loss",
 ]

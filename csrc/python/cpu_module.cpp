@@ -10,6 +10,8 @@ void bind_motion_weights(py::module_& m);
 void bind_noise_latents(py::module_& m);
 void bind_outer_sketch(py::module_& m);
 void bind_kronecker(py::module_& m);
+void bind_quantize_rows(py::module_& m);
+void bind_scan(py::module_& m);
 void bind_sjlt(py::module_& m);
 void bind_tables(py::module_& m);
 void bind_tensor_sketch(py::module_& m);
@@ -37,6 +39,8 @@ PYBIND11_MODULE(_cpu, m) {
   bind_noise_latents(m);
   bind_outer_sketch(m);
   bind_kronecker(m);
+  bind_quantize_rows(m);
+  bind_scan(m);
   bind_sjlt(m);
   bind_tables(m);
   bind_tensor_sketch(m);

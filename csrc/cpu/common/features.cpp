@@ -35,9 +35,16 @@ Level detect() {
   return avx512 && MOTIVE_X86_LEVELS >= 3 ? Level::avx512 : Level::avx2;
 }
 
+bool detect_vnni() {
+  uint32_t a = 0, b = 0, c = 0, d = 0;
+  return best_level() == Level::avx512 && __get_cpuid_count(7, 0, &a, &b, &c, &d) && has(c, bit_AVX512VNNI);
+}
+
 #else
 
 Level detect() { return Level::baseline; }
+
+bool detect_vnni() { return false; }
 
 #endif
 
@@ -61,6 +68,11 @@ void limit_level(Level wanted) {
          "choose one that this machine supports");
   }
   current().store(wanted, std::memory_order_relaxed);
+}
+
+bool has_vnni() {
+  static const bool found = detect_vnni();
+  return found && level() == Level::avx512;
 }
 
 const char* level_name(Level value) {

@@ -15,6 +15,9 @@ Level level();
 // Throws std::invalid_argument above best_level().
 void limit_level(Level wanted);
 
+// Whether products of 16-bit pairs may be added in one instruction (AVX-512 VNNI) at the level in use.
+bool has_vnni();
+
 const char* level_name(Level value);
 
 }  // namespace motive::cpu

@@ -1,0 +1,166 @@
+"""What topk_dot and vote share: arguments, queries in the form that meets a store, and the result of one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from motive_kernels.checks import check_tensor, describe, fail
+
+MAX_LEVEL = 32639
+"""Two bytes of a query are 256 * high + low with both within -128 .. 127."""
+
+MAX_INT8_DIM = 1 << 17
+STORE_CODES = {torch.float32: 0, torch.float16: 1, torch.int8: 2}
+"""motive::StoreType of csrc/include/motive/scan.h."""
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Queries as a pass takes them.
+
+    Attributes:
+        values: [q, k] int16 for an int8 store, else float32 (float64 for a float64 store).
+        scales: [q] float32, factors on their scores.
+    """
+
+    values: Tensor
+    scales: Tensor
+
+    @classmethod
+    def of(cls, queries: Tensor, store: Tensor) -> Queries:
+        """Round queries for an int8 store so finely that a sum over k just fits 32 bits; else take them as they are."""
+        if store.dtype != torch.int8:
+            wide = torch.float64 if store.dtype == torch.float64 else torch.float32
+            return cls(queries.to(wide).contiguous(), torch.ones(len(queries), device=queries.device))
+        levels = min(MAX_LEVEL, (2**31 - 1) // (127 * queries.shape[1]))
+        wide = queries.double()
+        largest = wide.abs().amax(dim=1)
+        factor = torch.where(largest > 0, torch.full_like(largest, levels) / largest, 0.0)
+        return cls(torch.round(wide * factor[:, None]).to(torch.int16), (largest / levels).float())
+
+    def pick(self, chosen: Tensor) -> Queries:
+        """Some of the queries."""
+        return Queries(self.values[chosen], self.scales[chosen])
+
+    def to(self, device: torch.device) -> Queries:
+        """The same on another device."""
+        return Queries(self.values.to(device), self.scales.to(device))
+
+    def __len__(self) -> int:
+        return self.values.shape[0]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A store, or a part of one.
+
+    Attributes:
+        values: [n, k] float32, float16 or int8 (float64: torch only).
+        scales: [n] float32, factors on the rows' scores; None is 1.
+        keep: [n] bool; rows with False take no part. None keeps all.
+    """
+
+    values: Tensor
+    scales: Tensor | None = None
+    keep: Tensor | None = None
+
+    def __len__(self) -> int:
+        return self.values.shape[0]
+
+    def pick(self, rows: Tensor) -> Rows:
+        """Some of the rows, all of which take part."""
+        return Rows(self.values[rows], None if self.scales is None else self.scales[rows])
+
+    def part(self, start: int, stop: int) -> Rows:
+        """Rows start to stop - 1."""
+        scales = None if self.scales is None else self.scales[start:stop]
+        return Rows(self.values[start:stop], scales, None if self.keep is None else self.keep[start:stop])
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a pass is asked for.
+
+    Attributes:
+        low, high: [q] float32; scores strictly between them are listed.
+        capacity: how many of them have room, for each query.
+        votes: give votes; weights: [q] int32 of the queries, None is 1.
+        best: give each row's largest score.
+    """
+
+    low: Tensor
+    high: Tensor
+    capacity: int
+    votes: bool = False
+    weights: Tensor | None = None
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Found:
+    """The result of a pass.
+
+    Attributes:
+        above, reached, listed: [q] int64, rows with score > high, >= high, and strictly between low and high.
+        lowest, highest: [q] float32, extremes of the scores.
+        total: [q] float64, their sum.
+        scores, rows: [q, capacity], the listed rows in any order; only the first ``listed`` of each query are set.
+        votes: [n] int32, weights of the queries with score >= high.
+        best: [n] float32; -inf for rows that take no part.
+        first_broken: first row with a score that is not finite; n if there is none.
+    """
+
+    above: Tensor
+    reached: Tensor
+    listed: Tensor
+    lowest: Tensor
+    highest: Tensor
+    total: Tensor
+    scores: Tensor
+    rows: Tensor
+    votes: Tensor | None
+    best: Tensor | None
+    first_broken: int
+
+
+Pass = Callable[[Queries, Rows, Wanted], Found]
+"""One pass over rows: scan/cpp.py and scan/triton.py."""
+
+
+def check_search(where: str, queries: Tensor, store: Tensor, scales: Tensor | None, keep: Tensor | None) -> None:
+    """Arguments that topk_dot and vote have in common.
+
+    Raises:
+        ValueError: one does not fit; the message names it.
+    """
+    if not isinstance(store, Tensor) or store.ndim != 2 or store.shape[1] < 1:
+        got = describe(store) if isinstance(store, Tensor) else type(store).__name__
+        raise fail(where, "store", "a tensor [n, k] with k >= 1", got, "pass vectors")
+    if store.dtype not in (*STORE_CODES, torch.float64):
+        raise fail(where, "store", "int8, float16 or float32", describe(store), "convert it or use quantize_rows")
+    if store.dtype == torch.int8 and store.shape[1] > MAX_INT8_DIM:
+        raise fail(where, "store", f"at most {MAX_INT8_DIM} wide as int8", describe(store), "use float16")
+    check_tensor(where, "queries", queries, 2, "[q, k]")
+    if queries.shape[1] != store.shape[1] or queries.device != store.device or len(queries) == 0:
+        raise fail(
+            where, "queries", f"[q >= 1, {store.shape[1]}] on {store.device}", describe(queries), "match the store"
+        )
+    if not bool(queries.isfinite().all()):
+        raise fail(where, "queries", "finite", "NaN or infinity", "leave that query out")
+    if scales is not None:
+        if scales.shape != store.shape[:1] or scales.dtype != torch.float32 or scales.device != store.device:
+            raise fail(where, "scales", f"float32 [{len(store)}] on {store.device}", describe(scales), "convert it")
+        if not bool(scales.isfinite().all()):
+            broken = int((~scales.isfinite()).int().argmax())
+            raise fail(where, "scales", "finite", f"NaN or infinity in row {broken}", "leave that row out")
+    if keep is not None and (keep.shape != store.shape[:1] or keep.dtype != torch.bool or keep.device != store.device):
+        raise fail(where, "keep", f"bool [{len(store)}] on {store.device}", describe(keep), "convert it")
+
+
+def refuse_broken(where: str, row: int) -> None:
+    """Say which row has a score that is not a number."""
+    raise fail(where, "store", "rows whose scores fit float32", f"NaN or infinity in row {row}", "leave that row out")
