@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find csrc -name '*.[ch]*' -o -name '*.py' | grep -v __pycache__) setup.py pyproject.toml constraints.txt
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test lint format bench wheel clean
 
 demo: $(VENV)/ready
 	$(BIN)/motive demo --out demo-run
@@ -25,6 +25,10 @@ format: $(VENV)/ready
 
 bench: $(VENV)/ready
 	$(BIN)/python -m benchmarks.run --suite all --out benchmarks/results/local
+
+wheel: $(VENV)/ready
+	rm -rf build/lib.*
+	$(BIN)/pip wheel -q --no-build-isolation --no-deps -w dist .
 
 clean:
 	rm -rf build demo-run $(VENV) motive_kernels/*.so *.egg-info

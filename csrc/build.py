@@ -1,6 +1,6 @@
 """The native build: writes a ninja file for the C++ library, the Python extensions and the C++ programs, and runs it.
 
-    python csrc/build.py [target ...]     targets: libmotive.a libmotive_cuda.a standalone standalone_cuda cpp_tests cpu cuda
+    python csrc/build.py [target ...]     targets: libmotive.a libmotive_cuda.a standalone standalone_cuda cpp_tests aarch64 cpu cuda
 
 setup.py uses the same functions. Everything lands in build/native-<platform>; nothing here needs torch.
 """
@@ -100,6 +100,7 @@ def write_ninja(nvcc: str | None) -> Path:
     objects = _library(ninja, "cpu", _levels(), [])
     ninja.build("archive", "libmotive.a", objects)
     _programs(ninja)
+    _cross(ninja)
     _cpu_extension(ninja, objects)
     if nvcc is not None:
         _cuda(ninja, nvcc)
@@ -112,19 +113,21 @@ def _include() -> list[str]:
     return [f"-I{CSRC / 'include'}", f"-I{CSRC / 'cpu'}"]
 
 
-def _library(ninja: Ninja, folder: str, levels: Mapping[str, Sequence[str]], extra: Sequence[str]) -> list[str]:
+def _library(
+    ninja: Ninja, folder: str, levels: Mapping[str, Sequence[str]], extra: Sequence[str], rule: str = "cxx"
+) -> list[str]:
     """csrc/cpu/*.cpp once per SIMD level, csrc/cpu/common/*.cpp once. The baseline comes first in every link."""
     dispatch = [f"-DMOTIVE_X86_LEVELS={len(levels)}"] if len(levels) > 1 else []
     base = [*COMMON_FLAGS, *extra, *_include(), *dispatch]
     objects = []
     for source in sorted((CSRC / "cpu" / "common").glob("*.cpp")):
         flags = [*base, *levels["baseline"]]
-        objects.append(ninja.build("cxx", f"{folder}/common/{source.stem}.o", [str(source)], flags))
+        objects.append(ninja.build(rule, f"{folder}/common/{source.stem}.o", [str(source)], flags))
     for level, simd in levels.items():
         chosen = [f"-DMOTIVE_LEVEL={level}", f"-DMOTIVE_IS_BASELINE={int(level == 'baseline')}"]
         for source in sorted((CSRC / "cpu").glob("*.cpp")):
             flags = [*base, *simd, *chosen]
-            objects.append(ninja.build("cxx", f"{folder}/{level}/{source.stem}.o", [str(source)], flags))
+            objects.append(ninja.build(rule, f"{folder}/{level}/{source.stem}.o", [str(source)], flags))
     return objects
 
 
@@ -147,6 +150,24 @@ def _programs(ninja: Ninja) -> None:
         obj = ninja.build("cxx", f"checked/tests/{source.stem}.o", [str(source)], flags)
         tests.append(ninja.build("link", f"checked/{source.stem}", [obj, *library], ["-pthread", *sanitize]))
     ninja.alias("cpp_tests", tests)
+
+
+def _cross(ninja: Ninja) -> None:
+    """The same programs for 64-bit Arm, if there is a compiler for it: static, so that an emulator can run them."""
+    cross = shutil.which("aarch64-linux-gnu-g++")
+    if cross is None:
+        return
+    ninja.rule("cxx_aarch64", f"{cross} $flags -MD -MF $out.d -c $in -o $out", depfile="$out.d", deps="gcc")
+    ninja.rule("link_aarch64", f"{cross} $in $flags -o $out")
+    extra = ["-O1", "-Wno-maybe-uninitialized"]  # In a hurry the compiler misses that a loop sets all of a vector.
+    library = _library(ninja, "aarch64", {"baseline": []}, extra, "cxx_aarch64")
+    programs = []
+    for source in [CSRC / "examples" / "standalone.cpp", *sorted((CSRC / "tests").glob("*.cpp"))]:
+        flags = [*COMMON_FLAGS, *extra, *_include()]
+        obj = ninja.build("cxx_aarch64", f"aarch64/programs/{source.stem}.o", [str(source)], flags)
+        built = ninja.build("link_aarch64", f"aarch64/{source.stem}", [obj, *library], ["-static", "-pthread"])
+        programs.append(built)
+    ninja.alias("aarch64", programs)
 
 
 def _python_flags() -> list[str] | None:

@@ -88,12 +88,15 @@ def test_cpp_tests_pass_under_sanitizers(built: Callable[[str], Path]) -> None:
         assert "passed" in result.stdout
 
 
-def test_a_program_without_python_makes_the_same_vectors(built: Callable[[str], Path]) -> None:
-    program = built("standalone")
-    result = subprocess.run([str(program)], capture_output=True, text=True, check=False, timeout=60)
+def first_numbers(*command: str) -> list[float]:
+    """What csrc/examples/standalone.cpp prints of its first vector."""
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert result.returncode == 0, result.stdout + result.stderr
-    printed = [float(word) for word in re.search(r"first numbers (.*)", result.stdout).group(1).split()]  # type: ignore[union-attr]
+    return [float(word) for word in re.search(r"first numbers (.*)", result.stdout).group(1).split()]  # type: ignore[union-attr]
 
+
+def test_a_program_without_python_makes_the_same_vectors(built: Callable[[str], Path]) -> None:
+    printed = first_numbers(str(built("standalone")))
     samples, tokens, rows, columns, dim = 3, 17, 96, 80, 64
     x, dy = (
         torch.from_numpy(
@@ -107,6 +110,41 @@ def test_a_program_without_python_makes_the_same_vectors(built: Callable[[str], 
     z = torch.zeros(samples, dim, dtype=torch.float64)
     projector.project_outer_into(z, name, x, dy, impl="torch")
     np.testing.assert_allclose(printed, z[0, :3].numpy(), rtol=0, atol=1e-5)
+
+
+def test_arm_makes_the_same_vectors(built: Callable[[str], Path]) -> None:
+    """The baseline, with the few instructions that 64-bit Arm has of its own, in an emulator: all C++ tests pass too."""
+    emulator = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
+    if shutil.which("aarch64-linux-gnu-g++") is None or emulator is None:
+        pytest.skip("no compiler or no emulator for 64-bit Arm")
+    folder = built("aarch64").parent / "aarch64"
+    for source in sorted((ROOT / "csrc" / "tests").glob("*.cpp")):
+        result = subprocess.run([emulator, str(folder / source.stem)], capture_output=True, text=True, check=False)
+        assert result.returncode == 0, f"{source.stem}:\n{result.stdout}{result.stderr}"
+    here, there = first_numbers(str(built("standalone"))), first_numbers(emulator, str(folder / "standalone"))
+    np.testing.assert_allclose(there, here, rtol=0, atol=1e-5)
+
+
+def test_baseline_needs_no_header_of_a_processor(tmp_path: Path) -> None:
+    """Where neither x86 nor Arm is known (here: their macros taken away), it is plain C++."""
+    compiler = shutil.which("c++")
+    if compiler is None:
+        pytest.skip("there is no C++ compiler")
+    sources = sorted((ROOT / "csrc" / "cpu").rglob("*.cpp"))
+    headers = [*(ROOT / "csrc" / "include").rglob("*.h"), *(ROOT / "csrc" / "cpu").rglob("*.h"), *sources]
+    included = {name for path in headers for name in re.findall(r"#include <(\w+)>", path.read_text())}
+    first, then = tmp_path / "first.h", tmp_path / "then.h"  # the system's headers do need the macros
+    first.write_text("".join(f"#include <{name}>\n" for name in sorted(included)))
+    then.write_text("".join(f"#undef {macro}\n" for macro in ("__x86_64__", "__SSE__", "__SSE2__", "__aarch64__")))
+    for name in ("immintrin", "x86intrin", "xmmintrin", "emmintrin", "cpuid", "arm_neon"):
+        (tmp_path / f"{name}.h").write_text(f'#error "{name}.h is for one kind of processor"\n')
+    command = [compiler, "-std=c++17", f"-I{tmp_path}", "-DMOTIVE_LEVEL=baseline", "-DMOTIVE_IS_BASELINE=1"]
+    command += [f"-I{ROOT / 'csrc' / 'include'}", f"-I{ROOT / 'csrc' / 'cpu'}"]
+    subprocess.run([*command, "-x", "c++-header", str(first)], check=True)  # read once, for all sources
+    for source in sources:
+        checked = [*command, "-fsyntax-only", "-include", str(first), "-include", str(then), str(source)]
+        result = subprocess.run(checked, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr
 
 
 def test_the_library_needs_neither_python_nor_torch() -> None:
