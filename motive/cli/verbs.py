@@ -99,11 +99,22 @@ def _score_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("store", type=Path)
     parser.add_argument("queries", type=Path, help="store of query clips, made by motive query")
     parser.add_argument("--out", type=Path, required=True, help="scores.parquet to write")
+    parser.add_argument("--also", type=Path, nargs="+", default=[], metavar="STORE", help="further stores of clips")
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("STORE", "QUERIES"),
+        help="the same clips and queries by other weights or draws; scores are means; may be repeated",
+    )
     add_flags(parser, ScoreConfig)
 
 
 def _score(args: argparse.Namespace) -> int:
-    done = score(args.store, args.queries, args.out, config_from(args, ScoreConfig()))
+    stores = [args.store, *args.also]
+    done = score(stores, args.queries, args.out, config_from(args, ScoreConfig()), checkpoints=args.checkpoint)
     print("\n".join(done.lines()))
     return 0
 

@@ -14,7 +14,7 @@ from motive.curate.config import DROP_BOTTOM, GROUP_BY, QUERY_BY, SelectConfig
 from motive.errors import OptionError, StoreError
 from motive.extras import require
 from motive.scoring.cores import CutTies, rank_rows, ties_at_cut
-from motive.scoring.format import group_column, query_column, read_header
+from motive.scoring.format import QUERY_PREFIX, group_column, query_column, read_header
 
 SHOWN = ("votes", "mean", "max", "rank", "percentile")
 """Columns of the scores that a selection carries along."""
@@ -71,6 +71,11 @@ class Ranking:
         if taken == 0:
             raise OptionError(f"{self._where}: drop must leave a clip, got {self._config.amount} of {total}; drop less")
         rows = order[:taken]
+        if rows.size and keys[0][rows[-1]] == -np.inf:
+            raise OptionError(
+                f"{self._where}: top must be at most the {self.header.get('listed')} clips that a query lists, got "
+                f"{self._config.amount}; ask for fewer, or score with more listed"
+            )
         rows = rows[self._columns["votes"][rows] >= self._config.min_votes]
         if rows.size == 0:
             raise OptionError(
@@ -104,9 +109,18 @@ class Ranking:
     def _read(self, names: Sequence[str]) -> dict[str, NDArray]:
         table = self._table(list(dict.fromkeys(names)))
         for name in table.column_names:
-            if table.column(name).null_count:
+            if table.column(name).null_count and not self._lists(name):
                 raise StoreError(f"{self._where}: {name} must have no nulls, got some in {self._scores}; score again")
-        return {name: table.column(name).to_numpy() for name in table.column_names}
+        compute = require("pyarrow.compute", self._where, extra="tables")
+        filled = {
+            name: compute.fill_null(table.column(name), -np.inf) if self._lists(name) else table.column(name)
+            for name in table.column_names
+        }
+        return {name: column.to_numpy() for name, column in filled.items()}
+
+    def _lists(self, name: str) -> bool:
+        """Whether a column has the scores of a query's listed clips alone."""
+        return self.header.get("precision") == "int8" and name.startswith(QUERY_PREFIX)
 
     def _table(self, names: list[str]) -> Any:
         pa = require("pyarrow", self._where, extra="tables")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from motive.scoring.config import ScoreConfig
-from motive.scoring.engine import score
+from motive.scoring.engine import score, topk
 from motive.scoring.summary import QuerySummary, ScoreSummary
 
-__all__ = ["QuerySummary", "ScoreConfig", "ScoreSummary", "score"]
+__all__ = ["QuerySummary", "ScoreConfig", "ScoreSummary", "score", "topk"]

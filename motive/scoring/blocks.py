@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NoReturn
+from concurrent.futures import ThreadPoolExecutor
+from typing import NoReturn, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from motive.errors import StoreError
-from motive.store import Store
+from motive.store import ClipIds
 
 _READ_ROWS = 1 << 14
 
+T = TypeVar("T")
 
-def read_blocks(store: Store, rows: int, where: str) -> Iterator[tuple[int, NDArray[np.float32]]]:
+
+class Vectors(Protocol):
+    """What blocks are read from: a store, or a view of several."""
+
+    @property
+    def ids(self) -> ClipIds: ...
+
+    @property
+    def location(self) -> str: ...
+
+    def blocks(self, rows: int) -> Iterator[tuple[int, NDArray[np.float32]]]: ...
+
+
+def read_blocks(store: Vectors, rows: int, where: str) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Yield (row of the first clip, vectors [m, k]), m = rows but for the last.
 
     Blocks are cut from longer reads, since the rows of a shard lie far apart in the order of clip ids.
@@ -32,6 +47,15 @@ def read_blocks(store: Store, rows: int, where: str) -> Iterator[tuple[int, NDAr
             yield start + offset, vectors[offset : offset + rows]
 
 
-def refuse_clip(store: Store, row: int, where: str, reason: str, remedy: str) -> NoReturn:
+def refuse_clip(store: Vectors, row: int, where: str, reason: str, remedy: str) -> NoReturn:
     """Say what is wrong with one clip of a store."""
-    raise StoreError(f"{where}: {reason} for clip {store.ids[row]!r} of {store.path}; {remedy}")
+    raise StoreError(f"{where}: {reason} for clip {store.ids[row]!r} of {store.location}; {remedy}")
+
+
+def prefetched(blocks: Iterator[T]) -> Iterator[T]:
+    """The same blocks, each read by a thread while the one before is at work."""
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(next, blocks, None)
+        while (block := following.result()) is not None:
+            following = pool.submit(next, blocks, None)
+            yield block

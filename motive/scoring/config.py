@@ -11,10 +11,12 @@ from typing import Any, Literal
 from motive.errors import OptionError
 
 _NO_GROUPS: Mapping[str, str] = MappingProxyType({})
+_NO_WEIGHTS: Mapping[str, float] = MappingProxyType({})
 _CHOICES = {
-    "similarity": ("cosine", "dot"),
+    "similarity": ("cosine", "dot", "relative", "trak"),
     "preconditioner": ("none", "ridge", "whiten"),
     "rank_by": ("votes", "mean", "max"),
+    "precision": ("float32", "int8"),
 }
 
 
@@ -23,24 +25,41 @@ class ScoreConfig:
     """Options of scoring; docs/scoring.md has the equations.
 
     Attributes:
-        similarity: ``cosine`` compares directions (paper, equation 10); ``dot`` keeps the vectors' lengths.
+        similarity: ``cosine`` compares directions (paper, equation 10); ``dot`` keeps the vectors' lengths;
+            ``relative`` divides the dot product by the length of the clip's own effect on the model; ``trak`` is dot
+            with ridge, the score of TRAK without its loss weights.
         preconditioner: ``none`` is the paper's; ``ridge`` weighs directions by the inverse of the store's second
             moment; ``whiten`` is the cosine after its inverse square root.
         lambda_: what is added to the second moment's eigenvalues, in units of their mean; used by ridge and
             whiten. In trials values from 1 to 3 ranked clips of the same motion best, and 3 to 20 predicted
             retraining best; choose it on queries that are not reported.
+        lambda_auto: choose lambda so that one half of the clips explains the other best, in place of lambda_.
         vote_share: share of the clips that each query votes for (paper, equations 17 and 18).
         rank_by: what clips are ranked by first; ties go to the higher mean, then to the lower clip id.
         groups: query clip id -> name of its group; votes and mean are then also given for each group.
+        weights: query clip id -> what the query counts in votes and means, not negative; 1 where none is given.
+        filter: condition on the index columns, such as ``source_seconds >= 2 and not static``; only clips that pass
+            it are ranked. Their scores are those they would have without it.
+        precision: ``float32`` scores every clip for every query exactly and stores all of it; ``int8`` reads the
+            vectors as bytes from a cache beside the store, makes no table of all scores, and gives each query's
+            ``listed`` best clips with their float32 scores.
+        listed: with int8, how many best clips a query lists.
+        devices: with int8, the GPUs that scan, such as ``cuda:0``; none scans on the CPU.
         block_rows: clips scored at a time; it bounds memory and does not change a bit of the result.
     """
 
-    similarity: Literal["cosine", "dot"] = "cosine"
+    similarity: Literal["cosine", "dot", "relative", "trak"] = "cosine"
     preconditioner: Literal["none", "ridge", "whiten"] = "none"
     lambda_: float = 3.0
+    lambda_auto: bool = False
     vote_share: float = 0.10
     rank_by: Literal["votes", "mean", "max"] = "votes"
     groups: Mapping[str, str] = field(default_factory=lambda: _NO_GROUPS)
+    weights: Mapping[str, float] = field(default_factory=lambda: _NO_WEIGHTS)
+    filter: str = ""
+    precision: Literal["float32", "int8"] = "float32"
+    listed: int = 100
+    devices: tuple[str, ...] = ()
     block_rows: int = 4096
 
     def __post_init__(self) -> None:
@@ -55,20 +74,41 @@ class ScoreConfig:
             raise OptionError(f"ScoreConfig: vote_share must be in (0, 1], got {self.vote_share!r}; try 0.1")
         if not isinstance(self.block_rows, int) or not 1 <= self.block_rows <= 1 << 20:
             raise OptionError(f"ScoreConfig: block_rows must be 1 to 1048576, got {self.block_rows!r}; try 4096")
-        if self.similarity == "dot" and self.preconditioner == "whiten":
+        if self.similarity == "trak" and self.preconditioner == "none":
+            object.__setattr__(self, "preconditioner", "ridge")
+        if self.similarity != "cosine" and self.preconditioner == "whiten":
             raise OptionError(
-                "ScoreConfig: preconditioner must be none or ridge with similarity dot, got whiten; "
+                f"ScoreConfig: preconditioner must be none or ridge with similarity {self.similarity}, got whiten; "
                 "take ridge, which is the dot product of whitened vectors"
             )
+        if self.precision == "int8" and (self.preconditioner == "whiten" or self.similarity == "relative"):
+            raise OptionError(
+                "ScoreConfig: precision must be float32 with whiten and relative, whose factor on a clip needs its "
+                "float32 vector, got int8; take float32, or ridge"
+            )
+        if self.precision != "int8" and self.devices:
+            raise OptionError(
+                f"ScoreConfig: devices must be empty with precision float32, got {self.devices}; take int8"
+            )
+        if not isinstance(self.listed, int) or self.listed < 1:
+            raise OptionError(f"ScoreConfig: listed must be a positive integer, got {self.listed!r}; try 100")
+        self._check_mappings()
+
+    def _check_mappings(self) -> None:
         for query, group in self.groups.items():
             if not isinstance(query, str) or not isinstance(group, str) or not group:
                 raise OptionError(
                     f"ScoreConfig: groups must be clip id -> group name, got {query!r}: {group!r}; give text"
                 )
+        for query, weight in self.weights.items():
+            if not isinstance(query, str) or not _is_number(weight) or not 0 <= weight < math.inf:
+                raise OptionError(
+                    f"ScoreConfig: weights must be clip id -> number >= 0, got {query!r}: {weight!r}; give numbers"
+                )
 
     def to_json(self) -> dict[str, Any]:
         """The options as JSON values."""
-        values = {**self.__dict__, "groups": dict(self.groups)}
+        values = {**self.__dict__, "groups": dict(self.groups), "weights": dict(self.weights)}
         return {name: values[name] for name in type(self).__dataclass_fields__}
 
 

@@ -45,11 +45,12 @@ def group_column(group: str, value: str) -> str:
     return f"{GROUP_PREFIX}{group}/{value}"
 
 
-def columns_of(queries: Sequence[str], groups: Sequence[str]) -> dict[str, str]:
-    """Every column of a scores file, name -> type."""
-    columns = dict(FIXED_COLUMNS)
+def columns_of(queries: Sequence[str], groups: Sequence[str], *, weighted: bool = False) -> dict[str, str]:
+    """Every column of a scores file, name -> type; votes that are weighted are no integers."""
+    votes = "float32" if weighted else "int32"
+    columns = {**FIXED_COLUMNS, "votes": votes}
     for group in groups:
-        columns |= {group_column(group, "votes"): "int32", group_column(group, "mean"): "float32"}
+        columns |= {group_column(group, "votes"): votes, group_column(group, "mean"): "float32"}
     return columns | {query_column(clip_id): "float32" for clip_id in queries}
 
 
@@ -101,7 +102,11 @@ def scores_writer(
     """
     pa, parquet = require("pyarrow", "score", extra="tables"), require("pyarrow.parquet", "score", extra="tables")
     types = {"string": pa.string(), "int32": pa.int32(), "int64": pa.int64(), "float32": pa.float32()}
-    fields = [pa.field(name, types[kind], nullable=False) for name, kind in columns.items()]
+    partial = metadata.get("precision") == "int8"  # a query's scores of its listed clips alone
+    fields = [
+        pa.field(name, types[kind], nullable=partial and name.startswith(QUERY_PREFIX))
+        for name, kind in columns.items()
+    ]
     schema = pa.schema(fields, metadata={METADATA_KEY: json.dumps(metadata, allow_nan=False).encode()})
     temporary = out.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
     try:

@@ -1,0 +1,135 @@
+"""The clips that are scored: one store or several, seen as one list of ids, or the part that a filter keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from motive.errors import StoreError
+from motive.scoring.filters import Filter
+from motive.store import ClipIds, Store, require_same_identity
+from motive.store.files import Files
+from motive.store.fingerprint import digest
+from motive.store.ids import sort_ids
+
+StoreLike = Store | Path | str
+
+
+class View:
+    """Clips of one or more stores, sorted by clip id; of a clip that several hold, the first store's vector counts.
+
+    Args:
+        stores: at least one, of equal identity.
+        where: the operation, for messages.
+
+    Raises:
+        IdentityMismatch: the stores' vectors cannot be compared.
+        StoreError: there is no clip.
+    """
+
+    def __init__(self, stores: Sequence[Store], where: str) -> None:
+        for other in stores[1:]:
+            require_same_identity(stores[0], other, where)
+        self.stores = tuple(stores)
+        self.where = where
+        self._first = np.cumsum([0, *(len(store) for store in stores)], dtype=np.int64)
+        self._rows: NDArray[np.int64] | None = None
+        self._chosen: NDArray[np.int64] | None = None
+        self._filter = ""
+        if len(stores) == 1:
+            self.ids: ClipIds = stores[0].ids
+        else:
+            every = ClipIds.concatenate([store.ids for store in stores])
+            order, again = sort_ids(every)
+            self._rows = order[~again]
+            self.ids = every.take(self._rows)
+        if len(self.ids) == 0:
+            raise StoreError(f"{where}: store must hold at least one clip, got none in {self.location}; index clips")
+
+    @property
+    def location(self) -> str:
+        """Where the stores are."""
+        return ", ".join(store.location for store in self.stores)
+
+    @property
+    def files(self) -> Files:
+        """The first store's files; caches lie there."""
+        return self.stores[0].files
+
+    @property
+    def dim(self) -> int:
+        """k."""
+        return self.stores[0].dim
+
+    @property
+    def version(self) -> str:
+        """Digest of which clips are there, a filter aside; a single store's own version."""
+        versions = [store.version for store in self.stores]
+        return versions[0] if len(versions) == 1 else digest("".join(f"{v}\n" for v in versions).encode())
+
+    @property
+    def chosen(self) -> NDArray[np.int64] | None:
+        """Rows of the whole view that a filter keeps; None if there is no filter."""
+        return self._chosen
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def keep(self, filter_: Filter) -> View:
+        """The clips whose index columns pass a filter.
+
+        Raises:
+            OptionError: a store lacks a column.
+            StoreError: no clip passes.
+        """
+        masks = [filter_.mask(store.columns(filter_.names), self.where) for store in self.stores]
+        mask = np.concatenate(masks)
+        mask = mask if self._rows is None else mask[self._rows]
+        kept = View.__new__(View)
+        kept.__dict__.update(self.__dict__)
+        kept._chosen = np.flatnonzero(mask)
+        kept._rows = kept._chosen if self._rows is None else self._rows[kept._chosen]
+        kept.ids = self.ids.take(kept._chosen)
+        if len(kept.ids) == 0:
+            raise StoreError(f"{self.where}: filter must keep a clip, got none with {filter_.text!r}; loosen it")
+        return kept
+
+    def blocks(self, rows: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Yield (row of the first clip, vectors [m, k]) in the order of ids."""
+        if self._rows is None:
+            yield from self.stores[0].blocks(rows)
+            return
+        for start in range(0, len(self), rows):
+            yield start, self.vectors_at(np.arange(start, min(start + rows, len(self))))
+
+    def vectors_at(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Vectors of some rows, [m, k]."""
+        stored = rows if self._rows is None else self._rows[rows]
+        if len(self.stores) == 1:
+            return self.stores[0].vectors_at(stored)
+        vectors = np.empty((rows.size, self.dim), np.float32)
+        owner = np.searchsorted(self._first, stored, side="right") - 1
+        for number, store in enumerate(self.stores):
+            mine = np.flatnonzero(owner == number)
+            if mine.size:
+                vectors[mine] = store.vectors_at(stored[mine] - self._first[number])
+        return vectors
+
+    def record(self) -> list[dict[str, Any]]:
+        """Each store's place and version, for the record of a result."""
+        return [{"store": place_of(store), "version": store.version, "clips": len(store)} for store in self.stores]
+
+
+def open_stores(given: StoreLike | Sequence[StoreLike]) -> list[Store]:
+    """Stores from stores or paths, one or several."""
+    several = [given] if isinstance(given, (Store, Path, str)) else list(given)
+    return [store if isinstance(store, Store) else Store.open(store) for store in several]
+
+
+def place_of(store: Store) -> str:
+    """A store's address, absolute if it is a folder."""
+    return store.location if "://" in store.location else str(Path(store.location).resolve())

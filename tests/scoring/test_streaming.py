@@ -1,0 +1,335 @@
+"""Scoring by bytes against exact scoring, filters, weights, several stores and checkpoints, and the byte cache."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from motive.errors import IdentityMismatch, OptionError, StoreError
+from motive.scoring import ScoreConfig, score, topk
+from motive.scoring.filters import Filter
+from motive.scoring.precondition import LAMBDAS, held_out_lambda
+from motive.store import Store, StoreRow
+from motive_kernels.scan import bracket
+from tests.scoring.conftest import identity_of
+
+LINEAR = {
+    "cosine": ScoreConfig(),
+    "dot": ScoreConfig(similarity="dot"),
+    "ridge": ScoreConfig(preconditioner="ridge", lambda_=0.5),
+    "trak": ScoreConfig(similarity="trak", lambda_=1.0),
+}
+
+
+@pytest.fixture(autouse=True)
+def small_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Samples so small that bounds matter on stores of hundreds of clips."""
+    monkeypatch.setattr(bracket, "SAMPLE", 64)
+
+
+def with_bytes(config: ScoreConfig, **changes) -> ScoreConfig:
+    return ScoreConfig(**{**config.__dict__, "precision": "int8", **changes})
+
+
+def columns(path: Path) -> dict[str, list]:
+    return pq.read_table(path).to_pydict()
+
+
+def best(table: dict[str, list], query: str, count: int) -> list[tuple[str, float]]:
+    """A query's first clips by its exact scores, equal ones by id."""
+    rows = sorted(zip(table[f"query/{query}"], table["clip_id"], strict=True), key=lambda row: (-row[0], row[1]))
+    return [(clip_id, value) for value, clip_id in rows[:count]]
+
+
+@pytest.mark.parametrize("name", LINEAR)
+@pytest.mark.parametrize(("clips", "dim"), [(1, 3), (37, 7), (1500, 24)])
+def test_listed_clips_are_exactly_the_best(tmp_path, stored, random_vectors, name, clips, dim) -> None:
+    """Recall 1 and the same bits as scoring everything: duplicates, a zero vector, more listed than there are."""
+    pool = random_vectors(clips, dim)
+    pool["a zero"] = np.zeros(dim, np.float32)
+    store, queries = stored("clips", pool), stored("queries", random_vectors(5, dim, "query", seed=1))
+    exact = columns(score(store, queries, tmp_path / "exact.parquet", LINEAR[name]).path)
+    summary = score(store, queries, tmp_path / "bytes.parquet", with_bytes(LINEAR[name], listed=40))
+    table = columns(summary.path)
+    assert table["clip_id"] == exact["clip_id"]
+    for query in queries.clip_ids:
+        expected = best(exact, query, 40)
+        listed = [(i, v) for i, v in zip(table["clip_id"], table[f"query/{query}"], strict=True) if v is not None]
+        assert sorted(listed) == sorted(expected), f"{name}: {query} lists other clips, or other scores"
+        entry = next(one for one in summary.queries if one.clip_id == query)
+        assert list(entry.top) == [clip_id for clip_id, _ in expected[:10]]
+    scale = np.abs([exact[f"query/{q}"] for q in queries.clip_ids]).max()
+    for column in ("mean", "max"):
+        np.testing.assert_allclose(table[column], exact[column], rtol=0, atol=0.02 * scale)
+    assert summary.zero_examples == ("a zero",)
+    assert summary.metadata["precision"] == "int8"
+    order = sorted(range(len(pool)), key=lambda n: (-table["votes"][n], -table["mean"][n], table["clip_id"][n]))
+    assert [table["rank"][n] for n in order] == list(range(1, len(pool) + 1))
+    near = np.abs(np.array(table["votes"]) - exact["votes"])
+    assert near.sum() <= 0.1 * sum(exact["votes"]) + 2, "votes by bytes differ only next to a threshold"
+    assert sum(table["votes"]) == sum(one.voted for one in summary.queries)
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_topk_is_the_head_of_the_exact_ranking(tmp_path, stored, random_vectors, name) -> None:
+    pool = random_vectors(900, 16)
+    for row in range(50):  # a crowd that bytes cannot tell apart, in which float32 can
+        pool[f"crowd-{row:02d}"] = np.full(16, 3, np.float32) + np.float32(1e-4) * np.arange(row, row + 16) % 7
+    store = stored("clips", pool)
+    queries = stored("queries", {"q": np.ones(16, np.float32), **random_vectors(3, 16, "r", seed=5)})
+    exact = columns(score(store, queries, tmp_path / "s.parquet", LINEAR[name]).path)
+    for top in (1, 10, 2000):
+        found = topk(store, queries, top, LINEAR[name])
+        for place, query in enumerate(queries.clip_ids):
+            pairs = [
+                (store.ids[int(row)], float(v)) for row, v in zip(found.rows[place], found.scores[place], strict=True)
+            ]
+            assert pairs == best(exact, query, top)
+    rough = topk(store, queries, 10, LINEAR[name], rescore=False)
+    assert rough.rescored == 0
+    assert rough.rows.shape == (4, 10)
+
+
+def test_results_do_not_depend_on_shards_or_threads(tmp_path, stored, random_vectors) -> None:
+    import torch
+
+    pool, queries = random_vectors(400, 9), stored("q", random_vectors(4, 9, "q"))
+    ids = sorted(pool)
+    config = with_bytes(LINEAR["cosine"], listed=7, groups={queries.clip_ids[1]: "one"})
+    tables = []
+    for number, shards in enumerate(([ids], [ids[1::3], ids[::3], ids[2::3]])):
+        before = torch.get_num_threads()
+        torch.set_num_threads(1 + 2 * number)
+        path = score(stored(f"s{number}", pool, shards), queries, tmp_path / f"{number}.parquet", config).path
+        torch.set_num_threads(before)
+        tables.append(columns(path))
+    assert tables[0] == tables[1]
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_a_filter_ranks_some_clips_and_changes_no_score(tmp_path, random_vectors, stored, precision) -> None:
+    pool = random_vectors(120, 6)
+    store = Store.create(
+        tmp_path / "s", identity=identity_of(6), columns_schema={"seconds": "float32", "camera": "string"}
+    )
+    facts = {i: {"seconds": n % 5, "camera": ("pan", "still", None)[n % 3]} for n, i in enumerate(sorted(pool))}
+    store.append([StoreRow(i, pool[i], facts[i]) for i in sorted(pool)])
+    queries = stored("q", random_vectors(3, 6, "q", seed=2))
+    config = ScoreConfig(preconditioner="ridge", precision=precision, listed=200)
+    whole = columns(score(store, queries, tmp_path / "a.parquet", config).path)
+    kept = [i for i in sorted(pool) if facts[i]["seconds"] >= 2 and facts[i]["camera"] not in ("pan", None)]
+    text = "seconds >= 2 and camera not in ['pan']"
+    summary = score(store, queries, tmp_path / "b.parquet", ScoreConfig(**{**config.__dict__, "filter": text}))
+    table = columns(summary.path)
+    assert table["clip_id"] == kept
+    place = {clip_id: row for row, clip_id in enumerate(whole["clip_id"])}
+    for name in table:
+        if name.startswith("query/"):
+            assert table[name] == [whole[name][place[i]] for i in kept]
+    assert summary.vote_count == max(1, len(kept) // 10)
+    assert sorted(table["rank"]) == list(range(1, len(kept) + 1))
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_several_stores_are_as_one(tmp_path, stored, random_vectors, precision) -> None:
+    pool, queries = random_vectors(200, 8), stored("q", random_vectors(3, 8, "q"))
+    ids = sorted(pool)
+    parts = [ids[::2], ids[50:], ids[1:60:2]]  # overlapping, and together all of them
+    stores = [stored(f"part{n}", {i: pool[i] for i in part}) for n, part in enumerate(parts)]
+    one = stored("one", pool)
+    config = ScoreConfig(preconditioner="ridge", precision=precision, listed=9)
+    together = score(stores, queries, tmp_path / "a.parquet", config)
+    alone = score(one, queries, tmp_path / "b.parquet", config)
+    assert columns(together.path) == columns(alone.path)
+    assert [s["clips"] for s in together.metadata["checkpoints"][0]["stores"]] == [len(part) for part in parts]
+    changed = {**pool, ids[0]: -pool[ids[0]]}
+    first = score([one, stored("other", changed)], queries, tmp_path / "c.parquet", config)
+    assert columns(first.path) == columns(alone.path), "of a clip that several hold, the first store's counts"
+    foreign = stored("foreign", pool, identity={**one.identity, "gradient": {"weights": "cd"}})
+    with pytest.raises(IdentityMismatch, match=r"gradient\.weights"):
+        score([one, foreign], queries, tmp_path / "d.parquet", config)
+
+
+def test_checkpoints_are_averaged(tmp_path, stored, random_vectors) -> None:
+    pools = [random_vectors(60, 6, seed=n) for n in range(3)]
+    asked = [random_vectors(4, 6, "q", seed=10 + n) for n in range(3)]
+    identities = [{**identity_of(6), "gradient": {"weights": f"w{n}"}} for n in range(3)]
+    pairs = [
+        (stored(f"s{n}", pools[n], identity=identities[n]), stored(f"q{n}", asked[n], identity=identities[n]))
+        for n in range(3)
+    ]
+    for config in (ScoreConfig(), ScoreConfig(preconditioner="whiten")):
+        summary = score(*pairs[0], tmp_path / "s.parquet", config, checkpoints=pairs[1:])
+        table = columns(summary.path)
+        alone = [columns(score(*pair, tmp_path / f"{n}.parquet", config).path) for n, pair in enumerate(pairs)]
+        for name in (f"query/{q}" for q in pairs[0][1].clip_ids):
+            expected = np.float32(np.mean([np.array(one[name], np.float64) for one in alone], axis=0))
+            np.testing.assert_allclose(table[name], expected, rtol=1e-7, atol=1e-9)
+        assert len(summary.metadata["checkpoints"]) == 3
+    missing = stored("less", dict(list(pools[1].items())[1:]), identity=identities[1])
+    with pytest.raises(StoreError, match="checkpoints must hold the same clips"):
+        score(*pairs[0], tmp_path / "x.parquet", checkpoints=[(missing, pairs[1][1])])
+    with pytest.raises(OptionError, match="precision must be float32 with checkpoints"):
+        score(*pairs[0], tmp_path / "x.parquet", ScoreConfig(precision="int8"), checkpoints=pairs[1:])
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_weights_count_in_votes_and_means(tmp_path, stored, random_vectors, precision) -> None:
+    store, queries = stored("s", random_vectors(300, 8)), stored("q", random_vectors(4, 8, "q", seed=3))
+    a, b, c, d = queries.clip_ids
+    config = ScoreConfig(precision=precision, weights={a: 2, b: 0.5, c: 0}, groups={a: "g", b: "g", c: "h", d: "h"})
+    table = columns(score(store, queries, tmp_path / "w.parquet", config).path)
+    alone = [
+        columns(score(store, queries, tmp_path / f"{q}.parquet", ScoreConfig(precision=precision, weights=only)).path)
+        for q in (a, b, d)
+        for only in [{other: float(other == q) for other in queries.clip_ids}]
+    ]
+    votes = sum(w * np.array(one["votes"]) for w, one in zip((2, 0.5, 1), alone, strict=True))
+    np.testing.assert_allclose(table["votes"], votes, atol=1e-3)
+    mean = sum(w * np.array(one["mean"]) for w, one in zip((2, 0.5, 1), alone, strict=True)) / 3.5
+    np.testing.assert_allclose(table["mean"], mean, atol=1e-4)
+    np.testing.assert_allclose(table["group/h/mean"], alone[2]["mean"], atol=1e-4)
+    for wrong in ({"nobody": 1.0}, dict.fromkeys((a, b, c, d), 0.0), {c: 0.0, d: 0.0}):
+        with pytest.raises(OptionError, match="weights must"):
+            score(store, queries, tmp_path / "x.parquet", ScoreConfig(weights=wrong, groups=config.groups))
+
+
+@pytest.mark.parametrize("preconditioner", ["none", "ridge"])
+def test_relative_influence_is_that_of_brute_force(tmp_path, stored, random_vectors, preconditioner) -> None:
+    pool, asked = random_vectors(80, 6), random_vectors(3, 6, "q", seed=4)
+    pool["a zero"] = np.zeros(6, np.float32)
+    config = ScoreConfig(similarity="relative", preconditioner=preconditioner, lambda_=0.3)
+    table = columns(score(stored("s", pool), stored("q", asked), tmp_path / "r.parquet", config).path)
+    z = np.stack([pool[i] for i in sorted(pool)]).astype(np.float64)
+    inverse = np.eye(6)
+    if preconditioner == "ridge":
+        moment = z.T @ z / (len(pool) - 1)
+        inverse = np.linalg.inv(moment + 0.3 * np.trace(moment) / 6 * np.eye(6))
+    effect = z @ inverse
+    sizes = np.linalg.norm(effect, axis=1)
+    for query, vector in asked.items():
+        expected = effect @ vector / np.where(sizes > 0, sizes, 1)
+        np.testing.assert_allclose(table[f"query/{query}"], expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max())
+
+
+def test_lambda_is_chosen_on_the_other_half(tmp_path, stored, random_vectors) -> None:
+    rng = np.random.default_rng(0)
+    plain = {f"{n:03d}": rng.standard_normal(8).astype(np.float32) for n in range(40)}
+    strong = rng.standard_normal((400, 8)) * np.array([30, 20, 10, 5, 1, 0.5, 0.2, 0.1])
+    shaped = {f"{n:03d}": strong[n].astype(np.float32) for n in range(400)}
+    chosen = [held_out_lambda(stored(name, pool), False, "test") for name, pool in (("p", plain), ("s", shaped))]
+    assert chosen[0] > chosen[1], "few clips without structure are trusted less than many with it"
+    assert set(chosen) <= set(LAMBDAS)
+    queries = stored("q", {"q": np.ones(8, np.float32)})
+    config = ScoreConfig(similarity="dot", preconditioner="ridge", lambda_auto=True)
+    summary = score(tmp_path / "s", queries, tmp_path / "s.parquet", config)
+    assert summary.metadata["lambda"] == chosen[1]
+    given = ScoreConfig(similarity="dot", preconditioner="ridge", lambda_=chosen[1])
+    again = score(tmp_path / "s", queries, tmp_path / "t.parquet", given)
+    assert columns(summary.path) == columns(again.path)
+
+
+def test_the_cache_is_read_rebuilt_and_may_be_deleted(tmp_path, stored, random_vectors) -> None:
+    store, queries = stored("s", random_vectors(90, 7)), stored("q", random_vectors(2, 7, "q"))
+    config = ScoreConfig(precision="int8", listed=5)
+
+    def run() -> tuple[str, dict]:
+        summary = score(tmp_path / "s", queries, tmp_path / "o.parquet", config)
+        return summary.metadata["int8_cache"], columns(summary.path)
+
+    first = run()
+    (path,) = (tmp_path / "s" / "cache").glob("int8-*")
+    assert (first[0], run()) == ("written", ("read", first[1]))
+    whole = path.read_bytes()
+    for damaged in (whole[:-1], b"x" * len(whole), whole[:4100] + b"\x7f" + whole[4101:], b""):
+        path.write_bytes(damaged)
+        assert run() == first, "a damaged cache is written again"
+    path.unlink()
+    assert run() == first
+    store.append([StoreRow("added", np.ones(7, np.float32))])
+    state, table = run()
+    assert (state, len(table["clip_id"])) == ("written", 91)
+    assert len(list((tmp_path / "s" / "cache").glob("int8-*"))) == 1, "caches of earlier versions go"
+    assert not list((tmp_path / "s" / "cache").glob(".tmp-*"))
+
+
+def test_a_store_that_cannot_be_written_is_still_scored(tmp_path, stored, random_vectors) -> None:
+    store, queries = stored("s", random_vectors(30, 4)), stored("q", random_vectors(2, 4, "q"))
+    (store.path / "cache").write_text("in the way")
+    summary = score(store, queries, tmp_path / "o.parquet", ScoreConfig(precision="int8"))
+    assert summary.metadata["int8_cache"].startswith("not kept: ")
+
+
+def test_byte_scores_beyond_float32_are_refused(tmp_path, stored) -> None:
+    big = {"big": np.full(3, 1e38, np.float32)}
+    with pytest.raises(StoreError, match="must fit float32"):
+        score(
+            stored("s", big), stored("q", big), tmp_path / "s.parquet", ScoreConfig(similarity="dot", precision="int8")
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a > 1", [False, False, True, False]),
+        ("not a > 1", [True, True, False, False]),
+        ("a in (0, 2) or b == 'y'", [True, True, True, False]),
+        ("b != 'x' and not flag", [False, False, False, False]),
+        ("flag", [True, False, False, True]),
+        ("a >= 1 and a <= 1", [False, True, False, False]),
+        ("b not in ['x']", [False, True, False, False]),
+    ],
+)
+def test_filters(text, expected) -> None:
+    import pyarrow as pa
+
+    table = pa.table({"a": [0, 1, 2, None], "b": ["x", "y", None, None], "flag": [True, False, None, True]})
+    if text == "b != 'x' and not flag":
+        expected = [False, True, False, False]
+    assert Filter(text, "score").mask(table, "score").tolist() == expected
+
+
+@pytest.mark.parametrize("text", ["", "a >", "__import__('os')", "a.b > 1", "a > b", "1 < a < 2", "a + 1 > 2", "f(a)"])
+def test_what_is_no_filter_is_refused(text) -> None:
+    with pytest.raises(OptionError, match="score: filter must be"):
+        Filter(text, "score")
+
+
+def test_filters_that_fit_nothing_are_refused(tmp_path, stored, random_vectors) -> None:
+    store, queries = stored("s", random_vectors(5, 4)), stored("q", random_vectors(1, 4, "q"))
+    for text, error, message in (
+        ("nothing == 1", OptionError, "names must be among"),
+        ("path > 3", OptionError, "fits the columns' types"),
+        ("path == 'x'", StoreError, "filter must keep a clip"),
+    ):
+        with pytest.raises(error, match=message):
+            score(store, queries, tmp_path / "s.parquet", ScoreConfig(filter=text))
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"precision": "int8", "preconditioner": "whiten"}, "precision must be float32 with whiten"),
+        ({"precision": "int8", "similarity": "relative"}, "precision must be float32 with whiten"),
+        ({"devices": ("cuda:0",)}, "devices must be empty with precision float32"),
+        ({"listed": 0}, "listed must be a positive integer"),
+        ({"weights": {"q": -1}}, "weights must be clip id -> number"),
+        ({"similarity": "trak", "preconditioner": "whiten"}, "take ridge"),
+    ],
+)
+def test_wrong_options_say_what_is_right_too(options, reason) -> None:
+    with pytest.raises(OptionError, match=reason):
+        ScoreConfig(**options)
+
+
+def test_the_summary_says_what_was_scored(tmp_path, stored, random_vectors) -> None:
+    store, queries = stored("s", random_vectors(50, 4)), stored("q", random_vectors(2, 4, "q"))
+    summary = score(store, queries, tmp_path / "s.parquet", ScoreConfig(precision="int8", listed=3))
+    written = json.loads(summary.summary_path.read_text())
+    assert written["checkpoints"][0]["stores"][0]["version"] == store.version == written["store_version"]
+    assert written["coverage"]["voted_clips"] + written["coverage"]["voteless_clips"] == 50
+    assert (written["precision"], written["listed"]) == ("int8", 3)
