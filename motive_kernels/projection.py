@@ -224,15 +224,27 @@ class Projector:
 
 
 def as_tensor(where: str, name: str, array: Any) -> Tensor:
-    """A floating torch tensor sharing memory with any DLPack array."""
+    """A floating torch tensor of any DLPack array: the same memory but where torch could not express its strides."""
     if not isinstance(array, Tensor):
-        if not hasattr(array, "__dlpack__"):
-            raise ValueError(
-                f"{where}: {name} must be a tensor or an array with DLPack, got {type(array).__name__}; convert it"
-            )
-        array = torch.from_dlpack(array)
+        array = _from_dlpack(where, name, array)
     if not array.is_floating_point() or array.ndim < 1:
         raise ValueError(
             f"{where}: {name} must be floating point with a sample axis, got {array.dtype} {list(array.shape)}; convert it"
         )
     return array
+
+
+def _from_dlpack(where: str, name: str, array: Any) -> Tensor:
+    must = f"{where}: {name} must be a tensor or an array with DLPack"
+    if not hasattr(array, "__dlpack__") or not hasattr(array, "__dlpack_device__"):
+        raise ValueError(f"{must}, got {type(array).__name__}; convert it")
+    if any(stride < 0 for stride in getattr(array, "strides", None) or ()):  # torch would end the process
+        if not isinstance(array, np.ndarray):
+            raise ValueError(f"{must} without negative strides, got strides {array.strides}; copy it")
+        array = array.copy()
+    try:
+        return torch.from_dlpack(array)
+    except (BufferError, RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"{must} of a type that torch has, got {type(array).__name__} ({error}); convert it"
+        ) from error

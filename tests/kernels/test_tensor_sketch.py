@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 import pytest
@@ -154,6 +155,59 @@ def test_vectors_and_dlpack_arrays() -> None:
     np.testing.assert_allclose(projector.project(grads).numpy(), wanted, rtol=0, atol=1e-5)
     single = projector.project({"scale": torch.from_numpy(grads["scale"]).reshape(3)})
     np.testing.assert_allclose(single.numpy(), grads["scale"].reshape(3, 1) @ projector.matrix("scale").T, atol=1e-6)
+
+
+class Foreign:
+    """What an array of another library shows: DLPack's two methods, and perhaps strides."""
+
+    def __init__(self, held: Tensor, strides: tuple[int, ...] | None = None) -> None:
+        self._held, self.strides = held, strides
+
+    def __dlpack__(self, **options: Any) -> object:
+        return self._held.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[Any, int]:
+        return self._held.__dlpack_device__()
+
+
+def test_any_dlpack_array_is_taken() -> None:
+    projector = mk.Projector(mk.ProjectionSpec("tensor_sketch", 8), {"w": (4, 5)})
+    grad = gradients(3, 4, 5)
+    wanted, array = projector.project({"w": grad}), grad.numpy()
+    frozen = array.copy()
+    frozen.flags.writeable = False
+    views = {
+        "another library's": Foreign(grad),
+        "another library's, with a step": Foreign(torch.stack([grad, grad], -1)[..., 0], (40, 10, 2)),
+        "read-only": frozen,
+        "with a step": np.repeat(array, 2, axis=2)[:, :, ::2],
+        "samples backwards": np.ascontiguousarray(array[::-1])[::-1],
+        "all backwards": np.ascontiguousarray(array[::-1, ::-1, ::-1])[::-1, ::-1, ::-1],
+        "no samples": array[:0],
+    }
+    for name, view in views.items():
+        assert torch.equal(projector.project({"w": view}), wanted[: len(view) if name == "no samples" else None]), name
+    half = projector.project({"w": array.astype(np.float16)})
+    assert_near(half, projector.project({"w": grad.half()}).double(), 1e-30)
+    doubled = projector.project({"w": array.astype(np.float64)})
+    assert_near(doubled, wanted.double(), grad.flatten(1).norm(dim=1))
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        ([[1.0]], "w must be a tensor or an array with DLPack, got list"),
+        (np.zeros((1, 4, 5), dtype=">f4"), "w must be a tensor or an array with DLPack of a type that torch has"),
+        (np.zeros((1, 4, 5), dtype=object), "w must be a tensor or an array with DLPack of a type that torch has"),
+        (np.zeros((1, 4, 5), dtype=np.int32), "w must be floating point with a sample axis, got torch.int32"),
+        (np.zeros((1, 5, 4), dtype=np.float32), r"w must be \[n, 4, 5\], got \[1, 5, 4\]"),
+        (Foreign(torch.zeros(1, 4, 5), (80, -20, 4)), "without negative strides, got strides"),
+    ],
+)
+def test_arrays_that_cannot_be_taken_are_named(array: object, message: str) -> None:
+    projector = mk.Projector(mk.ProjectionSpec("tensor_sketch", 8), {"w": (4, 5)})
+    with pytest.raises(ValueError, match=message):
+        projector.project({"w": array})
 
 
 def test_registered_op() -> None:
