@@ -60,8 +60,9 @@ def check_table(where: str, name: str, table: Tensor, length: int, k: int, like:
 
 def check_lengths(where: str, lengths: Tensor, n: int, t: int, like: Tensor) -> Tensor:
     """lengths int64 [n]; its values are clamped to 0 .. t, since reading them here would synchronise the device."""
-    if lengths.shape != (n,) or lengths.dtype not in (torch.int32, torch.int64):
-        raise fail(where, "lengths", f"int64 [{n}]", describe(lengths), "give one length a sample")
+    if not isinstance(lengths, Tensor) or lengths.shape != (n,) or lengths.dtype not in (torch.int32, torch.int64):
+        got = describe(lengths) if isinstance(lengths, Tensor) else type(lengths).__name__
+        raise fail(where, "lengths", f"int64 [{n}], a torch tensor", got, "give one length a sample")
     if lengths.device.type == "cpu" and n and not (int(lengths.min()) >= 0 and int(lengths.max()) <= t):
         raise fail(where, "lengths", f"in 0 .. {t}", lengths.tolist(), "give the number of tokens of each sample")
     return lengths.to(device=like.device, dtype=torch.int64).clamp(0, t)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from motive_kernels.checks import check_tokens, fail
 from motive_kernels.kinds.base import Kind, ParameterMap, Shape
 from motive_kernels.kinds.registry import KINDS
 from motive_kernels.philox import FORMAT_VERSION
@@ -83,9 +85,13 @@ class Projector:
     """
 
     def __init__(self, spec: ProjectionSpec, parameters: Mapping[str, Sequence[int]]) -> None:
+        if not isinstance(spec, ProjectionSpec):
+            raise fail("Projector", "spec", "a ProjectionSpec", repr(spec), "make one")
+        if not isinstance(parameters, Mapping):
+            raise fail("Projector", "parameters", "a dict of name -> shape", repr(parameters), "name each shape")
         shapes: dict[str, Shape] = {}
         for raw_name, raw_shape in sorted(parameters.items()):
-            name, shape = canonical_name(raw_name), tuple(int(length) for length in raw_shape)
+            name, shape = canonical_name(raw_name), _shape(raw_name, raw_shape)
             if name in shapes:
                 raise ValueError(f"Projector: parameter names must be unique, got {name!r} twice; rename one")
             shapes[name] = shape or (1,)
@@ -143,6 +149,8 @@ class Projector:
         Raises:
             ValueError: an unknown name, a wrong shape or unequal n.
         """
+        if not isinstance(grads, Mapping):
+            raise fail("project", "grads", "a dict of name -> [n, *shape]", type(grads).__name__, "name each gradient")
         tensors = {name: as_tensor("project", name, grad) for name, grad in grads.items()}
         if not tensors:
             raise ValueError("project: grads must hold at least one parameter, got none; give name -> [n, *shape]")
@@ -162,10 +170,7 @@ class Projector:
                 f"project_into: {name} must be [n, {', '.join(map(str, shape))}], got {list(grad.shape)}; "
                 "put the sample axis first"
             )
-        if z.shape != (grad.shape[0], self.dim):
-            raise ValueError(
-                f"project_into: z must be [{grad.shape[0]}, {self.dim}], got {list(z.shape)}; use projector.zeros(n)"
-            )
+        self._check_z("project_into", z, grad.shape[0])
         self._map(name).project_into(z, grad.reshape(grad.shape[0], *shape), impl)
 
     def project_outer_into(
@@ -191,6 +196,8 @@ class Projector:
         name = self._known("project_outer_into", name)
         shape = self.shapes[name]
         o, i = shape[0], math.prod(shape[1:])
+        check_tokens("project_outer_into", x, dy)
+        self._check_z("project_outer_into", z, x.shape[0])
         if len(shape) < 2 or x.shape[-1] != i or dy.shape[-1] != o:
             raise ValueError(
                 f"project_outer_into: {name} of shape {list(shape)} must take x [n, t, {i}] and dy [n, t, {o}], "
@@ -206,8 +213,13 @@ class Projector:
         """Explicit P of one small parameter: float64 [dim, number of elements]."""
         return self._map(self._known("matrix", name)).matrix()
 
+    def _check_z(self, where: str, z: Tensor, n: int) -> None:
+        if not isinstance(z, Tensor) or z.shape != (n, self.dim):
+            got = list(z.shape) if isinstance(z, Tensor) else type(z).__name__
+            raise fail(where, "z", f"a tensor [{n}, {self.dim}]", got, "use projector.zeros(n)")
+
     def _known(self, where: str, name: str) -> str:
-        canonical = canonical_name(name)
+        canonical = canonical_name(name) if isinstance(name, str) else ""
         if canonical not in self.shapes:
             raise ValueError(
                 f"{where}: name must be one of the projector's {len(self.shapes)} parameters, got {name!r}; "
@@ -227,11 +239,17 @@ def as_tensor(where: str, name: str, array: Any) -> Tensor:
     """A floating torch tensor of any DLPack array: the same memory but where torch could not express its strides."""
     if not isinstance(array, Tensor):
         array = _from_dlpack(where, name, array)
-    if not array.is_floating_point() or array.ndim < 1:
-        raise ValueError(
-            f"{where}: {name} must be floating point with a sample axis, got {array.dtype} {list(array.shape)}; convert it"
-        )
+    if not array.is_floating_point() or array.ndim < 1 or array.layout != torch.strided:
+        got = f"{array.dtype} {list(array.shape)}" + ("" if array.layout == torch.strided else f", {array.layout}")
+        raise fail(where, name, "dense floating point with a sample axis", got, "convert it")
     return array
+
+
+def _shape(name: str, lengths: Sequence[int]) -> Shape:
+    try:
+        return tuple(operator.index(length) for length in lengths)
+    except TypeError:
+        raise fail("Projector", f"the shape of {name}", "a list of integers", repr(lengths), "give p.shape") from None
 
 
 def _from_dlpack(where: str, name: str, array: Any) -> Tensor:

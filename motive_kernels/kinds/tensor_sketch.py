@@ -22,10 +22,9 @@ class TensorSketch(Kind):
     options = {"terms": 1}
 
     def validate(self, dim: int, options: Mapping[str, Any], shapes: Mapping[str, Shape]) -> None:
-        if not isinstance(options["terms"], int) or options["terms"] < 1:
-            raise ValueError(
-                f"ProjectionSpec: terms must be a positive integer, got {options['terms']!r}; 1 is the default"
-            )
+        terms = options["terms"]
+        if not isinstance(terms, int) or isinstance(terms, bool) or terms < 1:
+            raise ValueError(f"ProjectionSpec: terms must be a positive integer, got {terms!r}; 1 is the default")
 
     def build(
         self, name: str, shape: Shape, dim: int, seed: int, options: Mapping[str, Any], shapes: Mapping[str, Shape]

@@ -361,3 +361,40 @@ def test_naming_an_implementation_that_cannot_run_is_an_error(key: str) -> None:
 def test_bad_options_are_named(kind: str, dim: int, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         mk.Projector(mk.ProjectionSpec(kind, dim, 0, options), SHAPES)
+
+
+TWO = mk.Projector(mk.ProjectionSpec(dim=8), {"w": (4, 5), "b": (5,)})
+X, DY, Z = torch.ones(2, 3, 5), torch.ones(2, 3, 4), torch.zeros(2, 8)
+MISUSES: dict[str, tuple[Callable[[], object], str]] = {
+    "x is a list": (lambda: TWO.project_outer_into(Z, "w", [[1.0]], DY), "x must be a torch tensor"),  # type: ignore[arg-type]
+    "x is a number": (lambda: TWO.project_outer_into(Z, "w", torch.tensor(1.0), DY), "x must be a floating-point"),
+    "x and dy differ": (lambda: TWO.project_outer_into(Z, "w", X, DY[:, :2]), "dy must be like x"),
+    "a vector's tokens": (
+        lambda: TWO.project_outer_into(Z, "b", X, DY),
+        "use project_into for parameters with one axis",
+    ),
+    "z is too wide": (lambda: TWO.project_outer_into(torch.zeros(2, 9), "w", X, DY), r"z must be a tensor \[2, 8\]"),
+    "z is None": (lambda: TWO.project_into(None, "w", torch.ones(2, 4, 5)), r"z must be .* got NoneType"),  # type: ignore[arg-type]
+    "lengths is a list": (lambda: TWO.project_outer_into(Z, "w", X, DY, [1, 2]), "lengths must be int64 .* got list"),  # type: ignore[arg-type]
+    "a length is negative": (lambda: TWO.project_outer_into(Z, "w", X, DY, torch.tensor([-1, 2])), r"in 0 \.\. 3"),
+    "a length is too large": (lambda: TWO.project_outer_into(Z, "w", X, DY, torch.tensor([1, 4])), r"in 0 \.\. 3"),
+    "name is a number": (lambda: TWO.project_into(Z, 3, X), "name must be one of the projector's 2"),  # type: ignore[arg-type]
+    "grads is a list": (lambda: TWO.project([X]), "grads must be a dict"),  # type: ignore[arg-type]
+    "samples differ": (lambda: TWO.project({"w": torch.ones(2, 4, 5), "b": torch.ones(3, 5)}), "z must be a tensor"),
+    "complex": (lambda: TWO.project({"w": torch.ones(2, 4, 5) * 1j}), "w must be dense floating point"),
+    "sparse": (lambda: TWO.project({"w": torch.ones(2, 4, 5).to_sparse()}), "w must be dense floating point"),
+    "spec is a dict": (lambda: mk.Projector({"dim": 8}, {"w": (4,)}), "spec must be a ProjectionSpec"),  # type: ignore[arg-type]
+    "shapes are a list": (lambda: mk.Projector(mk.ProjectionSpec(), [(4,)]), "parameters must be a dict"),  # type: ignore[arg-type]
+    "a shape is text": (lambda: mk.Projector(mk.ProjectionSpec(), {"w": "ab"}), "the shape of w must be a list"),
+    "terms is no number": (
+        lambda: mk.Projector(mk.ProjectionSpec(options={"terms": True}), {"w": (4,)}),
+        "terms must be",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", list(MISUSES))
+def test_misuse_is_named(name: str) -> None:
+    call, message = MISUSES[name]
+    with pytest.raises(ValueError, match=message):
+        call()

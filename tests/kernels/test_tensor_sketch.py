@@ -199,7 +199,7 @@ def test_any_dlpack_array_is_taken() -> None:
         ([[1.0]], "w must be a tensor or an array with DLPack, got list"),
         (np.zeros((1, 4, 5), dtype=">f4"), "w must be a tensor or an array with DLPack of a type that torch has"),
         (np.zeros((1, 4, 5), dtype=object), "w must be a tensor or an array with DLPack of a type that torch has"),
-        (np.zeros((1, 4, 5), dtype=np.int32), "w must be floating point with a sample axis, got torch.int32"),
+        (np.zeros((1, 4, 5), dtype=np.int32), "w must be dense floating point with a sample axis, got torch.int32"),
         (np.zeros((1, 5, 4), dtype=np.float32), r"w must be \[n, 4, 5\], got \[1, 5, 4\]"),
         (Foreign(torch.zeros(1, 4, 5), (80, -20, 4)), "without negative strides, got strides"),
     ],
