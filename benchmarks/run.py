@@ -1,6 +1,6 @@
 """One entry for every benchmark: each checks its results first, then prints a table and adds rows to a JSONL file.
 
-python -m benchmarks.run --suite kernels|scoring|pipeline|quality|all [--quick] --out DIR
+python -m benchmarks.run --suite kernels|capture|pipeline|quality|scoring|all [--quick] --out DIR
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ SUITES = {
         "benchmarks.kernels.token_accuracy",
         "benchmarks.kernels.weighting",
     ),
+    "capture": ("benchmarks.capture.forward_backward",),
     "pipeline": ("benchmarks.pipeline.masks",),
     "quality": ("benchmarks.quality.per_draw",),
     "scoring": ("benchmarks.scoring.search",),

@@ -205,6 +205,23 @@ class Projector:
             )
         self._map(name).project_outer_into(z, x, dy, lengths, impl)
 
+    def sketch_inputs(self, name: str, x: Tensor, *, impl: str | None = None) -> Tensor | None:
+        """What project_sketched_into needs of a layer's inputs x [..., i]: float32 [..., dim], or None.
+
+        None where the kind needs x itself, or x takes no more memory than that.
+        """
+        name = self._known("sketch_inputs", name)
+        if 4 * self.dim >= x.shape[-1] * x.element_size():
+            return None
+        sketched = self._map(name).sketch_inputs(x.reshape(-1, x.shape[-1]), impl)
+        return None if sketched is None else sketched.reshape(*x.shape[:-1], self.dim)
+
+    def project_sketched_into(
+        self, z: Tensor, name: str, sketched: Tensor, dy: Tensor, *, impl: str | None = None
+    ) -> None:
+        """As project_outer_into, with the inputs as sketch_inputs gave them: sketched [n, t, dim], dy [n, t, o]."""
+        self._map(self._known("project_sketched_into", name)).project_sketched_into(z, sketched, dy, impl)
+
     def has_token_form(self, name: str) -> bool:
         """Whether project_outer_into avoids forming this parameter's gradient; it depends on the kind."""
         return self._map(self._known("has_token_form", name)).has_token_form

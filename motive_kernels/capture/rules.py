@@ -52,6 +52,14 @@ class LinearRule(Rule):
         dy = taps.samples(name, dy).flatten(1, -2)
         _take_tokens(taps, own, x, dy)
 
+    def take_sketched(self, taps: Taps, own: Mapping[str, str], sketched: Tensor, dy: Tensor) -> None:
+        """As take, with what Taps.sketched gave of x."""
+        name = own["weight"]
+        dy = taps.samples(name, dy).flatten(1, -2)
+        taps.add_sketched(name, taps.samples(name, sketched).flatten(1, -2), dy)
+        if "bias" in own:
+            taps.add(own["bias"], dy.sum(1, dtype=torch.float32))
+
     def output(self, module: Any, x: Tensor) -> Tensor:
         return functional.linear(x, module.weight, module.bias)
 

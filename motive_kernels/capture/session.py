@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Mapping
+import weakref
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from motive_kernels.capture.costs import CostModel
 from motive_kernels.capture.operands import Operand, UsedInPlace
 from motive_kernels.capture.parameters import only_these_require_grad, owners, select_parameters
-from motive_kernels.capture.rules import Rule, agrees, is_plain, rule_for
+from motive_kernels.capture.rules import LinearRule, Rule, agrees, is_plain, rule_for
 from motive_kernels.capture.stream import stream_into
 from motive_kernels.capture.taps import CHECK, SKIP, TAKE, Taps
 from motive_kernels.projection import Projector
@@ -26,6 +27,28 @@ LAYER, OPERAND, STREAM = "layer", "operand", "stream"
 
 class Rerouted(ValueError):
     """Parameters turned out not to be what their route takes them for; they have another route from now on."""
+
+
+class Inputs:
+    """Which layers see an input that no other layer sees, so that it may be kept in a shorter form.
+
+    Attributes:
+        alone: names of their weights.
+    """
+
+    def __init__(self) -> None:
+        self.alone: set[str] = set()
+        self._seen: dict[int, tuple[weakref.ref[Tensor], str | None]] = {}
+
+    def note(self, x: Tensor, name: str | None) -> None:
+        """A layer with this weight, or none that is wanted, has seen x."""
+        before = self._seen.get(id(x))
+        if before is not None and before[0]() is x:
+            self.alone.discard(before[1] or "")
+            return
+        self._seen[id(x)] = (weakref.ref(x), name)
+        if name is not None:
+            self.alone.add(name)
 
 
 class GradientCapture:
@@ -86,6 +109,8 @@ class GradientCapture:
         self._served = self._plan()
         self._uses_checked = False
         self._rows_checked = False
+        self._inputs = Inputs()
+        self._dry = False
         self._stack: ExitStack | None = None
 
     @property
@@ -102,6 +127,9 @@ class GradientCapture:
         while True:
             try:
                 with self:
+                    if not self._uses_checked and self._tapped():
+                        self._check(compute_losses)
+                        continue
                     return self.backward(compute_losses())
             except Rerouted:
                 continue
@@ -148,10 +176,10 @@ class GradientCapture:
         n, taps = len(losses), self._taps
         taps.clear()
         streamed = {name: p for name, p in self._chosen.items() if self._served[name] == STREAM}
-        tapped = len(streamed) < len(self._chosen)
+        tapped = self._tapped()
         try:
             if tapped and n > 1 and not self._rows_checked:
-                self._check_rows(losses)
+                self._look_at(losses, _finite(losses), [taps.anchor], keep_graph=True, watched={})
             if streamed:
                 taps.begin(SKIP, n)
                 stream_into(taps, losses, streamed, keep_graph=tapped)
@@ -197,38 +225,75 @@ class GradientCapture:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor:
             x = (args[0] if args else next(iter(kwargs.values()))).detach()
             x = x if x.device == output.device else x.to(output.device)
-            if not self._uses_checked and not is_plain(module) and not agrees(rule, module, x, output):
-                kind = type(module).__name__
-                self._reroute(dict.fromkeys(own.values(), f"its layer ({kind}) does not compute what it is named for"))
-                raise self._error
+            if not self._uses_checked:
+                self._inputs.note(args[0] if args else next(iter(kwargs.values())), own.get("weight"))
+                if not is_plain(module) and not agrees(rule, module, x, output):
+                    why = f"its layer ({type(module).__name__}) does not compute what it is named for"
+                    self._reroute(dict.fromkeys(own.values(), why))
+                    raise self._error
+                if self._dry:
+                    return taps.apply(output, own, _nothing)
+            elif isinstance(rule, LinearRule) and own.get("weight") in self._inputs.alone:
+                kept = taps.sketched(own["weight"], x)
+                if kept is not None:
+                    return taps.apply(output, own, lambda dy, kept: rule.take_sketched(taps, own, kept, dy), kept)
             return taps.apply(output, own, lambda dy, x: rule.take(taps, module, own, x, dy), x)
 
         return hook
 
-    def _take(self, losses: Tensor) -> None:
-        """The backward pass in which taps project; the first one also looks for uses outside the layers."""
-        watched = {} if self._uses_checked else {n: p for n, p in self._chosen.items() if self._served[n] == LAYER}
-        inputs = [self._taps.anchor, *watched.values()]
-        found = torch.autograd.grad(losses.sum(), inputs, allow_unused=True)
-        direct = [name for name, grad in zip(watched, found[1:], strict=True) if grad is not None]
-        if direct:
-            self._reroute(dict.fromkeys(direct, "it is used outside its layer"))
-            raise self._error
+    def _tapped(self) -> bool:
+        return any(served != STREAM for served in self._served.values())
+
+    def _watched(self) -> dict[str, nn.Parameter]:
+        """Parameters whose layers are tapped, and that so far may be used elsewhere too."""
+        if self._uses_checked:
+            return {}
+        return {name: p for name, p in self._chosen.items() if self._served[name] == LAYER}
+
+    def _check(self, compute_losses: Callable[[], Tensor]) -> None:
+        """A forward and backward pass of which nothing is kept, for all the checks."""
+        self._dry = True
+        self._inputs = Inputs()
+        try:
+            losses, watched = _checked(compute_losses()), self._watched()
+            sample = _finite(losses)
+            self._look_at(losses, sample, [self._taps.anchor, *watched.values()], keep_graph=False, watched=watched)
+        finally:
+            self._dry = False
         self._uses_checked = True
 
-    def _check_rows(self, losses: Tensor) -> None:
+    def _look_at(
+        self,
+        losses: Tensor,
+        sample: int,
+        inputs: list[Tensor],
+        *,
+        keep_graph: bool,
+        watched: Mapping[str, nn.Parameter],
+    ) -> None:
         """A backward pass of one sample's loss, to see where its gradients arrive."""
-        finite = losses.detach().isfinite().nonzero()
-        if not len(finite):
-            return
-        taps, sample = self._taps, int(finite[len(finite) // 2])
+        taps, n = self._taps, len(losses)
         taps.wrong, taps.seen = {}, False
-        taps.begin(CHECK, len(losses), sample)
-        torch.autograd.grad(losses[sample], [taps.anchor], retain_graph=True, allow_unused=True)
+        taps.begin(CHECK if n > 1 else SKIP, n, sample)
+        found = torch.autograd.grad(losses[sample], inputs, retain_graph=keep_graph, allow_unused=True)
+        self._refuse_direct(watched, found[1:])
         if taps.wrong:
             self._reroute(taps.wrong, STREAM)
             raise self._error
         self._rows_checked = taps.seen
+
+    def _refuse_direct(self, watched: Mapping[str, nn.Parameter], found: Sequence[Tensor | None]) -> None:
+        direct = [name for name, grad in zip(watched, found, strict=True) if grad is not None]
+        if direct:
+            self._reroute(dict.fromkeys(direct, "it is used outside its layer"))
+            raise self._error
+
+    def _take(self, losses: Tensor) -> None:
+        """The backward pass in which taps project; the first one also looks for uses outside the layers."""
+        watched = self._watched()
+        found = torch.autograd.grad(losses.sum(), [self._taps.anchor, *watched.values()], allow_unused=True)
+        self._refuse_direct(watched, found[1:])
+        self._uses_checked = True
 
     def _reroute(self, wrong: Mapping[str, str], to: str = OPERAND) -> None:
         """Give parameters the next route, from the next forward pass on."""
@@ -245,6 +310,16 @@ class GradientCapture:
             f"projected_gradients: {name} must fit its route, got otherwise ({reason}); it has route {to} now, "
             "run the forward pass again"
         )
+
+
+def _nothing(*_: Tensor) -> None:
+    """What a tap does in a pass that only checks."""
+
+
+def _finite(losses: Tensor) -> int:
+    """A sample whose loss is finite, from the middle of the batch; any sample if there is none."""
+    finite = losses.detach().isfinite().nonzero()
+    return int(finite[len(finite) // 2]) if len(finite) else 0
 
 
 def _group_numbers(chosen: Mapping[str, nn.Parameter], groups: Mapping[str, Collection[str]] | None) -> dict[str, int]:

@@ -109,9 +109,22 @@ class Taps:
             self.forms[name] = "token"
             self.projector.project_outer_into(z, name, x, dy, impl=self.impl)
 
+    def sketched(self, name: str, x: Tensor) -> Tensor | None:
+        """What to keep of a layer's inputs [..., i] instead of them, or None to keep them."""
+        t, (o, i) = x[..., 0].numel(), (self.projector.shapes[name][0], x.shape[-1])
+        if self.costs is not None and not self.costs.token_is_cheaper(t, o, i, self.projector.dim):
+            return None
+        return self.projector.sketch_inputs(name, x, impl=self.impl)
+
+    def add_sketched(self, name: str, sketched: Tensor, dy: Tensor) -> None:
+        """As add_outer, with what ``sketched`` gave instead of x."""
+        self.forms[name] = "token"
+        z = self._on(dy.device)[self._groups[name]]
+        self.projector.project_sketched_into(z, name, sketched, dy, impl=self.impl)
+
     def look(self, names: Mapping[str, str], dy: Tensor) -> None:
         """In a CHECK pass: the gradient of one sample's loss must lie in that sample's rows and nowhere else."""
-        self.seen = self.seen or bool((dy != 0).any())
+        self.seen = self.seen or bool((dy.isfinite() & (dy != 0)).any())
         rows = dy.shape[0] if dy.ndim else 0
         size = rows // self.n
         if rows and rows % self.n == 0:

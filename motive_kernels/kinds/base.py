@@ -32,6 +32,14 @@ class ParameterMap(ABC):
         """
         self.project_into(z, outer_gradient(x, dy, lengths), impl)
 
+    def sketch_inputs(self, x: Tensor, impl: str | None) -> Tensor | None:
+        """What the token route needs of a layer's inputs x [m, i], float32 [m, k], where that is shorter; else None."""
+        return None
+
+    def project_sketched_into(self, z: Tensor, sketched: Tensor, dy: Tensor, impl: str | None) -> None:
+        """As project_outer_into, with the inputs as sketch_inputs gave them: sketched [n, t, k], dy [n, t, o]."""
+        raise ValueError("project_sketched_into: this kind must keep its inputs, got sketched ones; keep x")
+
     @property
     def has_token_form(self) -> bool:
         """Whether project_outer_into avoids forming the gradient."""

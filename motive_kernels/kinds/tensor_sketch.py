@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -52,6 +53,8 @@ class TensorSketchMap(ParameterMap):
             DeviceTables(rows=gather_table(*rows, dim), columns=gather_table(*columns, dim))
             for rows, columns in self._axes
         ]
+        identity = np.arange(dim, dtype=np.int32), np.ones(dim, dtype=np.int8)
+        self._placed = DeviceTables(unit=gather_table(*_unit_table(), dim), identity=gather_table(*identity, dim))
 
     def project_into(self, z: Tensor, grad: Tensor, impl: str | None) -> None:
         grad = grad.reshape(grad.shape[0], self._rows, self._columns)
@@ -65,6 +68,20 @@ class TensorSketchMap(ParameterMap):
             outer_sketch_into(
                 z, x, dy, on_device["rows"], on_device["columns"], lengths=lengths, scale=self._scale, impl=impl
             )
+
+    def sketch_inputs(self, x: Tensor, impl: str | None) -> Tensor | None:
+        if len(self._tables) > 1 or self._columns <= self._dim or x.dtype == torch.float64:
+            return None
+        sketched = torch.zeros(x.shape[0], self._dim, device=x.device)
+        columns = self._tables[0].on(x.device)["columns"]
+        rows = self._placed.on(x.device)["unit"]
+        tensor_sketch_into(sketched, x[:, None], rows, columns, impl=impl)
+        return sketched
+
+    def project_sketched_into(self, z: Tensor, sketched: Tensor, dy: Tensor, impl: str | None) -> None:
+        rows = self._tables[0].on(dy.device)["rows"]
+        columns = self._placed.on(dy.device)["identity"]
+        outer_sketch_into(z, sketched, dy.float(), rows, columns, scale=self._scale, impl=impl)
 
     def matrix(self) -> NDArray[np.float64]:
         p = np.zeros((self._dim, self._rows, self._columns))

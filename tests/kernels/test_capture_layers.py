@@ -331,3 +331,28 @@ def test_offloaded_weights_are_brought_in_by_their_hooks() -> None:
         z = capture(lambda: model(x).square().mean((1, 2)))
         torch.testing.assert_close(z, expected, rtol=1e-4, atol=1e-5)
     assert set(capture.routes.values()) <= {"token", "flat", "closed"}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dim", [16, 128])
+def test_wide_inputs_are_kept_as_their_sketches(dim: int, dtype: torch.dtype) -> None:
+    """After the checks, a layer whose wide input no other layer sees keeps a shorter form of it; nothing else changes."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(20, 300), nn.Tanh(), nn.Linear(300, 400), nn.Tanh(), nn.Linear(400, 30)).to(dtype)
+    x = torch.randn(3, 50, 20, dtype=dtype)
+    projector = mk.Projector(mk.ProjectionSpec(dim=dim), {name: p.shape for name, p in model.named_parameters()})
+    capture = mk.GradientCapture(model, projector)
+    kept: list[int] = []
+
+    def losses() -> Tensor:
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.shape[-1]) or t, lambda t: t):
+            return model(x).float().square().mean((1, 2))
+
+    with capture:
+        whole = capture.backward(losses())
+    kept.clear()
+    with capture:
+        sketched = capture.backward(losses())
+    assert dim in kept
+    assert kept.count(300) < 3, "an input of 300 numbers a token is kept besides its sketch"
+    torch.testing.assert_close(sketched, whole, rtol=1e-5, atol=1e-5 * float(whole.abs().max()))
