@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import diffusers
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import motive_kernels as mk
 
@@ -67,7 +68,7 @@ class Bench:
     def __init__(self, size: Size, device: str = "cpu", dtype: torch.dtype = torch.float32) -> None:
         torch.manual_seed(0)
         self.size = size
-        self.model: nn.Module = diffusers.WanTransformer3DModel(
+        self.model: Any = diffusers.WanTransformer3DModel(  # type: ignore[attr-defined]
             num_attention_heads=size.heads,
             attention_head_dim=128,
             in_channels=16,
@@ -91,7 +92,9 @@ class Bench:
     def losses(self, model: Callable[..., tuple[Tensor]] | None = None, clip: int | None = None) -> Tensor:
         """Losses of the batch, or of one clip of it."""
         rows = slice(None) if clip is None else slice(clip, clip + 1)
-        prediction = (model or self.model)(*(part[rows] for part in self.batch), return_dict=False)[0]
+        prediction = (self.model if model is None else model)(*(part[rows] for part in self.batch), return_dict=False)[
+            0
+        ]
         return prediction.float().square().mean((1, 2, 3, 4))
 
     def forward_backward(self, model: Callable[..., tuple[Tensor]] | None = None) -> None:

@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from motive.adapters.base import Adapter
+from motive.adapters.cogvideox import CogVideoXAdapter
 from motive.adapters.files import transformer_class
+from motive.adapters.hunyuan import HunyuanVideoAdapter
+from motive.adapters.ltx import LTXAdapter
+from motive.adapters.mochi import MochiAdapter
 from motive.adapters.toy import ToyAdapter
 from motive.adapters.wan import WanAdapter
 from motive.errors import ModelError, OptionError
@@ -18,7 +22,14 @@ from motive.extras import require
 ENTRY_POINTS = "motive.adapters"
 """Group of entry points through which another package adds families: name = family, object = Adapter subclass."""
 
-_BUILT_IN: tuple[type[Adapter], ...] = (ToyAdapter, WanAdapter)
+_BUILT_IN: tuple[type[Adapter], ...] = (
+    ToyAdapter,
+    WanAdapter,
+    CogVideoXAdapter,
+    HunyuanVideoAdapter,
+    LTXAdapter,
+    MochiAdapter,
+)
 
 _HUB_FILES = ("model_index.json", "*/*.json", "*/*.safetensors", "*/*.model", "*/*.txt")
 """What is fetched from the hub: configuration, safetensors and tokenizers; no pickles and no code."""

@@ -27,7 +27,8 @@ from torch import Tensor, nn
 
 from motive.adapters.base import Adapter, Conditioning, Expert
 from motive.adapters.files import fingerprint
-from motive.adapters.wan import load_wan_transformer, predict_wan, resolve_device, resolve_dtype, wan_parameter_shapes
+from motive.adapters.loading import load_transformer, parameter_shapes, resolve_device, resolve_dtype
+from motive.adapters.wan import predict_wan
 from motive.data.standardise import Standard
 from motive.errors import ClipError, OptionError
 from motive.extras import require
@@ -181,10 +182,10 @@ class ToyAdapter(Adapter):
         yield encode
 
     def load_transformer(self, expert: Expert) -> nn.Module:
-        return load_wan_transformer(self.checkpoint, self.dtype, self.device, "ToyAdapter")
+        return load_transformer("WanTransformer3DModel", self.checkpoint, self.dtype, self.device, "ToyAdapter")
 
     def parameter_shapes(self, expert: Expert) -> Mapping[str, tuple[int, ...]]:
-        return wan_parameter_shapes(self.checkpoint, "ToyAdapter")
+        return parameter_shapes("WanTransformer3DModel", self.checkpoint, "ToyAdapter")
 
     def predict(self, transformer: nn.Module, noisy: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
         return predict_wan(transformer, noisy, sigma, conditioning["text"])

@@ -4,12 +4,13 @@ Such a parameter is replaced, while gradients are captured, by a stand-in that k
 the stand-in alone (views, casts, splits, any function of parameters) give another stand-in. The first operation that
 joins it with data is done as always, and its output is tapped: the output gradient of one sample, taken back through
 that one operation, is the sample's exact gradient by the parameter, for every operation whose output's leading axis
-holds the samples.
+holds the samples. A late stand-in waits for data that requires gradients: what it meets before (positions, masks) is
+the same for all samples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -30,12 +31,12 @@ _SUMS = (torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__)
 _PRODUCTS = (torch.mul, Tensor.mul, Tensor.__mul__, Tensor.__rmul__)
 
 
-class UsedInPlace(Exception):
-    """An operation would change data in place with a stand-in, so its output cannot be tapped."""
+class CannotTap(Exception):
+    """A stand-in is used in a way that no tap can follow."""
 
-    def __init__(self, names: tuple[str, ...]) -> None:
-        super().__init__(", ".join(names))
-        self.names = names
+    def __init__(self, names: Iterable[str], reason: str) -> None:
+        super().__init__(reason)
+        self.names = tuple(names)
 
 
 class Operand(Tensor):
@@ -45,17 +46,19 @@ class Operand(Tensor):
         value: the tensor, with its graph back to ``leaves``.
         leaves: parameter name -> the leaf that stands for it.
         taps: of the capture.
+        late: whether data that requires no gradient counts as a constant.
     """
 
     value: Tensor
     leaves: Mapping[str, Tensor]
     taps: Taps
+    late: bool
 
     @staticmethod
-    def of(taps: Taps, name: str, parameter: nn.Parameter) -> Operand:
+    def of(taps: Taps, name: str, parameter: nn.Parameter, late: bool) -> Operand:
         """The stand-in of one parameter; it shares its memory."""
         leaf = parameter.detach().requires_grad_(True)
-        return _wrap(taps, leaf, {name: leaf})
+        return _wrap(taps, leaf, {name: leaf}, late)
 
     @classmethod
     def __torch_function__(
@@ -64,21 +67,21 @@ class Operand(Tensor):
         kwargs = kwargs or {}
         leaves = tree_leaves((args, kwargs))
         operands = [leaf for leaf in leaves if isinstance(leaf, Operand)]
-        taps = operands[0].taps
+        taps, late = operands[0].taps, all(operand.late for operand in operands)
         with torch._C.DisableTorchFunctionSubclass():
             if func in _BY_METADATA and not isinstance(args[0], Operand):
                 return func(*_plain(args), **_plain(kwargs))
-            if _joins_data(leaves) and func not in _BY_METADATA:
+            if _joins_data(leaves, late) and func not in _BY_METADATA:
                 return _joined(taps, func, args, kwargs, operands)
             with torch.enable_grad():
                 result = func(*_plain(args), **_plain(kwargs))
         known = {name: leaf for operand in operands for name, leaf in operand.leaves.items()}
-        return tree_map(lambda v: _wrap(taps, v, known) if _is_function(v) else v, result)
+        return tree_map(lambda v: _wrap(taps, v, known, late) if _is_function(v) else v, result)
 
 
-def _wrap(taps: Taps, value: Tensor, leaves: Mapping[str, Tensor]) -> Operand:
+def _wrap(taps: Taps, value: Tensor, leaves: Mapping[str, Tensor], late: bool) -> Operand:
     operand = Tensor._make_subclass(Operand, value.detach())
-    operand.value, operand.leaves, operand.taps = value, leaves, taps
+    operand.value, operand.leaves, operand.taps, operand.late = value, leaves, taps, late
     return operand
 
 
@@ -86,8 +89,9 @@ def _is_function(value: Any) -> bool:
     return isinstance(value, Tensor) and value.requires_grad
 
 
-def _joins_data(leaves: list[Any]) -> bool:
-    return any(isinstance(v, Tensor) and v.ndim > 0 and not isinstance(v, Operand) for v in leaves)
+def _joins_data(leaves: list[Any], late: bool) -> bool:
+    data = (v for v in leaves if isinstance(v, Tensor) and v.ndim > 0 and not isinstance(v, Operand))
+    return any(v.requires_grad or not late for v in data)
 
 
 def _plain(tree: Any) -> Any:
@@ -103,7 +107,7 @@ def _joined(
     label = getattr(func, "__name__", "")
     in_place = label == "__setitem__" or (label.endswith("_") and not label.startswith("__"))
     if in_place or (label.startswith("__i") and label not in ("__int__", "__index__", "__invert__")):
-        raise UsedInPlace(names)
+        raise CannotTap(names, "it is used in an operation that changes data in place")
     fixed = tree_map(lambda v: v.value.detach() if isinstance(v, Operand) else v, (args, kwargs))
     result = func(*fixed[0], **fixed[1])
     data = [v.detach() for v in tree_leaves((args, kwargs)) if isinstance(v, Tensor) and not isinstance(v, Operand)]

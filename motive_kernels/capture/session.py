@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from motive_kernels.capture.costs import CostModel
-from motive_kernels.capture.operands import Operand, UsedInPlace
+from motive_kernels.capture.operands import CannotTap, Operand
 from motive_kernels.capture.parameters import only_these_require_grad, owners, select_parameters
 from motive_kernels.capture.rules import LinearRule, Rule, agrees, is_plain, rule_for
 from motive_kernels.capture.stream import stream_into
@@ -21,8 +21,9 @@ from motive_kernels.projection import Projector
 
 ROUTES = ("auto", "token", "stream")
 
-LAYER, OPERAND, STREAM = "layer", "operand", "stream"
-"""How a parameter is served: by its layer's rule, by taps where operations use it, by its own autograd gradient."""
+LAYER, OPERAND, LATE, STREAM = "layer", "operand", "late operand", "stream"
+"""How a parameter is served: by its layer's rule, by taps where operations use it (at once, or where it meets data that
+requires gradients), by its own autograd gradient. One that does not fit goes on to the next."""
 
 
 class Rerouted(ValueError):
@@ -119,7 +120,7 @@ class GradientCapture:
         found = {}
         for name, served in self._served.items():
             form = self._taps.forms.get(name, "closed" if self._taps.projector.shapes[name][1:] == () else "token")
-            found[name] = form if served == LAYER else served
+            found[name] = {LAYER: form, LATE: OPERAND}.get(served, served)
         return found
 
     def __call__(self, compute_losses: Callable[[], Tensor]) -> Tensor:
@@ -152,8 +153,8 @@ class GradientCapture:
         stack, self._stack = self._stack, None
         if stack is not None:
             stack.close()
-        if isinstance(error, UsedInPlace):
-            self._reroute(dict.fromkeys(error.names, "it is used in an operation that changes data in place"), STREAM)
+        if isinstance(error, CannotTap):
+            self._reroute(dict.fromkeys(error.names, str(error)), STREAM)
             raise self._error from error
 
     def backward(self, losses: Tensor) -> Tensor:
@@ -206,8 +207,9 @@ class GradientCapture:
 
     def _attach(self, stack: ExitStack, module: nn.Module, own: Mapping[str, str]) -> None:
         for attribute, name in own.items():
-            if self._served[name] == OPERAND:
-                module.__dict__[attribute] = Operand.of(self._taps, name, self._chosen[name])
+            if self._served[name] in (OPERAND, LATE):
+                late = self._served[name] == LATE
+                module.__dict__[attribute] = Operand.of(self._taps, name, self._chosen[name], late)
                 stack.callback(module.__dict__.pop, attribute, None)
         served = {attribute: name for attribute, name in own.items() if self._served[name] == LAYER}
         rule = rule_for(module)
@@ -223,7 +225,10 @@ class GradientCapture:
         taps = self._taps
 
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor:
-            x = (args[0] if args else next(iter(kwargs.values()))).detach()
+            x = args[0] if args else next(iter(kwargs.values()))
+            if isinstance(x, Operand):
+                raise CannotTap(x.leaves, "a layer takes a function of it")
+            x = x.detach()
             x = x if x.device == output.device else x.to(output.device)
             if not self._uses_checked:
                 self._inputs.note(args[0] if args else next(iter(kwargs.values())), own.get("weight"))
@@ -234,9 +239,9 @@ class GradientCapture:
                 if self._dry:
                     return taps.apply(output, own, _nothing)
             elif isinstance(rule, LinearRule) and own.get("weight") in self._inputs.alone:
-                kept = taps.sketched(own["weight"], x)
+                linear, kept = rule, taps.sketched(own["weight"], x)
                 if kept is not None:
-                    return taps.apply(output, own, lambda dy, kept: rule.take_sketched(taps, own, kept, dy), kept)
+                    return taps.apply(output, own, lambda dy, kept: linear.take_sketched(taps, own, kept, dy), kept)
             return taps.apply(output, own, lambda dy, x: rule.take(taps, module, own, x, dy), x)
 
         return hook
@@ -277,8 +282,9 @@ class GradientCapture:
         taps.begin(CHECK if n > 1 else SKIP, n, sample)
         found = torch.autograd.grad(losses[sample], inputs, retain_graph=keep_graph, allow_unused=True)
         self._refuse_direct(watched, found[1:])
+        early = {name: why for name, why in taps.wrong.items() if self._served[name] == OPERAND}
         if taps.wrong:
-            self._reroute(taps.wrong, STREAM)
+            self._reroute(early or taps.wrong, LATE if early else STREAM)
             raise self._error
         self._rows_checked = taps.seen
 

@@ -102,12 +102,18 @@ USES: dict[str, tuple[Callable[[nn.Module, Tensor], Tensor], dict[str, Callable[
         {"b": "operand"},
     ),
     "normalisation function": (lambda m, x: functional.layer_norm(x, (WIDTH,), m.a), {}, {"a": "operand"}),
+    "positions": (
+        lambda m, x: x * torch.cos(torch.einsum("t,de->te", torch.linspace(0, 1, TOKENS), m.c)),
+        {},
+        {"c": "operand"},
+    ),
+    "table of a layer": (lambda m, x: x * m.l(m.b), {"l": lambda: nn.Linear(WIDTH, WIDTH)}, {"b": "stream"}),
     "in place": (in_place, {}, {"a": "stream"}),
     "in place by operator": (in_place_operator, {}, {"a": "stream"}),
     "embedding": (
         lambda m, x: x + m.table(torch.arange(TOKENS) % 4),
         {"table": lambda: nn.Embedding(4, WIDTH)},
-        {"table.weight": "stream"},
+        {"table.weight": "operand"},
     ),
     "embedding of each sample": (
         lambda m, x: x + m.table((torch.arange(TOKENS) % 4).expand(len(x), -1)),
