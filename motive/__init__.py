@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from motive.run.estimate import estimate
     from motive.run.index import index, query
     from motive.run.replay import replay
-    from motive.scoring import ScoreConfig, score
+    from motive.scoring import ExportConfig, ScoreConfig, export, score, topk
     from motive.store import Store
 
 _HOME = {
     "DemoConfig": "motive.run.demo",
+    "ExportConfig": "motive.scoring",
     "IndexConfig": "motive.run.config",
     "ReportConfig": "motive.reporting",
     "ScoreConfig": "motive.scoring",
@@ -30,16 +31,19 @@ _HOME = {
     "demo": "motive.run.demo",
     "doctor": "motive.run.doctor",
     "estimate": "motive.run.estimate",
+    "export": "motive.scoring",
     "index": "motive.run.index",
     "query": "motive.run.index",
     "replay": "motive.run.replay",
     "report": "motive.reporting",
     "score": "motive.scoring",
     "select": "motive.curate",
+    "topk": "motive.scoring",
 }
 
 __all__ = [
     "DemoConfig",
+    "ExportConfig",
     "IndexConfig",
     "ReportConfig",
     "ScoreConfig",
@@ -48,12 +52,14 @@ __all__ = [
     "demo",
     "doctor",
     "estimate",
+    "export",
     "index",
     "query",
     "replay",
     "report",
     "score",
     "select",
+    "topk",
 ]
 
 

@@ -21,7 +21,7 @@ from motive.run.estimate import estimate
 from motive.run.index import IndexSummary, index, query
 from motive.run.launch import LaunchConfig
 from motive.run.replay import replay
-from motive.scoring import ScoreConfig, score
+from motive.scoring import ExportConfig, ScoreConfig, export, score
 
 FAILED_SOME = 3
 
@@ -119,6 +119,18 @@ def _score(args: argparse.Namespace) -> int:
     return 0
 
 
+def _export_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("store", type=Path, nargs="+", help="one store of clips, or several")
+    parser.add_argument("--out", type=Path, required=True, help="index file, or folder of Parquet files, to write")
+    add_flags(parser, ExportConfig)
+
+
+def _export(args: argparse.Namespace) -> int:
+    done = export(args.store, args.out, config_from(args, ExportConfig()))
+    print(f"{done.path}: {done.clips} vectors; their clip ids are in {done.ids}")
+    return 0
+
+
 def _select_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("scores", type=Path, help="scores.parquet, made by motive score")
     parser.add_argument("--out", type=Path, required=True, help="folder of the selected subset")
@@ -192,6 +204,7 @@ ALL = (
     Verb("index", "gradient vectors for every clip of a dataset", _index_arguments, _index),
     Verb("query", "gradient vectors for query clips, with the settings of a store", _query_arguments, _query),
     Verb("score", "score every clip of a store for every query", _score_arguments, _score),
+    Verb("export", "vectors for faiss or NeMo Curator", _export_arguments, _export),
     Verb("select", "write the best clips as a dataset of their own", _select_arguments, _select),
     Verb("report", "a page with each query's best and worst clips, and the statistics", _report_arguments, _report),
     Verb("verify", "check every byte of a store", store_verbs.verify_arguments, store_verbs.verify),
