@@ -21,7 +21,7 @@ SUITES = {
     "capture": ("benchmarks.capture.forward_backward",),
     "pipeline": ("benchmarks.pipeline.masks",),
     "quality": ("benchmarks.quality.per_draw",),
-    "scoring": ("benchmarks.scoring.search",),
+    "scoring": ("benchmarks.scoring.search", "benchmarks.scoring.large"),
 }
 
 

@@ -26,6 +26,10 @@ import torch
 from torch import Tensor
 
 import motive_kernels as mk
+from motive.scoring.config import ScoreConfig
+from motive.scoring.int8 import Int8Store, byte_errors
+from motive.scoring.kernel import Kernel
+from motive.scoring.topk import ByteScores, rescored_top
 
 WIDTH, QUERIES, TOP, SHARE = 512, 50, 100, 0.1
 TILE = 1 << 16
@@ -70,6 +74,21 @@ def flat_faiss(z: Tensor) -> Any:
     return index
 
 
+def rescored(z: Tensor, values: Tensor, scales: Tensor, queries: Tensor) -> Callable[[], Any]:
+    """The list by bytes, proven and scored again from the float32 vectors."""
+    record, parts = z.numpy(), zip(z.split(TILE), values.split(TILE), scales.split(TILE), strict=True)
+    facts = [byte_errors(a.numpy(), b.numpy(), c.numpy()) for a, b, c in parts]
+    norms, errors = (np.concatenate(found).astype(np.float32) for found in zip(*facts, strict=True))
+    stored = Int8Store(values.numpy(), scales.numpy(), norms, errors, "")
+    kernel = Kernel.of(queries.numpy(), ScoreConfig(), None)
+
+    def call() -> tuple[Any, Any]:
+        top = rescored_top(kernel, ByteScores.of(kernel, stored, None), lambda rows: record[rows], TOP, len(record))
+        return top.scores, top.rows
+
+    return call
+
+
 def recall(found: Tensor, exact: Tensor) -> float:
     """Share of the exact rows that were found."""
     return float(np.mean([len(set(a) & set(b)) / len(b) for a, b in zip(found.tolist(), exact.tolist(), strict=True)]))
@@ -83,6 +102,7 @@ def contestants(z: Tensor, queries: Tensor) -> tuple[dict[str, Callable[[], Any]
         "memory": lambda: values.view(torch.int64).sum(),
         "topk_dot int8": lambda: mk.topk_dot(queries, values, TOP, scales=scales),
         "vote int8": lambda: mk.vote(queries, values, SHARE, scales=scales),
+        "rescored int8": rescored(z, values, scales, queries),
         "topk_dot float32": lambda: mk.topk_dot(queries, z, TOP),
         "torch bfloat16": lambda: tiled_topk(brief, half, TOP),
         "torch float32": lambda: tiled_topk(queries, z, TOP),

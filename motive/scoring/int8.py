@@ -111,7 +111,7 @@ def _write(file: Any, view: View, where: str) -> None:
         values, scales = mk.quantize_rows(torch.from_numpy(block))
         file.write(values.numpy().data)
         arrays[0, here] = scales
-        arrays[1, here], arrays[2, here] = _errors(block, values.numpy(), scales.numpy())
+        arrays[1, here], arrays[2, here] = byte_errors(block, values.numpy(), scales.numpy())
     data = arrays.tobytes()
     header = {"format": _FORMAT, "version": view.version, "clips": n, "dim": k, "digest": digest(data)}
     file.seek(0)
@@ -119,7 +119,7 @@ def _write(file: Any, view: View, where: str) -> None:
     file.write(data)
 
 
-def _errors(
+def byte_errors(
     block: NDArray[np.float32], values: NDArray[np.int8], scales: NDArray[np.float32]
 ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
     """Norms of the vectors, and norms of what the bytes miss of the unit vectors, rounded up."""

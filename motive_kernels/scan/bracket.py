@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -66,7 +67,8 @@ def take_sample(run: Pass, queries: Queries, parts: Sequence[Rows], where: str) 
             refuse_broken(where, sum(len(before) for before in parts[:number]) + int(chosen[found.first_broken]))
         scores.append(found.scores)
     merged = torch.cat(scores, dim=1) if scores else torch.empty(len(queries), 0)
-    return Sample(merged.sort(dim=1, descending=True).values, total)
+    rising = np.sort(merged.numpy(), axis=1)  # several times faster than torch's sort
+    return Sample(torch.from_numpy(rising[:, ::-1].copy()), total)
 
 
 def choose_rows(total: int, count: int) -> Tensor:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from motive.errors import OptionError
 from motive.store import ClipIds
-from motive.store.ids import sort_ids
+from motive.store.ids import _rising, sort_ids
 
 # Few letters, so that long common prefixes, prefixes of each other, NUL bytes and equal ids are frequent.
 IDS = st.lists(st.text(alphabet="ab\x00é\U0001f3a5/", min_size=1, max_size=40), max_size=40)
@@ -78,3 +78,15 @@ def test_what_is_no_id_is_refused(clip_id: object) -> None:
 )
 def test_arrays_that_are_no_ids_have_a_fault(data: bytes, offsets: list[int]) -> None:
     assert ClipIds(np.frombuffer(data, np.uint8), np.array(offsets, np.int64)).fault()
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [["a", "b", "c"], ["a", "b", "b"], ["b", "a"], ["a", "ab", "abc"], ["ab", "a"], ["same-long-prefix-1", "same-long-prefix-2"],
+     ["same-long-prefix", "same-long-prefix-2"], ["same-long-prefix-2", "same-long-prefix"], ["a\0", "a\0b"], ["é", "z"], ["12345678", "12345678"],
+     ["12345678", "123456789"], []],
+)  # fmt: skip
+def test_rising_ids_are_known_without_a_sort(texts) -> None:
+    ids = ClipIds.encode(texts, "test")
+    encoded = [text.encode() for text in texts]
+    assert _rising(ids) == all(a < b for a, b in zip(encoded, encoded[1:], strict=False))
