@@ -1,0 +1,164 @@
+"""The plan on Ray: through the real package where it is installed, and through a stand-in for its faults anywhere."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import os
+import signal
+import sys
+import threading
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.faults.synthetic import WORKER, Synthetic, SyntheticJob, clip_ids
+from motive.data import Clip
+from motive.errors import MissingExtra, StoreError, WorkerLost
+from motive.run.launch import LaunchConfig
+from motive.run.local import Event
+from motive.run.member import Membership
+from motive.run.plan import PlanConfig, make_tasks
+from motive.run.ray_pool import Outcome, run_ray
+from motive.store import Store, verify_store
+
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs ray")
+
+
+def run(job: SyntheticJob, out: Path, events: list[Event] | None = None) -> Store:
+    """A run of the job on Ray."""
+    store, ids = job.begin(out), clip_ids(job.count)
+    tasks = make_tasks(ids, PlanConfig.of(ids, job.unit_clips, job.batch_clips), store.done_ids())
+    told = Membership(job.work, str(out), {}, WORKER)  # type: ignore[arg-type]
+    clips = {clip_id: Clip(clip_id, Path("/none") / clip_id) for clip_id in ids}
+    run_ray(tasks, clips, told, job.launch, (events if events is not None else []).append)
+    return Store.open(out)
+
+
+def check(store: Store, job: SyntheticJob) -> None:
+    expected = job.expected()
+    assert store.clip_ids == sorted(expected)
+    np.testing.assert_array_equal(store.vectors(), np.stack([expected[clip_id] for clip_id in sorted(expected)]))
+    assert not [note for note in verify_store(store.path).notes if "committed" in note.reason], "a clip was doubled"
+
+
+class StandIn(types.ModuleType):
+    """Enough of Ray for the pool: actors in this process, some of which die with their task, before or after it."""
+
+    def __init__(self, deaths: set[int]) -> None:
+        super().__init__("ray")
+        self.exceptions = types.SimpleNamespace(RayError=type("RayError", (Exception,), {}))
+        self.deaths, self.calls, self.made, self.killed = deaths, itertools.count(), 0, 0
+        self._futures: dict[int, object] = {}
+
+    def is_initialized(self) -> bool:
+        return True
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": 2.0}
+
+    def remote(self, **options: object):
+        assert options["num_gpus"] == 0
+        assert options["max_restarts"] == 0
+        return lambda kind: types.SimpleNamespace(remote=lambda *args: self._actor(kind, args))
+
+    def _actor(self, kind: type, args: tuple) -> object:
+        self.made += 1
+        host = kind(*args)
+
+        def call(*given: object) -> int:
+            number = next(self.calls)
+            outcome = self.exceptions.RayError("the actor died") if number in self.deaths else None
+            if number not in self.deaths or number % 2:  # half of them die after they committed
+                done = host.run(*given)
+                outcome = outcome or done
+            self._futures[number] = outcome
+            return number
+
+        return types.SimpleNamespace(run=types.SimpleNamespace(remote=call), host=host)
+
+    def wait(self, futures: list[int], num_returns: int, timeout: float) -> tuple[list[int], list[int]]:
+        return futures[:1], futures[1:]
+
+    def get(self, future: int) -> Outcome:
+        outcome = self._futures.pop(future)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome  # type: ignore[return-value]
+
+    def kill(self, actor: object) -> None:
+        self.killed += 1
+        actor.host._crew.__exit__(None, None, None)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("deaths", [set(), {0, 3, 4}, {1, 2, 3, 4, 5, 6}])
+def test_actors_that_die_are_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaths: set[int]) -> None:
+    ray = StandIn(deaths)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    job = SyntheticJob(60, launch=LaunchConfig("ray", workers=2))
+    events: list[Event] = []
+    check(run(job, tmp_path / "s", events), job)
+    assert sum(event.kind == "died" for event in events) == len(deaths)
+    assert ray.made == ray.killed == 2 + len(deaths)
+
+
+def test_too_many_deaths_and_errors_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", StandIn(set(range(100))))
+    job = SyntheticJob(20, launch=LaunchConfig("ray", workers=1, max_deaths=3))
+    with pytest.raises(WorkerLost, match="3 deaths in a row"):
+        run(job, tmp_path / "s")
+    monkeypatch.setitem(sys.modules, "ray", StandIn(set()))
+    (tmp_path / "s" / "commits").mkdir(exist_ok=True)
+    for record in (tmp_path / "s" / "commits").iterdir():
+        record.write_text("{")
+    job.begin(tmp_path / "t")
+    (tmp_path / "t" / "commits").write_text("in the way")
+    with pytest.raises(StoreError, match="commits"):
+        run(job, tmp_path / "t")
+
+
+def test_without_ray_it_says_which_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'motive\[ray\]'"):
+        run(SyntheticJob(3, launch=LaunchConfig("ray", workers=1)), tmp_path / "s")
+
+
+@needs_ray
+def test_a_real_cluster_whose_actors_are_killed(tmp_path: Path) -> None:
+    import ray
+
+    job = SyntheticJob(60, work=Synthetic(clip_s=0.02), launch=LaunchConfig("ray", workers=2, max_deaths=50))
+    ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100 << 20, log_to_driver=False)
+    events: list[Event] = []
+    stop = threading.Event()
+
+    def kill_actors() -> None:
+        for _ in range(3):
+            if stop.wait(1.0):
+                return
+            actors = [
+                int(entry.name)
+                for entry in Path("/proc").iterdir()
+                if entry.name.isdigit() and b"ray::Host" in _command(entry)
+            ]
+            if actors:
+                os.kill(actors[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_actors)
+    try:
+        killer.start()
+        check(run(job, tmp_path / "s", events), job)
+    finally:
+        stop.set()
+        killer.join()
+        ray.shutdown()
+    assert [event for event in events if event.kind == "died"]
+
+
+def _command(entry: Path) -> bytes:
+    try:
+        return (entry / "cmdline").read_bytes()
+    except OSError:
+        return b""
