@@ -162,3 +162,15 @@ class SyntheticJob:
                     if clip_id not in self.work.bad and clip_id not in self.work.poison:
                         found[clip_id] = vector(clip_id, batch, self.work.dim)
         return found
+
+
+def run_on_ray(job: SyntheticJob, out: Path, events: list[Event]) -> Store:
+    """The job's tasks on a Ray cluster that this process has joined."""
+    from motive.run.ray_pool import run_ray
+
+    store, ids = job.begin(out), clip_ids(job.count)
+    tasks = make_tasks(ids, PlanConfig.of(ids, job.unit_clips, job.batch_clips), store.done_ids())
+    told = Membership(job.work, str(out), {}, WORKER)  # type: ignore[arg-type]
+    clips = {clip_id: Clip(clip_id, Path("/none") / clip_id) for clip_id in ids}
+    run_ray(tasks, clips, told, job.launch, events.append)
+    return Store.open(out)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from motive.cli.terminal import say
 from motive.errors import MotiveError
 
 FAILED_SOME = 3
@@ -27,14 +28,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return args.run(args)
     except KeyboardInterrupt:
-        print("motive: interrupted; what was finished is stored, the same command goes on from there", file=sys.stderr)
+        say("motive: interrupted; what was finished is stored, the same command goes on from there", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has gone (motive doctor | head). Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except MotiveError as error:
-        print(f"motive {args.verb}: {_one_line(error)}", file=sys.stderr)
+        say(f"motive {args.verb}: {_one_line(error)}", file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1
 
 

@@ -6,6 +6,7 @@ import argparse
 import re
 from pathlib import Path
 
+from motive.cli.terminal import say
 from motive.store import compact, merge_stores, repair_store, store_info, verify_store
 from motive.store.compact import DEFAULT_ROWS
 
@@ -21,7 +22,7 @@ def verify_arguments(parser: argparse.ArgumentParser) -> None:
 
 def verify(args: argparse.Namespace) -> int:
     found = verify_store(args.store)
-    print("\n".join(found.lines()))
+    say("\n".join(found.lines()))
     return 0 if found.ok else 1
 
 
@@ -35,7 +36,7 @@ def repair_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def repair(args: argparse.Namespace) -> int:
-    print("\n".join(repair_store(args.store, sweep=args.sweep).lines()))
+    say("\n".join(repair_store(args.store, sweep=args.sweep).lines()))
     return 0
 
 
@@ -46,7 +47,7 @@ def merge_arguments(parser: argparse.ArgumentParser) -> None:
 
 def merge(args: argparse.Namespace) -> int:
     done = merge_stores(args.out, args.sources)
-    print(f"{done.path}: {done.added} clips added, {done.already} were there")
+    say(f"{done.path}: {done.added} clips added, {done.already} were there")
     return 0
 
 
@@ -55,7 +56,7 @@ def info_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def info(args: argparse.Namespace) -> int:
-    print("\n".join(store_info(args.store).lines()))
+    say("\n".join(store_info(args.store).lines()))
     return 0
 
 
@@ -71,5 +72,5 @@ def compact_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_compact(args: argparse.Namespace) -> int:
     done = compact(args.store, args.rows, keep_replaced=args.keep_replaced)
-    print(f"{args.store}: {done.before} shards became {done.after}, {done.clips} clips")
+    say(f"{args.store}: {done.before} shards became {done.after}, {done.clips} clips")
     return 0

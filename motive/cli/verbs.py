@@ -11,6 +11,7 @@ from pathlib import Path
 
 from motive.cli import store_verbs
 from motive.cli.flags import add_flags, config_from
+from motive.cli.terminal import say
 from motive.curate import SelectConfig, select
 from motive.errors import OptionError
 from motive.reporting import ReportConfig, report
@@ -60,7 +61,7 @@ def _index_arguments(parser: argparse.ArgumentParser) -> None:
 def _index(args: argparse.Namespace) -> int:
     config = config_from(args, IndexConfig())
     if args.estimate:
-        print("\n".join(estimate(args.dataset, config=config).lines()))
+        say("\n".join(estimate(args.dataset, config=config).lines()))
         return 0
     if args.out is None:
         raise OptionError("index: --out must be the folder of the store, got none; give one")
@@ -89,9 +90,9 @@ def _query(args: argparse.Namespace) -> int:
 
 
 def _summary(done: IndexSummary) -> int:
-    print(f"{done.store}: {done.stored} clips stored, {done.already} were there, {done.failed} left out")
+    say(f"{done.store}: {done.stored} clips stored, {done.already} were there, {done.failed} left out")
     if done.failed:
-        print(f"{done.store}/failed.parquet: each clip that was left out, with its reason", file=sys.stderr)
+        say(f"{done.store}/failed.parquet: each clip that was left out, with its reason", file=sys.stderr)
     return FAILED_SOME if done.failed else 0
 
 
@@ -115,7 +116,7 @@ def _score_arguments(parser: argparse.ArgumentParser) -> None:
 def _score(args: argparse.Namespace) -> int:
     stores = [args.store, *args.also]
     done = score(stores, args.queries, args.out, config_from(args, ScoreConfig()), checkpoints=args.checkpoint)
-    print("\n".join(done.lines()))
+    say("\n".join(done.lines()))
     return 0
 
 
@@ -139,7 +140,7 @@ def _select_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _select(args: argparse.Namespace) -> int:
     done = select(args.scores, args.out, config_from(args, SelectConfig()))
-    print("\n".join(done.lines()))
+    say("\n".join(done.lines()))
     return 0
 
 
@@ -150,7 +151,7 @@ def _report_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _report(args: argparse.Namespace) -> int:
-    print(report(args.scores, args.out, config_from(args, ReportConfig())))
+    say(report(args.scores, args.out, config_from(args, ReportConfig())))
     return 0
 
 
@@ -163,8 +164,8 @@ def _doctor(args: argparse.Namespace) -> int:
     for finding in doctor():
         if finding.area != area:
             area = finding.area
-            print(f"{area}s")
-        print(f"  {'yes' if finding.works else 'no ':3} {finding.name:28} {finding.detail}")
+            say(f"{area}s")
+        say(f"  {'yes' if finding.works else 'no ':3} {finding.name:28} {finding.detail}")
     return 0
 
 
@@ -176,7 +177,7 @@ def _demo_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _demo(args: argparse.Namespace) -> int:
     done = demo(args.out, config_from(args, DemoConfig()), show_progress=not args.quiet)
-    print("\n".join(done.lines()))
+    say("\n".join(done.lines()))
     return 0
 
 

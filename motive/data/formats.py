@@ -16,6 +16,9 @@ from motive.errors import DatasetError, OptionError
 FORMATS: tuple[DatasetFormat, ...] = (DiffSynth(), VideoFolder(), JsonLines(), VideoFiles())
 
 
+_PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib")
+
+
 def read_dataset(
     path: Path | str, format: str = "auto", *, root: Path | str | None = None, follow_links: bool = False
 ) -> Dataset:
@@ -37,6 +40,7 @@ def read_dataset(
     path = Path(path)
     if not path.exists():
         raise DatasetError(f"read_dataset: path must exist, got {path}; check the spelling")
+    _refuse_pickles(path)
     options = ReadOptions(Path(root) if root is not None else None, follow_links)
     if format != "auto":
         return dataset_format(format).read(path, options)
@@ -47,6 +51,20 @@ def read_dataset(
         f"read_dataset: path must hold a dataset ({', '.join(f.name for f in FORMATS)}), got {path} with neither "
         "a table of clips nor video files; see docs/formats/datasets.md"
     )
+
+
+def _refuse_pickles(path: Path) -> None:
+    """Say why caches of other tools are not read, rather than that nothing was found."""
+    if path.is_dir():
+        names = [entry.name for entry in path.iterdir()]
+        found = names[0] if names and all(name.lower().endswith(_PICKLES) for name in names) else None
+    else:
+        found = path.name if path.name.lower().endswith(_PICKLES) else None
+    if found is not None:
+        raise DatasetError(
+            f"read_dataset: path must hold videos or a table, got the pickle {found}; reading a pickle runs what it "
+            "says, so none is read: give the videos that it was made from"
+        )
 
 
 def dataset_format(name: str) -> DatasetFormat:

@@ -14,14 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.faults.synthetic import WORKER, Synthetic, SyntheticJob, clip_ids
-from motive.data import Clip
+from benchmarks.faults.synthetic import Synthetic, SyntheticJob, run_on_ray
 from motive.errors import MissingExtra, StoreError, WorkerLost
 from motive.run.launch import LaunchConfig
 from motive.run.local import Event
-from motive.run.member import Membership
-from motive.run.plan import PlanConfig, make_tasks
-from motive.run.ray_pool import Outcome, run_ray
+from motive.run.ray_pool import Outcome
 from motive.store import Store, verify_store
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs ray")
@@ -29,12 +26,7 @@ needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="
 
 def run(job: SyntheticJob, out: Path, events: list[Event] | None = None) -> Store:
     """A run of the job on Ray."""
-    store, ids = job.begin(out), clip_ids(job.count)
-    tasks = make_tasks(ids, PlanConfig.of(ids, job.unit_clips, job.batch_clips), store.done_ids())
-    told = Membership(job.work, str(out), {}, WORKER)  # type: ignore[arg-type]
-    clips = {clip_id: Clip(clip_id, Path("/none") / clip_id) for clip_id in ids}
-    run_ray(tasks, clips, told, job.launch, (events if events is not None else []).append)
-    return Store.open(out)
+    return run_on_ray(job, out, events if events is not None else [])
 
 
 def check(store: Store, job: SyntheticJob) -> None:

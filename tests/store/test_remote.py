@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.faults.objects import Faults, s3_server
+from benchmarks.faults.s3 import Faults, s3_server
 from benchmarks.faults.synthetic import COLUMNS, Synthetic, SyntheticJob, clip_ids, identity
 from motive.cli.main import main
 from motive.data.base import Failure

@@ -1,0 +1,103 @@
+"""Every fault that the store, the run and the decoders must survive, made on purpose and counted.
+
+python -m benchmarks.faults.run --out DIR [--quick] [--sections kills,damage,...]
+
+Each section stops with an error where a promise does not hold, so a table that is printed holds throughout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from benchmarks.faults.rows import Row
+from motive.run.record import git_commit, versions
+
+Section = Callable[[bool, Path], list[Row]]
+
+SECTIONS = ("kills", "workers", "real", "ray", "disks", "damage", "objects", "fuzz", "media", "soak", "cost", "scale")
+
+
+def kills(quick: bool, folder: Path) -> list[Row]:
+    """kill -9 of process groups."""
+    from benchmarks.faults import kills as section
+
+    return [section.synthetic(6 if quick else 130, 0, folder), section.synthetic(3 if quick else 60, 2, folder)]
+
+
+def workers(quick: bool, folder: Path) -> list[Row]:
+    """kill -9 of single workers."""
+    from benchmarks.faults import kills as section
+
+    return [section.workers(4 if quick else 40, folder)]
+
+
+def real(quick: bool, folder: Path) -> list[Row]:
+    """kill -9 of the command line with the built-in model."""
+    from benchmarks.faults import kills as section
+
+    return [] if quick else section.real(12, folder)
+
+
+def ray(quick: bool, folder: Path) -> list[Row]:
+    """Ray actors and nodes; nothing where Ray is absent."""
+    from benchmarks.faults import kills as section
+
+    row = None if quick else section.ray(6, 3, folder)
+    return [] if row is None else [row]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder whose faults.jsonl the rows are added to")
+    parser.add_argument("--quick", action="store_true", help="about a minute: a few of each, and none that need more")
+    parser.add_argument("--sections", default=",".join(SECTIONS), help="comma-separated, of " + ", ".join(SECTIONS))
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    for name in options.sections.split(","):
+        began = time.monotonic()
+        folder = Path(tempfile.mkdtemp(prefix=f"motive-faults-{name}-"))
+        try:
+            found = _section(name)(options.quick, folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        seconds = round(time.monotonic() - began, 1)
+        for row in found:
+            print(f"| {row.fault} | {row.count:,} | {row.held} | {row.note} |", flush=True)
+        _record(options.out / "faults.jsonl", name, options.quick, seconds, found)
+    return 0
+
+
+def _section(name: str) -> Section:
+    if name in globals() and name in SECTIONS:
+        return globals()[name]
+    return importlib.import_module(f"benchmarks.faults.{name}").run
+
+
+def _record(path: Path, section: str, quick: bool, seconds: float, rows: list[Row]) -> None:
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    with path.open("a", encoding="utf-8") as file:
+        for row in rows:
+            line = {
+                "suite": "faults",
+                "section": section,
+                "quick": quick,
+                "seconds": seconds,
+                **asdict(row),
+                "time": stamp,
+                "commit": git_commit(),
+                "versions": versions(),
+            }
+            file.write(json.dumps(line, ensure_ascii=False, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

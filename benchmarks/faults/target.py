@@ -1,0 +1,56 @@
+"""The program that is killed: a synthetic run into a store, with or without worker processes.
+
+python -m benchmarks.faults.target STORE CLIPS WORKERS CLIP_MS
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from benchmarks.faults.synthetic import Synthetic, SyntheticJob, SyntheticWorker, clip_ids
+from motive.data import Clip
+from motive.errors import MotiveError
+from motive.run.launch import LaunchConfig
+from motive.run.member import Membership
+from motive.run.plan import PlanConfig, make_tasks
+from motive.run.watch import Watch
+
+
+def job(count: int, workers: int, clip_ms: float) -> SyntheticJob:
+    """The run that the arguments stand for."""
+    bad = frozenset(clip_ids(count)[3::17])
+    return SyntheticJob(
+        count, 12, 3, Synthetic(clip_s=clip_ms / 1e3, bad=bad), LaunchConfig(workers=workers, max_deaths=100)
+    )
+
+
+def run_here(asked: SyntheticJob, location: str) -> None:
+    """The tasks one after another in this process."""
+    ids, store = clip_ids(asked.count), asked.begin(location)
+    told = Membership(asked.work, location, {}, "")  # type: ignore[arg-type]
+    worker = SyntheticWorker(told, Watch())
+    clips = {clip_id: Clip(clip_id, Path("/none")) for clip_id in ids}
+    plan = PlanConfig.of(ids, asked.unit_clips, asked.batch_clips)
+    print("begun", flush=True)
+    for task in make_tasks(ids, plan, store.done_ids()):
+        worker.run_task(task, clips)
+
+
+def main() -> int:
+    location, count, workers, clip_ms = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
+    asked = job(count, workers, clip_ms)
+    try:
+        if workers:
+            print("begun", flush=True)
+            asked.run(location)
+        else:
+            run_here(asked, location)
+    except MotiveError as error:
+        print(" ".join(str(error).split()), file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
