@@ -27,15 +27,18 @@ def synthetic(kills: int, workers: int, folder: Path, clips: int = 96, clip_ms: 
     """Kill and resume until so many kills are done; every store is compared with an undisturbed run."""
     rng, expected = random.Random(workers), job(clips, workers, clip_ms).expected()
     done, stores, partial = 0, 0, 0
-    span_s = clips * clip_ms / 1e3 / max(1, workers) + (1.2 if workers else 0.3)
+    calm = _target(folder / f"calm-{workers}", clips, workers, clip_ms)
+    if calm.stdout is not None:
+        calm.stdout.readline()
+    began = time.monotonic()
+    _finish(calm)
+    span_s = time.monotonic() - began
     while done < kills:
         location = str(folder / f"kill-{workers}-{stores}")
         stores += 1
         killed = True
         while killed:
-            process = _start(
-                [sys.executable, "-m", "benchmarks.faults.target", location, str(clips), str(workers), str(clip_ms)]
-            )
+            process = _target(Path(location), clips, workers, clip_ms)
             killed = _kill_or_finish(process, done < kills, rng.uniform(0.0, span_s))
             done += killed
             if (Path(location) / "manifest.json").exists():
@@ -184,6 +187,11 @@ def ray(kills: int, nodes: int, folder: Path) -> Row | None:
     check_equal(str(folder / "ray"), asked.expected(), "after Ray actors and nodes were killed")
     note = f"{done['actor']} actors, {done['node']} nodes; {sum(e.kind == 'died' for e in events)} replaced; ray {package.__version__}"
     return Row("Ray actor or Ray node killed", sum(done.values()), "the run ends by itself with the same vectors", note)
+
+
+def _target(location: Path, clips: int, workers: int, clip_ms: float) -> subprocess.Popen[bytes]:
+    program = [sys.executable, "-m", "benchmarks.faults.target"]
+    return _start([*program, str(location), str(clips), str(workers), str(clip_ms)])
 
 
 def _start(command: list[str]) -> subprocess.Popen[bytes]:
