@@ -123,9 +123,9 @@ def workers(kills: int, folder: Path) -> Row:
 
     def kill() -> None:
         while not stop.wait(rng.uniform(0.1, 0.6)) and len(killed) < kills:
-            children = _children(os.getpid())
-            if children:
-                os.kill(rng.choice(children), signal.SIGKILL)
+            alive = children(os.getpid())
+            if alive:
+                os.kill(rng.choice(alive), signal.SIGKILL)
                 killed.append(1)
 
     thread = threading.Thread(target=kill)
@@ -243,7 +243,8 @@ def _scores(path: Path) -> bytes:
     return repr([(name, np.asarray(table.column(name)).tolist()) for name in table.column_names]).encode()
 
 
-def _children(parent: int) -> list[int]:
+def children(parent: int) -> list[int]:
+    """Process ids of a process' living children."""
     found = []
     for entry in Path("/proc").iterdir():
         try:

@@ -46,7 +46,7 @@ def run(quick: bool, folder: Path) -> list[Row]:
     require(slowest < LIMITS.timeout_s + 10, f"a file took {slowest:.1f} s")
     child_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     kinds = ", ".join(f"{kind} {count}" for kind, count in outcomes.most_common())
-    note = f"{kinds}; slowest {slowest:.1f} s, {started} decoder processes, at most {child_mb:.0f} MB"
+    note = f"{kinds}; slowest {1e3 * slowest:.0f} ms, {started} decoder processes, at most {child_mb:.0f} MB"
     return [Row("hostile media files", len(files), "each read within limits or refused with a reason", note)]
 
 
@@ -138,7 +138,7 @@ def _containers(folder: Path) -> Iterator[Path]:
 
 def _odd_sizes(folder: Path) -> Iterator[Path]:
     for height, width in ((1, 1), (1, 640), (2, 2), (3, 5), (2160, 2)):
-        yield _encode(folder / f"{height}x{width}.mkv", "png", "rgb24", _moving(9, height, width))
+        yield _encode(folder / f"{height}x{width}.mov", "png", "rgb24", _moving(9, height, width))
 
 
 def _encode(path: Path, codec: str, pixels: str, frames: np.ndarray, times: list[int] | None = None) -> Path:

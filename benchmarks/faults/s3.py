@@ -16,7 +16,7 @@ from motive.extras import require
 
 BUCKET = "faults"
 FAULTS = ("500 before", "500 after", "lost before", "lost after", "cut answer", "slow", "time-out")
-READ_TIMEOUT_S = 1.0
+READ_TIMEOUT_S = 2.0
 
 App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -117,7 +117,7 @@ def s3_server(faults: Faults) -> Iterator[str]:
     try:
         system.clear_instance_cache()
         share, faults.share = faults.share, 0.0
-        system().mkdir(BUCKET)
+        system().makedirs(BUCKET, exist_ok=True)
         faults.share = share
         yield f"s3://{BUCKET}"
     finally:
