@@ -22,13 +22,14 @@ from motive.run.plan import PlanConfig
 from motive.run.record import read_record
 from motive.store import Store, StoreRow, verify_store
 
+QUICK_S, FULL_S = 8.0, 240.0
 _GROWTH_MB = 64
 _SLOW_S = 10.0
 
 
 def run(quick: bool, folder: Path) -> list[Row]:
     """So many seconds of each reader in turn."""
-    seconds, rng = 8.0 if quick else 240.0, random.Random(0)
+    seconds, rng = QUICK_S if quick else FULL_S, random.Random(0)
     targets = {"store": _store(folder), "dataset": _dataset(folder), "configuration": _config(folder)}
     counts, slowest = dict.fromkeys(targets, 0), 0.0
     for target in targets.values():

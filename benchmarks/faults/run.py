@@ -30,7 +30,8 @@ def kills(quick: bool, folder: Path) -> list[Row]:
     """kill -9 of process groups."""
     from benchmarks.faults import kills as section
 
-    return [section.synthetic(6 if quick else 130, 0, folder), section.synthetic(3 if quick else 60, 2, folder)]
+    here = section.synthetic(6 if quick else 130, 0, folder)
+    return [here, section.synthetic(3 if quick else 70, 2, folder, clip_ms=15.0)]
 
 
 def workers(quick: bool, folder: Path) -> list[Row]:

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from motive.extras import require
+from motive.store import remote
 
 BUCKET = "faults"
 FAULTS = ("500 before", "500 after", "lost before", "lost after", "cut answer", "slow", "time-out")
-READ_TIMEOUT_S = 2.0
+READ_TIMEOUT_S = 1.0
 
 App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -114,6 +115,7 @@ def s3_server(faults: Faults) -> Iterator[str]:
         "config_kwargs": {"connect_timeout": 2, "read_timeout": READ_TIMEOUT_S, "retries": {"max_attempts": 2}},
     }
     system = require("s3fs", "s3_server", "dev").S3FileSystem
+    patience_s, remote.REQUEST_S = remote.REQUEST_S, 4 * READ_TIMEOUT_S
     try:
         system.clear_instance_cache()
         share, faults.share = faults.share, 0.0
@@ -121,6 +123,7 @@ def s3_server(faults: Faults) -> Iterator[str]:
         faults.share = share
         yield f"s3://{BUCKET}"
     finally:
+        remote.REQUEST_S = patience_s
         conf["s3"] = before
         system.clear_instance_cache()
         server.shutdown()

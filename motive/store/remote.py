@@ -20,6 +20,9 @@ from motive.store.files import CHUNK_BYTES, Files
 T = TypeVar("T")
 
 ATTEMPTS = 8
+REQUEST_S, BYTES_PER_S = 60.0, 1 << 20
+"""A request may take so long, and a second more for each so many bytes: some clients wait for ever for a server that
+has gone while they sent."""
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 10.0
 _FOREIGN_FAULTS = (
     "aiohttp.ClientError",
@@ -78,7 +81,7 @@ class RemoteFiles(Files):
     def size(self, name: str) -> int | None:
         def ask() -> int | None:
             self._system.invalidate_cache(self._parent(name))
-            found = self._system.info(self._path(name))
+            found = self._ask("info", self._path(name))
             return int(found["size"]) if found["type"] == "file" else None
 
         return self._try(name, ask, missing=None)
@@ -89,8 +92,8 @@ class RemoteFiles(Files):
             return b""
 
         def ask() -> bytes:
-            data = self._system.cat_file(self._path(name), start=start or None, end=end)
-            size = None if count is None or len(data) == count else self._system.info(self._path(name))["size"]
+            data = self._ask("cat_file", self._path(name), start=start or None, end=end, bytes_=count or 1 << 28)
+            size = None if count is None or len(data) == count else self._ask("info", self._path(name))["size"]
             if size is not None and size >= start + (count or 0):
                 raise OSError(f"{len(data)} of {count} bytes arrived")
             return data
@@ -116,13 +119,13 @@ class RemoteFiles(Files):
 
     def remove(self, name: str) -> None:
         try:
-            self._try(name, lambda: self._system.rm_file(self._path(name)), missing=None)
+            self._try(name, lambda: self._ask("rm_file", self._path(name)), missing=None)
         except StoreError:
             return
 
     def move(self, name: str, target: str) -> None:
         self._put(target, self.read(name), replace=True)
-        self._try(name, lambda: self._system.rm_file(self._path(name)), missing=None)
+        self._try(name, lambda: self._ask("rm_file", self._path(name)), missing=None)
 
     def sync(self, folder: str) -> None:
         """Objects are durable when their upload is answered; there is nothing to do."""
@@ -133,12 +136,12 @@ class RemoteFiles(Files):
 
         def upload() -> None:
             try:
-                self._system.pipe_file(path, data, mode=mode)
+                self._ask("pipe_file", path, data, mode=mode, bytes_=len(data))
             except OSError as error:
                 if not isinstance(error, FileExistsError) and (replace or not _is_precondition(error)):
                     raise
                 # An earlier attempt may have arrived though its answer did not: then the bytes there are ours.
-                if self._system.cat_file(path) != data:
+                if self._ask("cat_file", path, bytes_=len(data)) != data:
                     raise FileExistsError(path) from error
 
         self._try(name, upload, write=True)
@@ -150,7 +153,7 @@ class RemoteFiles(Files):
 
         def ask() -> list[tuple[str, str]]:
             self._system.invalidate_cache(path)
-            found = self._system.ls(path, detail=True)
+            found = self._ask("ls", path, detail=True, bytes_=1 << 28)
             entries = ((str(entry["name"]).rstrip("/"), entry["type"]) for entry in found)
             own = path.strip("/")
             return sorted((name.rpartition("/")[2], kind) for name, kind in entries if name.strip("/") != own)
@@ -185,6 +188,12 @@ class RemoteFiles(Files):
             time.sleep(wait_s * random.uniform(0.5, 1.0))
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
         raise StoreError(f"{self.where(name)}: a request must end, got none; report this")
+
+    def _ask(self, method: str, *args: Any, bytes_: int = 0, **options: Any) -> Any:
+        """One request of fsspec's, with a time limit where its kind has one."""
+        if getattr(self._system, "async_impl", False):
+            options["timeout"] = REQUEST_S + bytes_ / BYTES_PER_S
+        return getattr(self._system, method)(*args, **options)
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}" if name else self._root

@@ -244,3 +244,26 @@ def test_write_queries_and_pool_are_disjoint(tmp_path: Path) -> None:
     asked = write_queries(tmp_path / "q", clips_per_motion=1)
     seeds = {row["seed"] for row in rows(pool / "metadata.csv")} & {row["seed"] for row in rows(asked / "metadata.csv")}
     assert not seeds
+
+
+def test_vectors_are_the_same_bits_for_any_workers_and_interruptions(pool: Path, tmp_path: Path) -> None:
+    """Batches of three clips, some of which fail; a store begun with one worker process, cut and finished with none."""
+    common = [str(pool), "--clips-per-pass", "3", "--shard-rows", "4", "--threads", "1", *FAST]
+    assert main(["index", *common, "--out", str(tmp_path / "calm")]) == 3
+    calm = motive.Store.open(tmp_path / "calm")
+    metrics = tmp_path / "motive.prom"
+    command = ["index", *common, "--out", str(tmp_path / "two"), "--workers", "2", "--metrics", str(metrics)]
+    assert main(command) == 3
+    two = motive.Store.open(tmp_path / "two")
+    assert two.clip_ids == calm.clip_ids
+    assert np.array_equal(two.vectors(), calm.vectors())
+    assert f"motive_clips_stored {len(calm)}" in metrics.read_text()
+    assert json.loads((tmp_path / "two" / "summary.json").read_text())["failures"] == {"static": len(two.failures())}
+    victim = sorted((tmp_path / "two" / "shards").glob("*.safetensors"))[0]
+    victim.write_bytes(victim.read_bytes()[:-1])
+    assert main(["repair", str(tmp_path / "two")]) == 0
+    assert len(motive.Store.open(tmp_path / "two")) < len(calm)
+    assert main(["index", *common, "--out", str(tmp_path / "two")]) == 3
+    again = motive.Store.open(tmp_path / "two")
+    assert np.array_equal(again.vectors(), calm.vectors()), "half-done batches are run whole"
+    assert main(["index", *common, "--out", str(tmp_path / "two"), "--clips-per-pass", "2"]) == 2, "another composition"

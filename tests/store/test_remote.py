@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fsspec.exceptions import FSTimeoutError
 
 from benchmarks.faults.s3 import Faults, s3_server
 from benchmarks.faults.synthetic import COLUMNS, Synthetic, SyntheticJob, clip_ids, identity
@@ -152,6 +153,28 @@ def test_a_server_that_stays_away_is_a_clear_error(address: str, monkeypatch: py
         files.names("commits")
     with pytest.raises(StoreError, match="must be writable, got nobody there"):
         files.create("x", b"1")
+
+
+def test_a_request_that_hangs_is_given_up_and_made_again(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found with a real server: an upload whose connection is lost at the wrong moment waits for ever."""
+    steady, limits = RemoteFiles.at(address), []
+
+    class Hanging:
+        async_impl = True
+
+        def __getattr__(self, name: str) -> object:
+            def call(*args: object, timeout: float | None = None, **options: object) -> object:
+                limits.append(timeout)
+                if len(limits) == 1:
+                    raise FSTimeoutError
+                return getattr(steady._system, name)(*args, **options)
+
+            return getattr(steady._system, name) if name == "invalidate_cache" else call
+
+    files = RemoteFiles(Hanging(), steady._root, address, first_wait_s=1e-4)
+    files.publish("a", b"x" * (1 << 21), replace=False)
+    assert steady.read("a") == b"x" * (1 << 21)
+    assert limits[0] == limits[1] == 62.0, "a minute, and a second a megabyte"
 
 
 @needs_s3

@@ -1,0 +1,35 @@
+"""The short form of the fault harness: a few of each fault; a section raises where a promise does not hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.faults import damage, disks, media, run, soak
+
+
+@pytest.mark.parametrize(
+    "section",
+    [run.kills, run.workers, damage.run, disks.run, media.run, soak.run],
+    ids=lambda s: f"{s.__module__}.{s.__name__}",
+)
+def test_faults_are_survived(section, tmp_path: Path) -> None:
+    rows = section(True, tmp_path)
+    assert rows
+    assert all(row.count > 0 for row in rows)
+
+
+def test_readers_meet_only_our_own_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks.faults import fuzz
+
+    monkeypatch.setattr(fuzz, "QUICK_S", 4.0)
+    assert fuzz.run(True, tmp_path)[0].count > 50
+
+
+def test_the_plan_scales_by_its_simulation() -> None:
+    from benchmarks.faults.scale import Cluster, simulate
+
+    efficiency, deaths, _ = simulate(Cluster(clips=6_000_000, workers=200))
+    assert deaths > 50
+    assert efficiency > 0.95

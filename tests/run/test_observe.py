@@ -1,0 +1,49 @@
+"""What a run tells: a summary, a log of events, a file for Prometheus."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from motive.errors import OptionError
+from motive.run.local import Event
+from motive.run.observe import Observer
+from motive.run.plan import Task, TaskResult
+
+
+def test_counts_reach_summary_log_and_metrics(tmp_path: Path) -> None:
+    log, metrics = tmp_path / "log.jsonl", tmp_path / "motive.prom"
+    observer = Observer(clips=12, todo=10, log=log, metrics=metrics)
+    task = Task(3, (("a",),), frozenset(["a"]))
+    observer.event(Event("ready", 1))
+    observer.event(Event("done", 1, task, TaskResult(4, 1, 2.0, gpu_bytes=7)))
+    observer.event(Event("died", 1, reason="signal 9"))
+    observer.event(Event("done", 0, task, TaskResult(3, 0, 1.0)))
+    observer.close()
+    found = observer.summary()
+    assert (found["stored"], found["failed"], found["left"], found["worker_deaths"]) == (7, 1, 2, 1)
+    assert found["workers"][1] == {
+        "worker": 1, "clips": 5, "seconds": 2.0, "clips_per_second": 2.5, "gpu_bytes": 7, "deaths": 1,
+    }  # fmt: skip
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [event["event"] for event in events] == [
+        "started", "worker_ready", "committed", "worker_died", "committed", "ended",
+    ]  # fmt: skip
+    assert events[3]["reason"] == "signal 9"
+    text = metrics.read_text()
+    assert re.search(r"^motive_clips_stored 7$", text, re.MULTILINE)
+    assert re.search(r'^motive_worker_clips\{worker="1"\} 5$', text, re.MULTILINE)
+    names = re.findall(r"^# TYPE (\S+) gauge$", text, re.MULTILINE)
+    for line in text.splitlines():
+        assert line.startswith("#") or re.fullmatch(r"[a-z_]+(\{worker=\"\d+\"\})? [0-9.e+-]+", line), line
+        assert line.startswith("#") or re.split(r"[{ ]", line)[0] in names
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_metrics_file_that_cannot_be_written_is_an_error_and_a_log_is_not(tmp_path: Path) -> None:
+    observer = Observer(clips=1, todo=1, log=tmp_path / "none" / "log", metrics=tmp_path / "none" / "m")
+    with pytest.raises(OptionError, match="metrics must be a file that can be written"):
+        observer.close()
