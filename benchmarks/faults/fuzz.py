@@ -22,7 +22,7 @@ from motive.run.plan import PlanConfig
 from motive.run.record import read_record
 from motive.store import Store, StoreRow, verify_store
 
-QUICK_S, FULL_S = 8.0, 240.0
+QUICK_S, FULL_S = 8.0, 150.0
 _GROWTH_MB = 64
 _SLOW_S = 10.0
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from motive.capture.draws import DrawConfig
 from motive.data.standardise import Standard
-from motive.errors import OptionError
+from motive.errors import MotiveError, OptionError
 from motive.masks import MaskConfig
 from motive_kernels import ProjectionSpec
 
@@ -100,7 +100,13 @@ def from_json(cls: type[T], data: Any, where: str) -> T:
             f"{where}: fields of {cls.__name__} must be among {sorted(names)}, got {unknown[0]!r}; "
             "remove it or use the version that wrote it"
         )
-    return cls(**{name: _value(hints[name], value, f"{where}: {cls.__name__}.{name}") for name, value in data.items()})
+    values = {name: _value(hints[name], value, f"{where}: {cls.__name__}.{name}") for name, value in data.items()}
+    try:
+        return cls(**values)
+    except MotiveError:
+        raise
+    except (TypeError, ValueError) as error:  # a field without default that is absent, or a config of the kernels'
+        raise OptionError(f"{where}: {str(error)[:500]}; restore the file") from error
 
 
 def field_type(hint: Any) -> tuple[Any, bool]:
