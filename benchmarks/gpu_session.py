@@ -4,7 +4,7 @@
     python benchmarks/gpu_session.py --dry                   # prints the plan
     python benchmarks/gpu_session.py --out DIR --rehearse    # without a GPU: the same commands with small shapes
 
-Needs Python with torch, triton, numpy, safetensors, pybind11, ninja, setuptools and pytest, and nvcc; no network. Every
+Needs Python with torch, triton, numpy, safetensors, pybind11, ninja and pytest, and nvcc; no network. Every
 step is a process of its own with a limit of its own, and is left out with a reason when the budget no longer allows it.
 DIR gets session.log, summary.json, results.jsonl (the measurements) and cuda-resources.tsv, written as it goes.
 """
@@ -12,6 +12,7 @@ DIR gets session.log, summary.json, results.jsonl (the measurements) and cuda-re
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import shlex
@@ -69,8 +70,7 @@ def steps(out: Path) -> list[Step]:
     cuda_build = [*pytest, "tests/kernels/test_cuda_build.py", "-k", "resources or atomics or program"]
     return [
         Step("versions", [python, here, "--versions"], 60, rehearsal=[python, here, "--versions"]),
-        Step("build", [python, "setup.py", "build_ext", "--inplace"], 240, needs="nvcc", required=True,
-             environment=(("MOTIVE_CUDA", "1"),)),
+        Step("build", [python, here, "--build"], 240, needs="nvcc", required=True),
         Step("tests", [*pytest, "tests/gpu"], 150, rehearsal=[*pytest, "tests/gpu"]),
         Step("bench_flat", [*gpu, "flat"], 90, rehearsal=[*gpu, "flat", "--quick", "--rehearse"]),
         Step("bench_token", [*gpu, "token"], 90, rehearsal=[*gpu, "token", "--quick", "--rehearse"]),
@@ -95,6 +95,16 @@ def versions() -> None:
     for command in (["nvidia-smi"], ["nvcc", "--version"], [sys.executable, "-m", "pip", "list"]):
         if shutil.which(command[0]):
             subprocess.run(command, check=False)
+
+
+def build() -> None:
+    """Compile both extensions and put them beside the Python code, without setuptools."""
+    sys.path.insert(0, str(ROOT / "csrc"))
+    native = importlib.import_module("build")
+    native.run_ninja(["cuda", "cpu"], native.find_nvcc())
+    for device in ("cpu", "cuda"):
+        built = native.extension_path(device)
+        shutil.copyfile(built, ROOT / "motive_kernels" / built.name)
 
 
 def run(step: Step, log: Path, left_s: float) -> dict[str, object]:
@@ -153,9 +163,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rehearse", action="store_true", help="without a GPU, small shapes")
     parser.add_argument("--dry", action="store_true", help="print the plan")
     parser.add_argument("--versions", action="store_true", help="print the versions of what is here")
+    parser.add_argument("--build", action="store_true", help="build the extensions in place")
     options = parser.parse_args(arguments)
-    if options.versions:
-        versions()
+    if options.versions or options.build:
+        versions() if options.versions else build()
         return 0
     plan = steps(options.out.resolve())
     unknown = set(filter(None, options.only.split(","))) - {step.name for step in plan}
