@@ -48,7 +48,9 @@ def run(quick: bool, folder: Path) -> list[Row]:
     """Measured, then simulated."""
     rows = [_measured(quick, folder)]
     clusters = (
-        [Cluster(clips=20_000_000)] if quick else [Cluster(), Cluster(clip_s=1.0), Cluster(clip_s=54.0, failure_h=24.0)]
+        [Cluster(clips=20_000_000)]
+        if quick
+        else [Cluster(), Cluster(clip_s=1.0), Cluster(failure_h=24.0, unit_clips=64)]
     )
     for cluster in clusters:
         efficiency, deaths, ideal_h = simulate(cluster)

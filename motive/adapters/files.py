@@ -25,7 +25,7 @@ def read_json(path: Path, where: str) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ModelError(f"{where}: {path} must exist, got none; give a complete diffusers folder") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(
             f"{where}: {path} must be readable JSON, got {type(error).__name__}; copy the model again"
         ) from error

@@ -110,7 +110,7 @@ def read_record(path: Path) -> dict[str, Any]:
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StoreError(f"replay: {path} must be a run.json, got {error}; give the file that a run wrote") from error
     if not isinstance(record, dict) or not {"verb", "arguments", "config"} <= set(record):
         raise StoreError(f"replay: {path} must hold verb, arguments and config, got others; give a run.json")

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 
 import pytest
 
 from motive.capture.draws import DrawConfig
 from motive.cli.flags import add_flags, config_from, field_help
 from motive.data.standardise import Standard
-from motive.errors import OptionError
+from motive.errors import OptionError, StoreError
 from motive.masks import MaskConfig
 from motive.run.config import IndexConfig, from_json, to_json
+from motive.run.record import read_record
 from motive_kernels import ProjectionSpec
 
 UNUSUAL = IndexConfig(
@@ -55,6 +57,13 @@ def test_what_a_config_refuses_is_an_error_of_the_file(change: dict) -> None:
     """Found by fuzzing: configs of the kernels raise errors of their own."""
     with pytest.raises(OptionError, match=r"run\.json: IndexConfig"):
         from_json(IndexConfig, {**to_json(IndexConfig()), **change}, "run.json")
+
+
+def test_a_record_that_nests_too_deeply_is_an_error_of_the_file(tmp_path: Path) -> None:
+    """Found by fuzzing."""
+    (tmp_path / "run.json").write_text("[" * 100_000)
+    with pytest.raises(StoreError, match=r"must be a run\.json"):
+        read_record(tmp_path / "run.json")
 
 
 def parse(*arguments: str) -> IndexConfig:
