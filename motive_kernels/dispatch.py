@@ -8,9 +8,11 @@ raises.
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -24,6 +26,15 @@ _DEVICE_OF = {"cpp": "cpu", "cuda": "cuda", "triton": "cuda"}
 _FAST_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 OPS: dict[str, Op] = {}
+
+
+def on_first_use(module: str, name: str) -> Callable:
+    """A function of a module that is imported when it is first called: Triton takes a second to import."""
+
+    def call(*arguments: Any) -> Any:
+        return getattr(importlib.import_module(module), name)(*arguments)
+
+    return call
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Optional
 
 import torch
 from torch import Tensor
 
 from motive_kernels.checks import check_tensor, describe, fail
-from motive_kernels.dispatch import Op
+from motive_kernels.dispatch import Op, on_first_use
 from motive_kernels.motion_weights import cpp, cuda, reference
 
 ORDERS = ("normalise_first", "resize_first")
@@ -16,19 +16,12 @@ POOLINGS = ("causal_mean", "causal_max", "stride", "trilinear")
 SPATIALS = ("bilinear", "area")
 
 
-def _triton(*arguments: Any) -> Any:
-    """The Triton implementation, imported when it is first used."""
-    from motive_kernels.motion_weights import triton
-
-    return triton.motion_weights(*arguments)
-
-
 OP = Op(
     "motion_weights",
     {
         "cpp": cpp.motion_weights,
         "cuda": cuda.motion_weights,
-        "triton": _triton,
+        "triton": on_first_use("motive_kernels.motion_weights.triton", "motion_weights"),
         "torch": reference.motion_weights,
     },
 )

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Optional
 
 import torch
 from torch import Tensor
 
 from motive_kernels.checks import describe, fail
-from motive_kernels.dispatch import Op
+from motive_kernels.dispatch import Op, on_first_use
 from motive_kernels.noise_latents import cpp, cuda, reference
-
-
-def _triton(*arguments: Any) -> Any:
-    """The Triton implementation, imported when it is first used."""
-    from motive_kernels.noise_latents import triton
-
-    return triton.noise_latents(*arguments)
-
 
 OP = Op(
     "noise_latents",
     {
         "cpp": cpp.noise_latents,
         "cuda": cuda.noise_latents,
-        "triton": _triton,
+        "triton": on_first_use("motive_kernels.noise_latents.triton", "noise_latents"),
         "torch": reference.noise_latents,
     },
 )

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Optional
 
 import torch
 from torch import Tensor
 
 from motive_kernels.checks import check_lengths, check_table, check_tokens, check_vectors
-from motive_kernels.dispatch import Op, traced
+from motive_kernels.dispatch import Op, on_first_use, traced
 from motive_kernels.outer_sketch import cpp, cuda, reference
-
-
-def _triton(*arguments: Any) -> None:
-    """The Triton implementation, imported when it is first used."""
-    from motive_kernels.outer_sketch import triton
-
-    triton.outer_sketch_into(*arguments)
-
 
 OP = Op(
     "outer_sketch_into",
     {
         "cpp": cpp.outer_sketch_into,
         "cuda": cuda.outer_sketch_into,
-        "triton": _triton,
+        "triton": on_first_use("motive_kernels.outer_sketch.triton", "outer_sketch_into"),
         "torch": reference.outer_sketch_into,
     },
 )

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Optional
 
 import torch
 from torch import Tensor
 
 from motive_kernels.checks import check_tensor, describe, fail
-from motive_kernels.dispatch import Op
+from motive_kernels.dispatch import Op, on_first_use
 from motive_kernels.quantize_rows import cpp, reference
 
-
-def _triton(*arguments: Any) -> Any:
-    """The Triton implementation, imported when it is first used."""
-    from motive_kernels.quantize_rows import triton
-
-    return triton.quantize_rows(*arguments)
-
-
-OP = Op("quantize_rows", {"cpp": cpp.quantize_rows, "triton": _triton, "torch": reference.quantize_rows})
+OP = Op(
+    "quantize_rows",
+    {
+        "cpp": cpp.quantize_rows,
+        "triton": on_first_use("motive_kernels.quantize_rows.triton", "quantize_rows"),
+        "torch": reference.quantize_rows,
+    },
+)
 
 
 def quantize_rows(z: Tensor, *, unit: bool = True, impl: str | None = None) -> tuple[Tensor, Tensor]:

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Optional
 
 import torch
 from torch import Tensor
 
 from motive_kernels.checks import check_gradient, check_table, check_vectors
-from motive_kernels.dispatch import Op, traced
+from motive_kernels.dispatch import Op, on_first_use, traced
 from motive_kernels.tensor_sketch import cpp, cuda, reference
-
-
-def _triton(*arguments: Any) -> None:
-    """The Triton implementation, imported when it is first used."""
-    from motive_kernels.tensor_sketch import triton
-
-    triton.tensor_sketch_into(*arguments)
-
 
 OP = Op(
     "tensor_sketch_into",
     {
         "cpp": cpp.tensor_sketch_into,
         "cuda": cuda.tensor_sketch_into,
-        "triton": _triton,
+        "triton": on_first_use("motive_kernels.tensor_sketch.triton", "tensor_sketch_into"),
         "torch": reference.tensor_sketch_into,
     },
 )

@@ -10,23 +10,15 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from motive_kernels.checks import check_tensor, describe, fail
-from motive_kernels.dispatch import Op
+from motive_kernels.dispatch import Op, on_first_use
 from motive_kernels.weighted_loss import cpp, cuda, reference
-
-
-def _triton(*arguments: Any) -> Any:
-    """The Triton implementation, imported when it is first used."""
-    from motive_kernels.weighted_loss import triton
-
-    return triton.weighted_loss(*arguments)
-
 
 OP = Op(
     "weighted_loss",
     {
         "cpp": cpp.weighted_loss,
         "cuda": cuda.weighted_loss,
-        "triton": _triton,
+        "triton": on_first_use("motive_kernels.weighted_loss.triton", "weighted_loss"),
         "torch": reference.weighted_loss,
     },
 )
