@@ -51,6 +51,16 @@ class DrawConfig:
             raise OptionError(
                 f"DrawConfig: sigma must be between 0 and 1, got {self.sigma}; divide a timestep label by 1000"
             )
+        if self.strategy != "single" and self.sigma != type(self).sigma:
+            raise OptionError(
+                f"DrawConfig: sigma must be left out unless strategy is single, got {self.sigma}; "
+                "give one of the two (--draws-strategy single, or no --draws-sigma)"
+            )
+        if self.strategy == "single" and self.count != type(self).count:
+            raise OptionError(
+                f"DrawConfig: count must be left out with strategy single, which takes one draw, got {self.count}; "
+                "choose another strategy, or no count"
+            )
         if self.seed < 0:
             raise OptionError(f"DrawConfig: seed must not be negative, got {self.seed}; give 0 or more")
         if self.per_draw not in ("sum", "normalised", "separate"):

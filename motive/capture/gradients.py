@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -115,20 +115,12 @@ class ClipGradients:
 
         Where a parameter takes the stream route, a non-finite clip spoils the others of the call: see ``routes``.
         """
-        n, batch = len(clips), Batch.of(clips, self._device)
+        n = len(clips)
         summed = self._projector.zeros(n, self._device)
         unit_vectors: list[Tensor] = []
         mean_losses = summed.new_zeros(n)
-        seen: list[Tensor] = []
-        for sigma, noise in self._passes:
-
-            def losses(sigma: Tensor = sigma, noise: Tensor = noise) -> Tensor:
-                each = motion_weighted_losses(self._adapter, self._transformer, batch, sigma, noise) / self._count
-                seen[:] = [each.detach().sum(1)]  # a capture may ask again
-                return each.sum(1) if self._per_draw == "sum" else each.flatten()
-
-            z = self._capture(losses).reshape(n, -1, self._projector.dim)
-            mean_losses += seen[0]
+        for z, losses in self._taken(clips, self._per_draw != "sum"):
+            mean_losses += losses
             summed += z.sum(1)
             if self._per_draw != "sum":
                 norms = z.norm(dim=2, keepdim=True)
@@ -136,6 +128,23 @@ class ClipGradients:
         vectors = self._together(summed, unit_vectors)
         host = zip(vectors.cpu(), summed.norm(dim=1).tolist(), mean_losses.tolist(), strict=True)
         return [ClipVector(vector, norm, loss) for vector, norm, loss in host]
+
+    def each_draw(self, clips: Sequence[EncodedClip]) -> Tensor:
+        """The projected gradient of every draw by itself, divided by their number: float32 [n, draws, k] on the host."""
+        return torch.cat([z.cpu() for z, _ in self._taken(clips, True)], 1)
+
+    def _taken(self, clips: Sequence[EncodedClip], apart: bool) -> Iterator[tuple[Tensor, Tensor]]:
+        """Of each pass the projected gradients [n, its draws or 1, k] and losses [n], as shares of a mean over draws."""
+        n, batch = len(clips), Batch.of(clips, self._device)
+        seen: list[Tensor] = []
+        for sigma, noise in self._passes:
+
+            def losses(sigma: Tensor = sigma, noise: Tensor = noise) -> Tensor:
+                each = motion_weighted_losses(self._adapter, self._transformer, batch, sigma, noise) / self._count
+                seen[:] = [each.detach().sum(1)]  # a capture may ask again
+                return each.flatten() if apart else each.sum(1)
+
+            yield self._capture(losses).reshape(n, -1, self._projector.dim), seen[0]
 
     def _together(self, summed: Tensor, unit_vectors: list[Tensor]) -> Tensor:
         """The clips' vectors [n, parts k] from the sum of their draws [n, k] and the draws at length 1 [n, draws, k]."""

@@ -62,9 +62,12 @@ def _reader(kind: Any) -> dict[str, Any]:
 
 def _json(text: str) -> Any:
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"must be JSON, got {text!r}") from error
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f'must be a JSON object such as {{"name": "value"}}, got {text!r}')
+    return value
 
 
 def config_from(args: argparse.Namespace, base: T, prefix: str = "") -> T:
@@ -85,7 +88,7 @@ def config_from(args: argparse.Namespace, base: T, prefix: str = "") -> T:
                 changes[field.name] = config_from(args, kind() if current is None else current, name)  # type: ignore[operator]
         elif given.get(_dest(prefix, field.name)) is not None:
             value = given[_dest(prefix, field.name)]
-            changes[field.name] = tuple(value) if isinstance(value, list) else value
+            changes[field.name] = tuple(value) if typing.get_origin(kind) is tuple else value
     try:
         return dataclasses.replace(base, **changes)  # type: ignore[type-var]
     except ValueError as error:

@@ -6,13 +6,11 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from typing import NoReturn
 
 from motive.cli.terminal import say
 from motive.errors import MotiveError
 
-FAILED_SOME = 3
-"""Exit code when the run is complete but some clips were left out; each is in failed.parquet."""
 INTERRUPTED = 130
 
 
@@ -23,46 +21,75 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 done; 2 bad arguments; 1 another error that was explained in one line; 3 done, but some clips were
         left out; 130 interrupted.
     """
-    parser = _parser()
-    args = parser.parse_args(arguments)
+    verb, resumable = "", False
     try:
+        args = _parser().parse_args(arguments)
+        verb, resumable = args.verb, args.resumable
         return args.run(args)
     except KeyboardInterrupt:
-        say("motive: interrupted; what was finished is stored, the same command goes on from there", file=sys.stderr)
+        kept = "what was finished is stored, the same command goes on from there" if resumable else "run it again"
+        say(f"motive: interrupted; {kept}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has gone (motive doctor | head). Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except MotiveError as error:
-        say(f"motive {args.verb}: {_one_line(error)}", file=sys.stderr)
+        say(f"motive {_without(verb, str(error))}", file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1
+    except (MemoryError, OSError, RuntimeError) as error:
+        explained = _explained(error)
+        if explained is None:
+            raise
+        say(f"motive {verb}: {explained}", file=sys.stderr)
+        return 1
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def _without(verb: str, message: str) -> str:
+    """The message on one line, with the verb in front of it once."""
+    line = " ".join(message.split())
+    return line if line.startswith(f"{verb}: ") else f"{verb}: {line}"
+
+
+def _explained(error: Exception) -> str | None:
+    """What a person can do about an error that is not ours; None for one that only a developer can use."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return (
+            "memory must hold the model and one pass of clips, got no more of it; lower --clips-per-pass and "
+            "--draws-per-pass, or take a shorter --standard-frames"
+        )
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename} must be usable, got {error.strerror or error}; free space or correct its permissions"
+    return None
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that says in one line what is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+class _VerbParser(_Parser):
+    """A verb's parser, which also speaks for flags that it does not know."""
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"arguments must be among this verb's, got {' '.join(unknown)}")
+        return found, unknown
 
 
 def _parser() -> argparse.ArgumentParser:
     from motive.cli import verbs
 
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="motive", description="Which training clips shape the motion that a video diffusion model makes."
     )
     parser.add_argument("--version", action="version", version=verbs.version())
-    subparsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    subparsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_VerbParser)
     for verb in verbs.ALL:
-        sub = subparsers.add_parser(
-            verb.name, help=verb.summary, description=verb.summary, formatter_class=argparse.HelpFormatter
-        )
+        sub = subparsers.add_parser(verb.name, help=verb.summary, description=verb.summary)
         verb.arguments(sub)
-        sub.set_defaults(run=verb.run)
+        sub.set_defaults(run=verb.run, resumable=verb.resumable)
     return parser
-
-
-def existing(text: str) -> Path:
-    """An argument that names something on disk."""
-    path = Path(text)
-    if not path.exists():
-        raise argparse.ArgumentTypeError(f"must be an existing path, got {text!r}")
-    return path

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -22,19 +22,23 @@ from motive.run.estimate import estimate
 from motive.run.index import IndexSummary, index, query
 from motive.run.launch import LaunchConfig
 from motive.run.replay import replay
+from motive.run.setup import model_standard
 from motive.scoring import ExportConfig, ScoreConfig, export, score
 
 FAILED_SOME = 3
+"""Exit code when the run is complete but some clips were left out; each is in failed.parquet."""
 
 
 @dataclass(frozen=True)
 class Verb:
-    """One subcommand: its name, its one-line summary, its arguments and its action."""
+    """One subcommand: its name, its one-line summary, its arguments, its action, and whether it goes on where it was
+    interrupted."""
 
     name: str
     summary: str
     arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
+    resumable: bool = False
 
 
 def version() -> str:
@@ -59,7 +63,11 @@ def _index_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _index(args: argparse.Namespace) -> int:
-    config = config_from(args, IndexConfig())
+    base = IndexConfig()
+    if any(value is not None for name, value in vars(args).items() if name.startswith("standard-")):
+        # Given flags change the model's own standard, not that of some other model.
+        base = replace(base, standard=model_standard(args.model or base.model, args.revision))
+    config = config_from(args, base)
     if args.estimate:
         say("\n".join(estimate(args.dataset, config=config).lines()))
         return 0
@@ -77,6 +85,12 @@ def _query_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--like", type=store_verbs.location, required=True, help="store whose settings are taken")
     parser.add_argument("--out", type=store_verbs.location, required=True, help="folder of the queries' store")
     parser.add_argument("--device", help="where to compute, if other than for the store")
+    parser.add_argument("--dataset-format", default="auto", metavar="TEXT", help="reader to use for the clips [auto]")
+    parser.add_argument(
+        "--follow-links",
+        action=argparse.BooleanOptionalAction,
+        help="take clips that are symbolic links out of their folder [as for the store]",
+    )
     _quiet(parser)
     add_flags(parser, LaunchConfig)
 
@@ -84,7 +98,14 @@ def _query_arguments(parser: argparse.ArgumentParser) -> None:
 def _query(args: argparse.Namespace) -> int:
     launch = config_from(args, LaunchConfig())
     done = query(
-        args.clips, like=args.like, out=args.out, device=args.device, show_progress=not args.quiet, launch=launch
+        args.clips,
+        like=args.like,
+        out=args.out,
+        show_progress=not args.quiet,
+        device=args.device,
+        dataset_format=args.dataset_format,
+        follow_links=args.follow_links,
+        launch=launch,
     )
     return _summary(done)
 
@@ -92,7 +113,8 @@ def _query(args: argparse.Namespace) -> int:
 def _summary(done: IndexSummary) -> int:
     say(f"{done.store}: {done.stored} clips stored, {done.already} were there, {done.failed} left out")
     if done.failed:
-        say(f"{done.store}/failed.parquet: each clip that was left out, with its reason", file=sys.stderr)
+        counts = ", ".join(f"{reason} {count}" for reason, count in sorted(done.reasons.items()))
+        say(f"{done.store}/failed.parquet: each clip that was left out, with its reason ({counts})", file=sys.stderr)
     return FAILED_SOME if done.failed else 0
 
 
@@ -202,8 +224,8 @@ ALL = (
         _demo_arguments,
         _demo,
     ),
-    Verb("index", "gradient vectors for every clip of a dataset", _index_arguments, _index),
-    Verb("query", "gradient vectors for query clips, with the settings of a store", _query_arguments, _query),
+    Verb("index", "gradient vectors for every clip of a dataset", _index_arguments, _index, True),
+    Verb("query", "gradient vectors for query clips, with the settings of a store", _query_arguments, _query, True),
     Verb("score", "score every clip of a store for every query", _score_arguments, _score),
     Verb("export", "vectors for faiss or NeMo Curator", _export_arguments, _export),
     Verb("select", "write the best clips as a dataset of their own", _select_arguments, _select),
@@ -219,5 +241,5 @@ ALL = (
     Verb("compact", "few large shards out of many small ones", store_verbs.compact_arguments, store_verbs.run_compact),
     Verb("info", "what a store holds", store_verbs.info_arguments, store_verbs.info),
     Verb("doctor", "what works on this machine, and why the rest does not", _doctor_arguments, _doctor),
-    Verb("replay", "repeat the run that a run.json records", _replay_arguments, _replay),
+    Verb("replay", "repeat the run that a run.json records", _replay_arguments, _replay, True),
 )

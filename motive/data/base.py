@@ -35,7 +35,7 @@ class Failure:
 
     Attributes:
         clip_id: as in Clip, or the best name there is for a row that has none.
-        path: the path as the dataset gives it.
+        path: of the video file, absolute; of a row that names none, the path as the dataset gives it.
         stage: ``read`` | ``decode`` | ``mask`` | ``encode`` | ``gradient``.
         reason: short stable code, e.g. ``missing_file``, ``too_short``, ``static``.
         detail: one sentence for a person.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 import os
@@ -40,7 +41,7 @@ def read_rows(path: Path) -> Generator[TableRow, None, None]:
     """Rows of a table file, in order; the kind is told by the suffix.
 
     Raises:
-        DatasetError: the file as a whole cannot be read: not UTF-8 (with the line), broken quoting, not JSON.
+        DatasetError: the file as a whole cannot be read: a header that is not UTF-8, UTF-16, broken quoting, not JSON.
     """
     readers = {".csv": _csv_rows, ".json": _json_rows, ".jsonl": _jsonl_rows, ".parquet": _parquet_rows}
     reader = readers.get(path.suffix.lower())
@@ -159,17 +160,19 @@ def _readable(path: Path) -> Iterator[None]:
 
 
 def _lines(path: Path, with_nul: set[int]) -> Generator[str, None, None]:
-    """Lines of a UTF-8 file, a byte order mark dropped; lines with NUL are noted, since csv may refuse them."""
+    """Lines of a UTF-8 file, a byte order mark dropped; lines with NUL are noted, since csv may refuse them.
+
+    Bytes that are not UTF-8 become lone surrogates, by which _value_problem tells the rows that hold them.
+    """
     with open(path, "rb") as file:
         number = 0
         while line := file.readline(_MAX_LINE + 1):
             number += 1
             if len(line) > _MAX_LINE:
                 raise _error(path, f"line {number} must be at most 16 MiB, got more", "check that it is a text file")
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise _error(path, f"line {number} must be UTF-8, got {error.reason}", "convert the file") from error
+            if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                raise _error(path, "must be UTF-8, got UTF-16", "convert the file")
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8", "surrogateescape")
             if "\0" in text:
                 with_nul.add(number)
                 text = text.replace("\0", "\ufffd")
@@ -181,6 +184,8 @@ def _csv_header(path: Path, reader: Iterator[list[str]]) -> list[str]:
         header = next(reader, [])
     except csv.Error as error:
         raise _error(path, f"line 1 must be CSV, got: {error}", "check its quotes") from error
+    if not all(is_clean(name) for name in header):
+        raise _error(path, "line 1 must be UTF-8, got other bytes", "convert the file")
     counts = Counter(header)
     if len(counts) < len(header):
         twice = ", ".join(repr(name) for name, count in counts.items() if count > 1)

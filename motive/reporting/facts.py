@@ -87,7 +87,9 @@ def _draws(manifest: Mapping[str, Any]) -> Fact:
     seed = f"seed {_plain(draws.get('seed'))}"
     if draws.get("strategy") == "single":
         return Fact("Noise draws", f"1, σ {_plain(draws.get('sigma'))}", seed)
-    return Fact("Noise draws", f"{_plain(draws.get('count'))}, {_plain(draws.get('strategy'))}", seed)
+    together = clean(str(draws.get("per_draw") or ""), 40)
+    detail = f"{seed}, put together: {together}" if together else seed
+    return Fact("Noise draws", f"{_plain(draws.get('count'))}, {_plain(draws.get('strategy'))}", detail)
 
 
 def _mask(manifest: Mapping[str, Any]) -> Fact:
@@ -101,10 +103,12 @@ def _mask(manifest: Mapping[str, Any]) -> Fact:
 
 def _projection(manifest: Mapping[str, Any]) -> Fact:
     projection = dig(manifest, "identity.projection") or {}
-    dim = dig(manifest, "dim", "identity.projection.dim")
+    dim, width = projection.get("dim"), manifest.get("dim")
     kind = projection.get("kind") or ""
     seed = projection.get("seed")
     detail = "" if seed is None else f"seed {_plain(seed)}"
+    if isinstance(dim, int) and isinstance(width, int) and dim > 0 and width > dim:
+        detail += f"; a vector holds {width // dim} of them"
     value = f"{_plain(dim)} dimensions" if dim else ""
     return Fact("Projection", clean(value, 80), clean(f"{kind} {detail}", 80))
 
@@ -114,6 +118,8 @@ def _scoring(scoring: Mapping[str, Any]) -> Fact:
     detail = "no preconditioner"
     if preconditioner not in (None, "none"):
         detail = f"{_plain(preconditioner)} preconditioner, λ {_plain(scoring.get('lambda'))}"
+        if preconditioner == "ridge":
+            detail += "; not bounded by 1"
     return Fact("Score", clean(scoring.get("similarity") or "cosine", 40), clean(detail, 80))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from motive.errors import OptionError
 from motive.evaluate.lookup import Lookup, label_in, open_scored
 from motive.evaluate.result import EvaluationResult, load
 from motive.evaluate.scorefile import ScoreFile
@@ -74,6 +76,8 @@ def read_inputs(scores: Path, config: ReportConfig) -> Inputs:
     shown = [file.query_ids[index] for index in evenly(len(file.query_ids), config.max_queries)]
     tally = take_tally(file, shown, config.top, config.bottom, config.overlap_top)
     label = config.label or (evaluation.label if evaluation else None)
+    if config.label:
+        require_label(config.label, clips, tally)
     chosen = read_selection(config.selection, file) if config.selection else None
     chosen_ids = chosen.sample_ids if chosen else []
     compared = label is not None and chosen is not None
@@ -95,6 +99,21 @@ def read_inputs(scores: Path, config: ReportConfig) -> Inputs:
         pool_labels=_label_counts(clips, tally.sample_ids if compared else [], label),
         chosen_labels=_label_counts(clips, chosen_ids if compared else [], label),
     )
+
+
+def require_label(label: str, clips: Lookup, tally: Tally) -> None:
+    """Refuse a label column that no shown clip has.
+
+    Raises:
+        OptionError: names the columns that there are.
+    """
+    _, table = clips.table(sorted({str(record["clip_id"]) for record in tally.shown.values()}), ["columns"])
+    names = sorted({name for text in table.column("columns").to_pylist() for name in json.loads(text or "{}")})
+    if label not in names:
+        raise OptionError(
+            f"{_WHERE}: label must be a column of the dataset ({', '.join(names) or 'it has none'}), got {label!r}; "
+            "name one of these"
+        )
 
 
 def _thresholds(file: ScoreFile) -> dict[str, float]:

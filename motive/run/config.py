@@ -27,6 +27,7 @@ class IndexConfig:
 
     Attributes:
         model: ``toy``, a local diffusers directory, or a hub id such as Wan-AI/Wan2.1-T2V-1.3B-Diffusers.
+        revision: branch, tag or commit of a hub id; a commit makes a run repeatable after the hub's copy has moved on.
         device: where the encoders and the transformer run: ``auto``, ``cpu``, ``cuda``, ``cuda:1``.
         dtype: of the model's weights: ``auto`` (float32 on the CPU, bfloat16 on a GPU), ``float32``, ``bfloat16``.
         standard: clip standardisation; None takes the model's own.
@@ -47,6 +48,7 @@ class IndexConfig:
     """
 
     model: str = "toy"
+    revision: str | None = None
     device: str = "auto"
     dtype: str = "auto"
     standard: Standard | None = None

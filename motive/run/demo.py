@@ -13,12 +13,16 @@ from motive.capture.draws import DrawConfig
 from motive.curate import SelectConfig, select
 from motive.errors import OptionError
 from motive.evaluate import EvaluateConfig, EvaluationResult, compare, save
+from motive.extras import require
 from motive.masks import MaskConfig
 from motive.reporting import ReportConfig, report
 from motive.run.config import IndexConfig
 from motive.run.index import index, query
 from motive.scoring import ScoreConfig, score
 from motive.toy.pool import write_pool, write_queries
+
+NEEDED = (("av", "video"), ("cv2", "video"), ("diffusers", "models"), ("pyarrow", "tables"), ("jinja2", "report"))
+"""Packages that some stage will ask for, and the extras that bring them."""
 
 MARKER = "made-by-motive-demo"
 """File that tells a folder of an earlier demo from a folder of the user's."""
@@ -89,6 +93,8 @@ def demo(out: Path | str, config: DemoConfig | None = None, *, show_progress: bo
         OptionError: ``out`` holds something else than an earlier demo.
     """
     out, config = Path(out), config or DemoConfig()
+    for package, extra in NEEDED:  # before the earlier demo is emptied
+        require(package, "demo", extra=extra)
     clear_earlier(out)
     stage = Stages()
     with stage("render"):

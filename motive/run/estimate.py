@@ -49,7 +49,7 @@ class Estimate:
         """The estimate for a person."""
         return [
             f"clips     {self.clips:,} (measured on {self.measured})",
-            f"time      {self.hours:.2f} h: {self.prepare_seconds:.3f} s to prepare and "
+            f"time      {_duration(self.hours)}: {self.prepare_seconds:.3f} s to prepare and "
             f"{self.gradient_seconds:.3f} s of gradients a clip",
             f"store     {self.store_bytes / 1e6:,.1f} MB",
             f"cache     {self.cache_bytes / 1e6:,.1f} MB",
@@ -90,10 +90,15 @@ def estimate(dataset: Path | str, *, config: IndexConfig | None = None, clips: i
         prepare_seconds=prepare_s,
         gradient_seconds=gradient_s,
         hours=total * (prepare_s + gradient_s) / 3600,
-        store_bytes=total * (4 * setup.projector.dim + _INDEX_BYTES),
+        store_bytes=total * (4 * setup.config.draws.parts * setup.projector.dim + _INDEX_BYTES),
         cache_bytes=int(total * cache_bytes),
         memory_bytes=memory,
     )
+
+
+def _duration(hours: float) -> str:
+    """Hours, or minutes where there is less than one."""
+    return f"{hours:,.2f} h" if hours >= 1 else f"{60 * hours:.1f} min"
 
 
 def _spread(clips: Sequence[Clip], count: int) -> list[Clip]:

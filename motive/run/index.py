@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
 
-from motive.curate import source_fields
+from motive.curate import SOURCE, source_fields
 from motive.data import Dataset, read_dataset
 from motive.errors import OptionError, StoreError
 from motive.run.config import IndexConfig, from_json, to_json
 from motive.run.launch import LaunchConfig, rank_of
 from motive.run.observe import Observer
 from motive.run.plan import PlanConfig, make_tasks, share
+from motive.run.probe import check_probe
 from motive.run.probe import probe as probe_clips
-from motive.run.record import RunRecord, git_commit, publish_json, versions
+from motive.run.record import RunRecord, ending, git_commit, publish_json, versions
 from motive.run.setup import Setup, set_up
 from motive.run.work import QUARANTINED, in_processes, work
 from motive.run.worker import Worker, cache_folder
@@ -36,12 +37,14 @@ class IndexSummary:
         stored: clips added by this run.
         already: clips that the store held before.
         failed: clips left out by this run, each in failed.parquet with its reason.
+        reasons: reason -> clips, of all that the store lists as left out.
     """
 
     store: Path | str
     stored: int
     already: int
     failed: int
+    reasons: Mapping[str, int] = field(default_factory=dict)
 
 
 def index(
@@ -88,6 +91,8 @@ def query(
     out: Path | str,
     show_progress: bool = False,
     device: str | None = None,
+    dataset_format: str = "auto",
+    follow_links: bool | None = None,
     launch: LaunchConfig | None = None,
 ) -> IndexSummary:
     """Gradient vectors of query clips, with every setting read from an existing store.
@@ -98,6 +103,8 @@ def query(
         out: folder of the new store.
         show_progress: draw progress bars on stderr.
         device: where to compute, if other than for the store; it does not enter the identity.
+        dataset_format: reader to use for the query clips.
+        follow_links: take query clips that are symbolic links out of their folder; None does as for the store.
         launch: who does the work; default: this process.
 
     Raises:
@@ -105,10 +112,12 @@ def query(
     """
     reference = Store.open(like)
     config = stored_config(reference)
-    config = replace(config, dataset_format="auto", device=device or config.device)
+    links = config.follow_links if follow_links is None else follow_links
+    config = replace(config, dataset_format=dataset_format, follow_links=links, device=device or config.device)
     setup = set_up(config)
     require_same_identity(reference.identity, setup.identity, "query")
-    return Job("query", read_dataset(Path(clips)), out, 0, show_progress, launch or LaunchConfig()).run(setup)
+    found = read_dataset(Path(clips), dataset_format, follow_links=links)
+    return Job("query", found, out, 0, show_progress, launch or LaunchConfig()).run(setup)
 
 
 def stored_config(store: Store) -> IndexConfig:
@@ -144,6 +153,8 @@ class Job:
     def run(self, setup: Setup) -> IndexSummary:
         """Store what is missing, and write run.json and summary.json."""
         dataset, rank = self.dataset, rank_of(self.launch.launcher, os.environ)
+        if self.probe:
+            check_probe(setup, self.probe)
         store = open_or_create(self.out, setup, dataset, self.verb)
         setup = as_begun(setup, store, self.verb)
         done = store.done_ids()
@@ -162,19 +173,24 @@ class Job:
         )
         todo = sum(len(task.wanted) for task in tasks)
         observer = self._observer(store, setup, todo, suffix)
+        status = "complete"
         try:
             work(tasks, {clip.clip_id: clip for clip in dataset.clips}, setup, store, self, rank, observer)
+        except BaseException as error:
+            status = ending(error)
+            raise
         finally:
             counts = {
                 "stored": observer.stored,
                 "already": sum(clip_id in done for clip_id in ids),
                 "failed": observer.failed + (len(dataset.failures) if rank.rank == 0 else 0),
             }
-            record.finish(routes=observer.routes, **counts)
+            record.finish(status=status, routes=observer.routes, **counts)
             observer.close(already=counts["already"])
-            summary = {**observer.summary(), **counts, "failures": dict(Counter(f.reason for f in store.failures()))}
+            reasons = dict(Counter(failure.reason for failure in store.failures()))
+            summary = {**observer.summary(), **counts, "failures": reasons}
             publish_json(store.files, f"summary{suffix}.json", summary)
-        return IndexSummary(self.out, **counts)
+        return IndexSummary(self.out, **counts, reasons=reasons)
 
     def _poison(self, store: Store) -> set[str]:
         if self.launch.retry_quarantined:
@@ -213,7 +229,22 @@ def open_or_create(out: Path | str, setup: Setup, dataset: Dataset, verb: str) -
                 raise  # else another process of this run was first
     store = Store.open(out)
     require_same_identity(store.identity, setup.identity, f"{verb} into {out}")
+    require_same_source(store, dataset, verb)
     return store
+
+
+def require_same_source(store: Store, dataset: Dataset, verb: str) -> None:
+    """Refuse to add clips of another dataset: equal ids would be taken for the same clips, and no subset be written.
+
+    Raises:
+        OptionError: the store was begun with another dataset.
+    """
+    begun, asked = store.manifest["extra"].get(SOURCE), source_fields(dataset)
+    if isinstance(begun, dict) and any(begun.get(name) != asked[name] for name in ("root", "table", "format")):
+        raise OptionError(
+            f"{verb}: out must be a store of {asked['location']}, got {store.location}, a store of "
+            f"{begun.get('location')}; give another --out (motive merge joins stores)"
+        )
 
 
 def as_begun(setup: Setup, store: Store, verb: str) -> Setup:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 import motive_kernels as mk
-from motive.capture.gradients import ClipGradients
 from motive.data import Clip
 from motive.errors import DatasetError, OptionError
 from motive.evaluate.ranking import spearman
 from motive.run.setup import Setup
 from motive.run.worker import Worker
 
-MEMORY_BYTES = 8 << 30
-"""Exact gradients that may be held at once; asking for more is refused with the amount."""
+MEMORY_BYTES = 4 << 30
+"""Exact gradients that are held at once. More parameters are taken group by group, with a pass for each group."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class ProbeResult:
         pairs: clips (clips - 1) / 2.
         spearman: rank correlation of projected with exact cosines.
         rmse: root mean square difference of the two.
-        expected_rmse: 1 / sqrt(k), what a dense random matrix would give for unrelated gradients.
+        expected_rmse: 1 / sqrt(width of a vector), what a dense random matrix would give for unrelated gradients.
     """
 
     clips: int
@@ -40,43 +39,78 @@ class ProbeResult:
     expected_rmse: float
 
 
+def check_probe(setup: Setup, count: int) -> None:
+    """Refuse a count that cannot be probed.
+
+    Raises:
+        OptionError: fewer than 3 clips, or so many that a single parameter's gradients do not fit into memory.
+    """
+    largest = max(math.prod(shape) for shape in setup.projector.shapes.values())
+    most = MEMORY_BYTES // (4 * largest * len(setup.config.draws.sigmas()))
+    if not 3 <= count <= most:
+        raise OptionError(
+            f"index: probe must be 3 to {most} clips for parameters of up to {largest:,} numbers, got {count}; "
+            "choose a number in between"
+        )
+
+
 def probe(setup: Setup, worker: Worker, clips: Sequence[Clip], count: int) -> ProbeResult:
     """Compare exact with projected cosines on ``count`` clips of a dataset.
 
     Raises:
-        OptionError: fewer than 3 clips, or their exact gradients do not fit into memory.
+        OptionError: as check_probe.
         DatasetError: fewer than 3 of the clips could be used.
     """
-    size = sum(math.prod(shape) for shape in setup.projector.shapes.values())
-    needed = 4 * size * count
-    if count < 3 or needed > MEMORY_BYTES:
-        raise OptionError(
-            f"index: probe must be at least 3 and at most {MEMORY_BYTES // (4 * size)} clips for {size:,} parameters "
-            f"({MEMORY_BYTES / 1e9:.1f} GB of exact gradients), got {count}; choose a number in between, or fewer "
-            "parameters"
-        )
+    check_probe(setup, count)
     prepared = worker.prepare(clips[:count])
     if len(prepared) < 3:
         raise DatasetError(f"index: probe must find 3 clips that can be used, got {len(prepared)}; see failed.parquet")
     encoded = [worker.load(item) for item in prepared]
-    exact_projector = mk.Projector(mk.ProjectionSpec("identity", dim=size), setup.projector.shapes)
-    exact = _cosines(_vectors(worker.gradients(exact_projector), encoded))
-    projected = _cosines(_vectors(worker.gradients(), encoded))
+    draws = setup.config.draws
+    gram = np.zeros((len(encoded) * len(draws.sigmas()),) * 2)
+    for shapes in parameter_groups(setup.projector.shapes, len(gram)):
+        size = sum(math.prod(shape) for shape in shapes.values())
+        gradients = worker.gradients(mk.Projector(mk.ProjectionSpec("identity", dim=size), shapes))
+        exact = np.concatenate([gradients.each_draw([clip])[0].numpy() for clip in encoded])
+        gram += exact @ exact.T
+    gradients = worker.gradients()
+    projected = np.stack([gradients([clip])[0].vector.numpy() for clip in encoded]).astype(np.float64)
+    one, other = _cosines(combined(gram, len(encoded), draws.per_draw)), _cosines(projected @ projected.T)
     return ProbeResult(
         clips=len(prepared),
-        pairs=len(exact),
-        spearman=spearman(exact, projected),
-        rmse=float(np.sqrt(np.mean((exact - projected) ** 2))),
-        expected_rmse=1 / math.sqrt(setup.projector.dim),
+        pairs=len(one),
+        spearman=spearman(one, other),
+        rmse=float(np.sqrt(np.mean((one - other) ** 2))),
+        expected_rmse=1 / math.sqrt(draws.parts * setup.projector.dim),
     )
 
 
-def _vectors(gradients: ClipGradients, encoded: Sequence) -> NDArray[np.float32]:
-    return np.stack([gradients([clip])[0].vector.numpy() for clip in encoded])
+def parameter_groups(
+    shapes: Mapping[str, tuple[int, ...]], rows: int, memory_bytes: int = MEMORY_BYTES
+) -> list[dict[str, tuple[int, ...]]]:
+    """The parameters in runs whose gradients of ``rows`` (clip, draw) pairs fit into memory."""
+    groups: list[dict[str, tuple[int, ...]]] = [{}]
+    held = 0
+    for name, shape in shapes.items():
+        needed = 4 * rows * math.prod(shape)
+        if groups[-1] and held + needed > memory_bytes:
+            groups.append({})
+            held = 0
+        groups[-1][name] = shape
+        held += needed
+    return groups
 
 
-def _cosines(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Cosine of every pair i < j."""
-    norms = np.sqrt(np.einsum("nk,nk->n", vectors, vectors, dtype=np.float64))
-    gram = (vectors @ vectors.T).astype(np.float64) / np.maximum(np.outer(norms, norms), np.finfo(np.float64).tiny)
-    return gram[np.triu_indices(len(vectors), 1)]
+def combined(gram: NDArray[np.float64], clips: int, per_draw: str) -> NDArray[np.float64]:
+    """Inner products [n, n] of clips' vectors from those of their draws [n draws, n draws], as DrawConfig.per_draw says."""
+    if per_draw != "sum":
+        norms = np.sqrt(np.diag(gram))
+        gram = gram / np.maximum(np.outer(norms, norms), np.finfo(np.float64).tiny)
+    blocks = gram.reshape(clips, -1, clips, gram.shape[1] // clips)
+    return np.einsum("idjd->ij", blocks) if per_draw == "separate" else blocks.sum((1, 3))
+
+
+def _cosines(gram: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Cosine of every pair i < j, of inner products [n, n]."""
+    norms = np.sqrt(np.diag(gram))
+    return (gram / np.maximum(np.outer(norms, norms), np.finfo(np.float64).tiny))[np.triu_indices(len(gram), 1)]

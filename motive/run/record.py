@@ -44,13 +44,21 @@ def versions() -> dict[str, str | None]:
 def git_commit() -> str | None:
     """Commit of the source tree this package runs from, or None outside one."""
     here = Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(here), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+
     try:
-        answer = subprocess.run(
-            ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        git("ls-files", "--error-unmatch", Path(__file__).name)  # else it is a repository around site-packages
+        return git("rev-parse", "HEAD") or None
+    except (OSError, subprocess.SubprocessError):
         return None
-    return answer.stdout.strip() or None if answer.returncode == 0 else None
+
+
+def ending(error: BaseException) -> str:
+    """How a run ended that did not complete: interrupted, or the class of what stopped it."""
+    return "interrupted" if isinstance(error, KeyboardInterrupt) else type(error).__name__
 
 
 class RunRecord:
@@ -78,6 +86,7 @@ class RunRecord:
             "machine": {"platform": platform.platform(), "cores": os.cpu_count()},
             "implementations": mk.implementations(),
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._began)),
+            "status": "running",
             "finished": None,
         }
         self._write()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from motive.data import read_dataset
 from motive.run.config import IndexConfig, from_json
-from motive.run.index import IndexSummary, index
+from motive.run.index import IndexSummary, Job
+from motive.run.launch import LaunchConfig
 from motive.run.record import read_record
+from motive.run.setup import set_up
 
 
 def replay(record: Path | str, *, out: Path | str, show_progress: bool = False) -> IndexSummary:
@@ -23,6 +26,6 @@ def replay(record: Path | str, *, out: Path | str, show_progress: bool = False) 
     written = read_record(Path(record))
     config = from_json(IndexConfig, written["config"], str(record))
     arguments = written["arguments"]
-    return index(
-        arguments["dataset"], out=out, config=config, probe=arguments.get("probe", 0), show_progress=show_progress
-    )
+    found = read_dataset(Path(arguments["dataset"]), config.dataset_format, follow_links=config.follow_links)
+    job = Job(written["verb"], found, out, arguments.get("probe", 0), show_progress, LaunchConfig())
+    return job.run(set_up(config))

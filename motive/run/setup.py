@@ -43,7 +43,8 @@ class Setup:
 def set_up(config: IndexConfig) -> Setup:
     """Find the model and derive everything that a store's identity holds; loads no weights."""
     device = default_device() if config.device == "auto" else config.device
-    adapter = load_adapter(config.model, device=device, dtype=None if config.dtype == "auto" else config.dtype)
+    dtype = None if config.dtype == "auto" else config.dtype
+    adapter = load_adapter(config.model, revision=config.revision, device=device, dtype=dtype)
     standard = config.standard or adapter.standard
     latent_shape = adapter.latent_shape(standard)
     expert = serving_expert(adapter, config.draws.sigmas())
@@ -60,7 +61,14 @@ def set_up(config: IndexConfig) -> Setup:
         "latent_shape": list(latent_shape),
     }
     identity = {"projection": projector.fields, "gradient": gradient}
-    return Setup(replace(config, standard=standard), adapter, expert, standard, latent_shape, projector, identity)
+    # What "auto" came to, so that queries and replays elsewhere compute the same.
+    resolved = replace(config, standard=standard, dtype=adapter.settings().get("dtype", config.dtype))
+    return Setup(resolved, adapter, expert, standard, latent_shape, projector, identity)
+
+
+def model_standard(model: str, revision: str | None = None) -> Standard:
+    """The clip standardisation that a model takes by default."""
+    return load_adapter(model, revision=revision, device="cpu").standard
 
 
 def default_device() -> str:
@@ -86,12 +94,15 @@ def serving_expert(adapter: Adapter, sigmas: Sequence[float]) -> Expert:
 
 def selected_shapes(adapter: Adapter, expert: Expert, patterns: Sequence[str]) -> dict[str, tuple[int, ...]]:
     """Names (component in front) and shapes of the parameters that match a pattern, with or without the component."""
-    shapes = {}
+    shapes, matched = {}, set()
     for name, shape in adapter.parameter_shapes(expert).items():
         own = mk.canonical_name(name)
         full = f"{expert.component}.{own}"
-        if any(fnmatch.fnmatchcase(full, p) or fnmatch.fnmatchcase(own, p) for p in patterns):
+        found = [p for p in patterns if fnmatch.fnmatchcase(full, p) or fnmatch.fnmatchcase(own, p)]
+        if found:
             shapes[full] = tuple(shape)
-    if not shapes:
-        raise OptionError(f"index: parameters must match at least one name, got {list(patterns)}; '*' takes all")
+            matched.update(found)
+    unmatched = [p for p in patterns if p not in matched]
+    if unmatched:
+        raise OptionError(f"index: parameters must match at least one name, got {unmatched[0]!r}; '*' takes all")
     return shapes

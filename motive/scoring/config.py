@@ -76,6 +76,11 @@ class ScoreConfig:
             raise OptionError(f"ScoreConfig: block_rows must be 1 to 1048576, got {self.block_rows!r}; try 4096")
         if self.similarity == "trak" and self.preconditioner == "none":
             object.__setattr__(self, "preconditioner", "ridge")
+        if self.preconditioner == "none" and self.lambda_ != type(self).lambda_:
+            raise OptionError(
+                f"ScoreConfig: lambda_ must be left out without a preconditioner, got {self.lambda_}; "
+                "add preconditioner ridge or whiten"
+            )
         if self.similarity != "cosine" and self.preconditioner == "whiten":
             raise OptionError(
                 f"ScoreConfig: preconditioner must be none or ridge with similarity {self.similarity}, got whiten; "
@@ -95,6 +100,10 @@ class ScoreConfig:
         self._check_mappings()
 
     def _check_mappings(self) -> None:
+        for name, wanted in (("groups", "group name"), ("weights", "number >= 0")):
+            if not isinstance(getattr(self, name), Mapping):
+                got = type(getattr(self, name)).__name__
+                raise OptionError(f"ScoreConfig: {name} must be clip id -> {wanted}, got {got}; give a mapping")
         for query, group in self.groups.items():
             if not isinstance(query, str) or not isinstance(group, str) or not group:
                 raise OptionError(

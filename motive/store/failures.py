@@ -19,7 +19,7 @@ _Key = tuple[str, str]
 
 
 class FailureList:
-    """What is known of failures: of each clip and path the latest, as long as the clip has no vector.
+    """What is known of failures: of each clip the latest, as long as the clip has no vector.
 
     Args:
         files: the store's files.
@@ -92,4 +92,5 @@ def readable_failure(failure: Failure) -> Failure:
 
 
 def _key(failure: Failure) -> _Key:
-    return failure.clip_id, failure.path
+    """One entry a clip, whatever stage it failed at; of what speaks of rows, one a row."""
+    return failure.clip_id, failure.path if failure.reason in ABOUT_THE_ROW else ""

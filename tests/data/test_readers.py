@@ -254,11 +254,24 @@ def test_bad_json_rows(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("metadata.csv", b"file_name,text\na.mp4,fine\nb.mp4,caf\xe9\n"),
+        ("metadata.jsonl", b'{"file_name": "a.mp4", "text": "fine"}\n{"file_name": "b.mp4", "text": "caf\xe9"}\n'),
+    ],
+)
+def test_a_row_that_is_not_utf8_costs_its_clip_only(root: Path, name: str, data: bytes) -> None:
+    (root / name).write_bytes(data)
+    dataset = read_dataset(root)
+    assert [(clip.clip_id, clip.caption) for clip in dataset.clips] == [("a.mp4", "fine")]
+    assert reasons(dataset) == [("b.mp4", "bad_text")]
+
+
+@pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("metadata.csv", b"file_name,text\na.mp4,\xff\xfe\n", "line 2 must be UTF-8"),
-        ("metadata.jsonl", b'{"file_name": "a.mp4"}\n{"file_name": "\xe9.mp4"}\n', "line 2 must be UTF-8"),
-        ("metadata.csv", "file_name,text\n".encode("utf-16"), "line 1 must be UTF-8"),
+        ("metadata.csv", b"file_name,t\xe9xt\na.mp4,x\n", "line 1 must be UTF-8"),
+        ("metadata.csv", "file_name,text\n".encode("utf-16"), "must be UTF-8, got UTF-16"),
         ("metadata.csv", b'file_name,text\na.mp4,"open', "must be CSV"),
         ("metadata.csv", b'file_name,text\na.mp4,"a"b"\n', "must be CSV"),
         ("metadata.csv", b"file_name,text,text\na.mp4,x,y\n", "unique"),

@@ -165,6 +165,9 @@ def test_bad_clips_are_listed_and_the_run_goes_on(pool: Path, tmp_path: Path) ->
         (["score", "nowhere", "nowhere", "--out", "s.parquet"], 1, "nowhere"),
         (["select", "nowhere.parquet", "--out", "s"], 1, "nowhere.parquet"),
         (["replay", "nowhere.json", "--out", "s"], 1, "nowhere.json"),
+        (["index", "{pool}", "--out", "s", "--parameters", "blocks.*", "blockz.*"], 2, "blockz"),
+        (["index", "{pool}", "--out", "s", "--draws-sigma", "0.3"], 2, "sigma"),
+        (["score", "a", "b", "--out", "s.parquet", "--lambda", "9"], 2, "preconditioner"),
     ],
 )
 def test_mistakes_are_one_line_with_a_remedy(
@@ -177,6 +180,28 @@ def test_mistakes_are_one_line_with_a_remedy(
     assert says in error
     assert len(error.strip().splitlines()) == 1, error
     assert got in (1, 2), f"expected {code}: {error}"
+
+
+def test_a_store_takes_clips_of_its_own_dataset_only(
+    job: Path, pool: Path, queries: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = motive.Store.open(job / "store").clip_ids
+    assert main(["index", str(queries), "--out", str(job / "store"), *FAST]) == 2
+    assert str(queries) in capsys.readouterr().err
+    assert main(["query", str(queries), "--like", str(job / "store"), "--out", str(job / "store"), "--quiet"]) == 2
+    assert motive.Store.open(job / "store").clip_ids == before
+
+
+def test_a_failed_start_leaves_no_store(pool: Path, tmp_path: Path) -> None:
+    assert main(["index", str(pool), "--out", str(tmp_path / "store"), "--probe", "2", *FAST]) == 2
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_flag_changes_the_models_own_standard(queries: Path, tmp_path: Path) -> None:
+    assert main(["index", str(queries), "--out", str(tmp_path), "--standard-fps", "10", *FAST]) in (0, 3)
+    standard = motive.Store.open(tmp_path).identity["gradient"]["standard"]
+    toy = motive.adapters.load_adapter("toy").standard
+    assert (standard["fps"], standard["frames"], standard["height"]) == (10.0, toy.frames, toy.height)
 
 
 def test_estimate_and_probe(pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -193,6 +218,18 @@ def test_estimate_and_probe(pool: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert found["clips"] == 4
     assert found["pairs"] == 6
     assert found["rmse"] < 4 * found["expected_rmse"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["index", "x", "--standard-fit", "odd"], ["index", "x", "--bogus", "3"], ["score", "--groups", "[1]"]]
+)
+def test_wrong_flags_are_one_line_that_names_the_verb(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    error = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert error.startswith(f"motive {arguments[0]}: ")
+    assert len(error.strip().splitlines()) == 1, error
 
 
 def test_an_interrupted_run_goes_on(job: Path, pool: Path, tmp_path: Path) -> None:
