@@ -48,11 +48,17 @@ def kept_rows(parts: Sequence[Rows]) -> int:
     return sum(len(part) if part.keep is None else int(part.keep.sum()) for part in parts)
 
 
-def take_sample(run: Pass, queries: Queries, parts: Sequence[Rows], where: str) -> Sample:
-    """Score a keyed choice of rows, spread over the parts by their size."""
+def take_sample(run: Pass, queries: Queries, parts: Sequence[Rows], where: str, part_of: int = 1) -> Sample:
+    """Score a keyed choice of rows, spread over the parts by their size.
+
+    Args:
+        run, queries, parts: what is searched.
+        where: the operation, for messages.
+        part_of: take this many times fewer rows, where a rough bound will do.
+    """
     sizes = [kept_rows([part]) for part in parts]
     total, scores = sum(sizes), []
-    wanted = min(total, max(SAMPLE, min(MOST_SAMPLED, total // SAMPLE_SHARE)))
+    wanted = min(total, max(SAMPLE, min(MOST_SAMPLED, total // SAMPLE_SHARE)) // part_of)
     edges = [wanted * sum(sizes[:j]) // max(1, total) for j in range(len(sizes) + 1)]
     for number, (part, size) in enumerate(zip(parts, sizes, strict=True)):
         count = edges[number + 1] - edges[number]

@@ -12,6 +12,10 @@ from motive_kernels.scan.base import Found, Pass, Queries, Rows, Wanted
 from motive_kernels.scan.bracket import SIGMAS, all_parts, kept_rows, roomy, take_sample
 
 _TIE_BLOCK = 1 << 16
+_ROUGH = 4
+"""A list of the best may be a few times longer than it must, so the sample may be that much smaller."""
+_ROOM = 4
+"""Lists vary as much as that; room that is not filled takes no memory, and a second pass takes time."""
 
 
 def search(
@@ -26,7 +30,7 @@ def search(
     wanted = min(top, total)
     if wanted == 0:
         return scores, rows
-    sample = take_sample(run, queries, parts, where)
+    sample = take_sample(run, queries, parts, where, _ROUGH)
     m = sample.scores.shape[1]
     expected = wanted * m / total
     place = wanted if m == total else int(expected + SIGMAS * math.sqrt(expected) + 4)
@@ -53,7 +57,7 @@ def search(
 def _listed(run: Pass, queries: Queries, parts: Sequence[Rows], low: Tensor, expected: float, where: str) -> Found:
     """A pass that lists everything above ``low``, with room for all of it."""
     size = sum(len(part) for part in parts)
-    capacity = size if not bool(low.isfinite().all()) else roomy(expected, size)
+    capacity = size if not bool(low.isfinite().all()) else roomy(_ROOM * expected, size)
     while True:
         found = all_parts(run, queries, parts, Wanted(low, torch.full_like(low, math.inf), capacity), where)
         if int(found.listed.max()) <= capacity:
