@@ -81,6 +81,11 @@ class ScoreConfig:
                 f"ScoreConfig: lambda_ must be left out without a preconditioner, got {self.lambda_}; "
                 "add preconditioner ridge or whiten"
             )
+        if self.preconditioner == "none" and self.lambda_auto:
+            raise OptionError(
+                "ScoreConfig: lambda_auto must be left out without a preconditioner, got True; "
+                "add preconditioner ridge or whiten"
+            )
         if self.similarity != "cosine" and self.preconditioner == "whiten":
             raise OptionError(
                 f"ScoreConfig: preconditioner must be none or ridge with similarity {self.similarity}, got whiten; "

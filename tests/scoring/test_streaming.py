@@ -202,7 +202,8 @@ def test_weights_count_in_votes_and_means(tmp_path, stored, random_vectors, prec
 def test_relative_influence_is_that_of_brute_force(tmp_path, stored, random_vectors, preconditioner) -> None:
     pool, asked = random_vectors(80, 6), random_vectors(3, 6, "q", seed=4)
     pool["a zero"] = np.zeros(6, np.float32)
-    config = ScoreConfig(similarity="relative", preconditioner=preconditioner, lambda_=0.3)
+    shrunk = {"lambda_": 0.3} if preconditioner == "ridge" else {}
+    config = ScoreConfig(similarity="relative", preconditioner=preconditioner, **shrunk)
     table = columns(score(stored("s", pool), stored("q", asked), tmp_path / "r.parquet", config).path)
     z = np.stack([pool[i] for i in sorted(pool)]).astype(np.float64)
     inverse = np.eye(6)
@@ -316,6 +317,7 @@ def test_filters_that_fit_nothing_are_refused(tmp_path, stored, random_vectors) 
         ({"precision": "int8", "preconditioner": "whiten"}, "precision must be float32 with whiten"),
         ({"precision": "int8", "similarity": "relative"}, "precision must be float32 with whiten"),
         ({"devices": ("cuda:0",)}, "devices must be empty with precision float32"),
+        ({"lambda_auto": True}, "lambda_auto must be left out"),
         ({"listed": 0}, "listed must be a positive integer"),
         ({"weights": {"q": -1}}, "weights must be clip id -> number"),
         ({"similarity": "trak", "preconditioner": "whiten"}, "take ridge"),
