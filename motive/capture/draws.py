@@ -26,6 +26,8 @@ class DrawConfig:
             at the midpoints of equal slices of (0, 1); ``logit_normal`` takes the midpoint quantiles of a
             logit-normal distribution (mean 0, standard deviation 1), the usual training density.
         count: draws of uniform and logit_normal.
+        shift: of the flow's time, as the model was trained: the levels u of uniform and logit_normal become
+            shift u / (1 + (shift - 1) u). Wan's trainers take 3 or 5; 1 leaves them.
         sigma: noise level of ``single``, 0 < sigma < 1. The paper's timestep 751 of 1000 is sigma 0.751.
         seed: of the noise; draw j uses the key (seed, j).
         per_draw: how a clip's draws become its vector. ``sum``: the mean of their projected gradients, in which noise
@@ -39,6 +41,7 @@ class DrawConfig:
     sigma: float = 0.751
     seed: int = 0
     per_draw: Literal["sum", "normalised", "separate"] = "separate"
+    shift: float = 1.0
 
     def __post_init__(self) -> None:
         if self.strategy not in ("single", "uniform", "logit_normal"):
@@ -63,6 +66,8 @@ class DrawConfig:
             )
         if self.seed < 0:
             raise OptionError(f"DrawConfig: seed must not be negative, got {self.seed}; give 0 or more")
+        if not 0 < self.shift <= 1000:
+            raise OptionError(f"DrawConfig: shift must be more than 0 and at most 1000, got {self.shift}; 1 is none")
         if self.per_draw not in ("sum", "normalised", "separate"):
             raise OptionError(
                 f"DrawConfig: per_draw must be sum, normalised or separate, got {self.per_draw!r}; choose one"
@@ -78,9 +83,9 @@ class DrawConfig:
         if self.strategy == "single":
             return (self.sigma,)
         midpoints = [(j + 0.5) / self.count for j in range(self.count)]
-        if self.strategy == "uniform":
-            return tuple(midpoints)
-        return tuple(1 / (1 + math.exp(-_normal_quantile(p))) for p in midpoints)
+        if self.strategy == "logit_normal":
+            midpoints = [1 / (1 + math.exp(-_normal_quantile(p))) for p in midpoints]
+        return tuple(self.shift * u / (1 + (self.shift - 1) * u) for u in midpoints)
 
 
 def _normal_quantile(p: float) -> float:

@@ -81,6 +81,7 @@ class ClipGradients:
         latent_shape: (c, F, h, w) of every clip.
         prefix: component of the parameters' names, e.g. ``transformer.``.
         draws_per_pass: draws that share one forward and backward pass; more is faster and takes more memory.
+        costs: measured speeds of the machine, or None for the built-in ones.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class ClipGradients:
         *,
         prefix: str = "transformer.",
         draws_per_pass: int = 1,
+        costs: mk.CostModel | None = None,
     ) -> None:
         self._adapter = adapter
         self._transformer = transformer
@@ -103,7 +105,7 @@ class ClipGradients:
         self._passes = list(zip(sigmas.split(draws_per_pass), noise.split(draws_per_pass), strict=True))
         self._count = len(sigmas)
         self._per_draw = draws.per_draw
-        self._capture = mk.GradientCapture(transformer, projector, prefix=prefix)
+        self._capture = mk.GradientCapture(transformer, projector, prefix=prefix, costs=costs)
 
     @property
     def routes(self) -> dict[str, str]:

@@ -15,6 +15,7 @@ from motive.cli.terminal import say
 from motive.curate import SelectConfig, select
 from motive.errors import OptionError
 from motive.reporting import ReportConfig, report
+from motive.run.calibrate import calibrate, costs_path
 from motive.run.config import IndexConfig
 from motive.run.demo import DemoConfig, demo
 from motive.run.doctor import doctor
@@ -22,7 +23,7 @@ from motive.run.estimate import estimate
 from motive.run.index import IndexSummary, index, query
 from motive.run.launch import LaunchConfig
 from motive.run.replay import replay
-from motive.run.setup import model_standard
+from motive.run.setup import default_device, model_standard
 from motive.scoring import ExportConfig, ScoreConfig, export, score
 
 FAILED_SOME = 3
@@ -178,10 +179,16 @@ def _report(args: argparse.Namespace) -> int:
 
 
 def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
-    return None
+    parser.add_argument(
+        "--calibrate", action="store_true", help="measure this machine's speeds, by which gradients take their route"
+    )
 
 
 def _doctor(args: argparse.Namespace) -> int:
+    if args.calibrate:
+        for device in dict.fromkeys(("cpu", default_device())):
+            say(f"{device}: {calibrate(device)}")
+        say(f"kept in {costs_path()}")
     area = ""
     for finding in doctor():
         if finding.area != area:

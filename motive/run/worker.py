@@ -17,6 +17,7 @@ from motive.adapters.cache import Cache
 from motive.capture.gradients import ClipGradients, ClipVector, EncodedClip
 from motive.data import Clip, Failure
 from motive.errors import ClipError, OptionError
+from motive.run.calibrate import load_costs
 from motive.run.encode import Encoder, Prepared
 from motive.run.plan import Task, TaskResult
 from motive.run.progress import progress
@@ -115,14 +116,16 @@ class Worker:
     def gradients(self, projector: mk.Projector | None = None) -> ClipGradients:
         """The gradient pass with the transformer loaded, into another projection than the store's if one is given."""
         setup = self._setup
+        transformer = setup.adapter.load_transformer(setup.expert)
         return ClipGradients(
             setup.adapter,
-            setup.adapter.load_transformer(setup.expert),
+            transformer,
             projector or setup.projector,
             setup.config.draws,
             setup.latent_shape,
             prefix=f"{setup.expert.component}.",
             draws_per_pass=setup.config.draws_per_pass,
+            costs=load_costs(next(transformer.parameters()).device.type),
         )
 
     def _gradients_once(self) -> ClipGradients:

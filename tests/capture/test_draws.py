@@ -27,6 +27,15 @@ def test_uniform_levels_are_midpoints() -> None:
     assert DrawConfig("uniform", count=4).sigmas() == (0.125, 0.375, 0.625, 0.875)
 
 
+@pytest.mark.parametrize("strategy", ["uniform", "logit_normal"])
+def test_shifted_levels_are_those_of_the_shifted_distribution(strategy: str) -> None:
+    """A shifted draw has odds of noise against data that are the shift times the unshifted ones."""
+    plain = DrawConfig(strategy, count=5).sigmas()  # type: ignore[arg-type]
+    shifted = DrawConfig(strategy, count=5, shift=3.0).sigmas()  # type: ignore[arg-type]
+    for before, after in zip(plain, shifted, strict=True):
+        assert after / (1 - after) == pytest.approx(3 * before / (1 - before))
+
+
 def test_noise_is_standard_normal_and_keyed() -> None:
     noise = shared_noise(0, 0, (64, 64, 16))
     assert noise.shape == (64, 64, 16)
@@ -54,7 +63,16 @@ GOLDEN = [-0.0682993233203888, -0.8618688583374023, 0.02745192125439644, -0.5508
 
 
 @pytest.mark.parametrize(
-    "bad", [{"strategy": "every"}, {"count": 0}, {"sigma": 0.0}, {"sigma": 751.0}, {"seed": -1}, {"per_draw": "max"}]
+    "bad",
+    [
+        {"strategy": "every"},
+        {"count": 0},
+        {"sigma": 0.0},
+        {"sigma": 751.0},
+        {"seed": -1},
+        {"per_draw": "max"},
+        {"shift": 0.0},
+    ],
 )
 def test_bad_settings_are_named(bad: dict) -> None:
     with pytest.raises(OptionError, match=next(iter(bad))):

@@ -362,3 +362,22 @@ def test_wide_inputs_are_kept_as_their_sketches(dim: int, dtype: torch.dtype) ->
     assert dim in kept
     assert kept.count(300) < 3, "an input of 300 numbers a token is kept besides its sketch"
     torch.testing.assert_close(sketched, whole, rtol=1e-5, atol=1e-5 * float(whole.abs().max()))
+
+
+def test_lora_factors_alone_and_what_a_fresh_one_has() -> None:
+    """Before training lora_B is zero, so lora_A has no gradient at all; afterwards both equal the loop's."""
+    peft = pytest.importorskip("peft")
+    model, losses, _ = make("layer used twice", 3)
+    peft.inject_adapter_in_model(peft.LoraConfig(r=2, target_modules=["first", "l"]), model)
+    projector = mk.Projector(mk.ProjectionSpec(dim=5), {name: p.shape for name, p in model.named_parameters()})
+    factors = [name for name in projector.shapes if "lora_" in name]
+    assert len(factors) == 4
+    for name in factors:
+        assert mk.projected_gradients(model, losses, projector, parameters=[name]).any() == ("lora_B" in name)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            nn.init.normal_(parameter)
+    gradients = per_sample_gradients(model, losses, select_parameters(model, projector, factors))
+    capture = mk.GradientCapture(model, projector, parameters=factors, route="token")
+    torch.testing.assert_close(capture(losses), projector.project(gradients), rtol=1e-4, atol=1e-5)
+    assert all(gradients[name].any() for name in factors)
