@@ -156,22 +156,26 @@ class Projector:
             raise ValueError("project: grads must hold at least one parameter, got none; give name -> [n, *shape]")
         first = next(iter(tensors.values()))
         z = self.zeros(first.shape[0], first.device)
-        for name, grad in tensors.items():
-            self.project_into(z, name, grad, impl=impl)
+        parts = [self._checked("project", z, name, grad) for name, grad in tensors.items()]
+        type(parts[0][0]).project_many_into(z, parts, impl)
         return z
 
     def project_into(self, z: Tensor, name: str, grad: Any, *, impl: str | None = None) -> None:
         """Add one parameter's projected per-sample gradients [n, *shape] to z [n, dim] in place."""
-        name = self._known("project_into", name)
-        grad = as_tensor("project_into", name, grad)
+        own, grad = self._checked("project_into", z, name, as_tensor("project_into", name, grad))
+        own.project_into(z, grad, impl)
+
+    def _checked(self, where: str, z: Tensor, name: str, grad: Tensor) -> tuple[ParameterMap, Tensor]:
+        """The map of a parameter, and its gradient [n, *shape] after its checks."""
+        name = self._known(where, name)
         shape = self.shapes[name]
         if tuple(grad.shape[1:]) != shape and not (shape == (1,) and grad.ndim == 1):
             raise ValueError(
-                f"project_into: {name} must be [n, {', '.join(map(str, shape))}], got {list(grad.shape)}; "
+                f"{where}: {name} must be [n, {', '.join(map(str, shape))}], got {list(grad.shape)}; "
                 "put the sample axis first"
             )
-        self._check_z("project_into", z, grad.shape[0])
-        self._map(name).project_into(z, grad.reshape(grad.shape[0], *shape), impl)
+        self._check_z(where, z, grad.shape[0])
+        return self._map(name), grad.reshape(grad.shape[0], *shape)
 
     def project_outer_into(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,12 @@ class ParameterMap(ABC):
     @abstractmethod
     def project_into(self, z: Tensor, grad: Tensor, impl: str | None) -> None:
         """z += P grad for grad [n, *shape] (flat route)."""
+
+    @classmethod
+    def project_many_into(cls, z: Tensor, parts: Sequence[tuple[ParameterMap, Tensor]], impl: str | None) -> None:
+        """z += P grad of several parameters of one kind (flat route)."""
+        for own, grad in parts:
+            own.project_into(z, grad, impl)
 
     def project_outer_into(self, z: Tensor, x: Tensor, dy: Tensor, lengths: Tensor | None, impl: str | None) -> None:
         """z += P (sum_t dy_t x_t^T) for x [n, t, i], dy [n, t, o] (token route).

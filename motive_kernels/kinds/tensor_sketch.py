@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from motive_kernels.kinds.base import DeviceTables, Kind, ParameterMap, Shape
 from motive_kernels.outer_sketch.api import outer_sketch_into
 from motive_kernels.philox import parameter_key
 from motive_kernels.tables import ROLE_COLUMNS, ROLE_ROWS, ROLE_VECTOR, balanced_buckets, gather_table
-from motive_kernels.tensor_sketch.api import tensor_sketch_into
+from motive_kernels.tensor_sketch.api import tensor_sketch_into, tensor_sketch_many_into
 
 
 class TensorSketch(Kind):
@@ -57,10 +57,19 @@ class TensorSketchMap(ParameterMap):
         self._placed = DeviceTables(unit=gather_table(*_unit_table(), dim), identity=gather_table(*identity, dim))
 
     def project_into(self, z: Tensor, grad: Tensor, impl: str | None) -> None:
+        for part in self._parts(grad):
+            tensor_sketch_into(z, *part[:3], scale=self._scale, impl=impl)
+
+    @classmethod
+    def project_many_into(cls, z: Tensor, parts: Sequence[tuple[ParameterMap, Tensor]], impl: str | None) -> None:
+        own = [(sketch, grad) for sketch, grad in parts if isinstance(sketch, TensorSketchMap)]
+        tensor_sketch_many_into(z, [part for sketch, grad in own for part in sketch._parts(grad)], impl=impl)
+
+    def _parts(self, grad: Tensor) -> list[tuple[Tensor, Tensor, Tensor, float]]:
+        """The gradient as a matrix with the tables and the factor of each term."""
         grad = grad.reshape(grad.shape[0], self._rows, self._columns)
-        for tables in self._tables:
-            on_device = tables.on(grad.device)
-            tensor_sketch_into(z, grad, on_device["rows"], on_device["columns"], scale=self._scale, impl=impl)
+        tables = [tables.on(grad.device) for tables in self._tables]
+        return [(grad, on_device["rows"], on_device["columns"], self._scale) for on_device in tables]
 
     def project_outer_into(self, z: Tensor, x: Tensor, dy: Tensor, lengths: Tensor | None, impl: str | None) -> None:
         for tables in self._tables:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Optional
 
 import torch
@@ -45,6 +46,32 @@ def tensor_sketch_into(
     check_table("tensor_sketch_into", "columns", columns, i, k, grad)
     call = _registered if traced(z, grad) else _run
     call(z, grad, rows, columns, scale, impl)
+
+
+def tensor_sketch_many_into(z: Tensor, parts: Sequence[cuda.Part], *, impl: str | None = None) -> None:
+    """Add the sketches of several gradients, e.g. all layers of a model; with CUDA in one launch for each dtype.
+
+    Args:
+        z: [n, k] as for tensor_sketch_into.
+        parts: (gradient [n, o, i], row table, column table, scale) as for tensor_sketch_into.
+        impl: cpp, cuda, triton, torch or None.
+    """
+    together: dict[torch.dtype, list[cuda.Part]] = {}
+    for part in parts:
+        grad, rows, columns, scale = part
+        launch = grad.numel() > 0 and not traced(z, grad)
+        if launch and OP.choose(impl, grad.device.type, grad.dtype) is cuda.tensor_sketch_into:
+            n, o, i = check_gradient("tensor_sketch_into", grad)
+            k = check_vectors("tensor_sketch_into", z, n, grad)
+            check_table("tensor_sketch_into", "rows", rows, o, k, grad)
+            check_table("tensor_sketch_into", "columns", columns, i, k, grad)
+            together.setdefault(grad.dtype, []).append(part)
+        else:
+            tensor_sketch_into(z, grad, rows, columns, scale=scale, impl=impl)
+    with torch.no_grad():
+        for group in together.values():
+            cuda.tensor_sketch_many_into(z, group)
+            torch.autograd.graph.increment_version(z)
 
 
 def _run(
