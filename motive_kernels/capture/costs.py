@@ -12,8 +12,8 @@ class CostModel:
 
     The token form sketches t (o + i) numbers and multiplies t min(o, k) min(i, k), or takes transforms that are worth
     10 k log2(k) multiplications a token; the flat form multiplies t o i into the per-sample gradient and reads those
-    o i numbers once. The defaults are those of a two-core AVX2 machine; only their ratios matter.
-    ``motive doctor --calibrate`` measures them.
+    o i numbers once. Only their ratios matter. The defaults are estimates for a two-core AVX2 machine;
+    ``motive doctor --calibrate`` measures those of this one.
 
     Attributes:
         matmul: torch's matrix product, 10^9 multiply-adds a second.
