@@ -4,9 +4,9 @@
 // Results come out in another order; frequency() and position() say which.
 #pragma once
 
-#include <cstdint>
-
 #include <math.h>
+
+#include <cstdint>
 
 #include "scratch.h"
 #include "simd.h"
@@ -66,7 +66,8 @@ class Fourier {
     }
   }
 
-  // Elements j, j + quarter, j + 2 quarter and j + 3 quarter of a block, turned by powers of exp(-2 pi i angle / length).
+  // Elements j, j + quarter, j + 2 quarter and j + 3 quarter of a block, turned by powers of exp(-2 pi i angle /
+  // length).
   template <bool turned>
   MOTIVE_INLINE void butterfly(float* re, float* im, int64_t quarter, int64_t j, int64_t angle) const {
     float *r0 = re + j * kLanes, *i0 = im + j * kLanes;

@@ -249,10 +249,9 @@ class Transformed {
     const int threads = chunks.threads(a_.rows + a_.columns + 32 * k_);
     const int64_t floats = (4 * k_ + 2 * half_) * kLanes;
     const Scratch<float> memory(threads * floats), partial(chunks.count() * 2 * half_);
-    chunks.run(threads, 2 * half_, partial.get(),
-               [&](int64_t s, int64_t first, int64_t count, int worker, float* out) {
-                 chunk(s, first, count, memory.get() + worker * floats, out);
-               });
+    chunks.run(threads, 2 * half_, partial.get(), [&](int64_t s, int64_t first, int64_t count, int worker, float* out) {
+      chunk(s, first, count, memory.get() + worker * floats, out);
+    });
     const Scratch<float> sum(2 * half_);
     for (int64_t s = 0; s < a_.samples; ++s) {
       if (chunks.first(s) == chunks.first(s + 1)) continue;
