@@ -165,6 +165,8 @@ def main() -> None:
             yield from search(folder, rows, 3 if rows > 1_000_000 else 7)
 
     print(f"{'op':12} {'clips':>10} {'ms':>9} {'least':>9} {'ns a clip':>10} {'anonymous MB':>13}")
+    if options.folder:
+        Path(options.folder).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         for record in records(Path(folder)):
             clips, memory = record["shape"][0], record.get("anonymous_bytes")
