@@ -45,7 +45,7 @@ def real(quick: bool, folder: Path) -> list[Row]:
     """kill -9 of the command line with the built-in model."""
     from benchmarks.faults import kills as section
 
-    return [] if quick else section.real(6, folder)
+    return [] if quick else section.real(20, folder)
 
 
 def ray(quick: bool, folder: Path) -> list[Row]:
