@@ -23,7 +23,21 @@ from motive.run.record import git_commit, versions
 
 Section = Callable[[bool, Path], list[Row]]
 
-SECTIONS = ("kills", "workers", "real", "ray", "disks", "damage", "objects", "fuzz", "media", "soak", "cost", "scale")
+SECTIONS = (
+    "kills",
+    "workers",
+    "real",
+    "ray",
+    "disks",
+    "damage",
+    "objects",
+    "fuzz",
+    "guided",
+    "media",
+    "soak",
+    "cost",
+    "scale",
+)
 
 
 def kills(quick: bool, folder: Path) -> list[Row]:

@@ -1,0 +1,211 @@
+"""What is fuzzed: each reader with good inputs to start from, and what must hold for any other.
+
+The first byte of an input says which of a reader's files the rest stands in for.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.faults.rows import require
+from motive.data import read_dataset
+from motive.errors import MotiveError
+from motive.run.config import IndexConfig, from_json, to_json
+from motive.run.plan import PlanConfig
+from motive.run.record import read_record
+from motive.store import Store, StoreRow, verify_store
+from motive.store.files import LocalFiles
+from motive.store.fingerprint import digest, digest_json
+from motive.store.records import FileRecord, encode_commit, parse_commit
+from motive.store.shard import digest_ids, read_ids, read_layout
+
+
+@dataclass(frozen=True)
+class Target:
+    """One reader.
+
+    Attributes:
+        seeds: good inputs.
+        check: reads an input; raises where something other than motive's own error comes out of the reader.
+    """
+
+    seeds: Sequence[bytes]
+    check: Callable[[bytes], None]
+
+
+def damaged_store(folder: Path) -> Target:
+    """A store with one file replaced: the same content or an error."""
+    origin, place = folder / "origin", folder / "damaged"
+    files = _make_store(origin)
+    expected = (["a", "b", "c"], Store.open(origin).vectors().tobytes())
+    shutil.copytree(origin, place)
+
+    def check(data: bytes) -> None:
+        file = files[data[0] % len(files)] if data else files[0]
+        (place / file).write_bytes(data[1:])
+        try:
+            store = Store.open(place)
+            read = (store.clip_ids, store.vectors().tobytes())
+            store.columns()
+            require(read == expected, f"{file}: other content was read")
+        except MotiveError:
+            require(isinstance(verify_store(place).lines(), list), "verify reports")
+        finally:
+            shutil.copyfile(origin / file, place / file)
+
+    return Target([bytes([n]) + (origin / file).read_bytes() for n, file in enumerate(files)], check)
+
+
+def forged_store(folder: Path) -> Target:
+    """A store with one file replaced and every digest made to fit, as somebody could who may write to it: it is read
+    or refused, and nothing else."""
+    origin, place = folder / "origin", folder / "forged"
+    files = _make_store(origin)
+    shutil.copytree(origin, place)
+
+    def check(data: bytes) -> None:
+        file = files[data[0] % len(files)] if data else files[0]
+        try:
+            _forge(place, file, data[1:])
+            store = Store.open(place)
+            require(len(store.clip_ids) == len(store), "as many ids as clips")
+            require(store.vectors().shape == (len(store), store.dim), "a vector for each clip")
+            store.columns()
+            store.failures()
+        except MotiveError:
+            require(isinstance(verify_store(place).lines(), list), "verify reports")
+        finally:
+            shutil.rmtree(place)
+            shutil.copytree(origin, place)
+
+    return Target([bytes([n]) + (origin / file).read_bytes() for n, file in enumerate(files)], check)
+
+
+def dataset(folder: Path) -> Target:
+    """Tables of clips, and a caption beside a video: no clip outside the dataset's folder."""
+    root = folder / "dataset"
+    root.mkdir()
+    (root / "a.mp4").write_bytes(b"x")
+    rows = [
+        {"file_name": "a.mp4", "text": "a \u00e9 caption", "fps": 12},
+        {"file_name": "b.mp4", "text": None, "fps": 1},
+    ]
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows), sink)
+    texts = {
+        "metadata.csv": b'file_name,text,fps\na.mp4,"a, caption",12\nb.mp4,,1\n',
+        "metadata.jsonl": b"".join(json.dumps(row).encode() + b"\n" for row in rows),
+        "metadata.json": json.dumps([{"video": "a.mp4", "prompt": "x"}, {"video": "b.mp4"}]).encode(),
+        "clips.jsonl": b'{"video_path": "a.mp4", "caption": "x", "id": 1}\n{"video_path": "b.mp4"}\n',
+        "video.csv": b"video,prompt\na.mp4,hello\n",
+        "metadata.parquet": sink.getvalue().to_pybytes(),
+        "a.txt": "a caption \u732b\n".encode(),
+    }
+    return _read(root, texts)
+
+
+def config(folder: Path) -> Target:
+    """run.json, from which a run is repeated."""
+    path = folder / "run.json"
+    record = {"verb": "index", "arguments": {"dataset": "x", "probe": 0}, "config": to_json(IndexConfig())}
+
+    def check(data: bytes) -> None:
+        path.write_bytes(data[1:])
+        try:
+            found = from_json(IndexConfig, read_record(path)["config"], "run.json")
+            require(isinstance(found, IndexConfig), "a config is a config")
+            PlanConfig.from_json(to_json(found))
+        except MotiveError:
+            return
+
+    return Target([b"\0" + json.dumps(record).encode()], check)
+
+
+TARGETS: Mapping[str, Callable[[Path], Target]] = {
+    "damaged store": damaged_store,
+    "forged store": forged_store,
+    "dataset": dataset,
+    "configuration": config,
+}
+
+
+def _read(root: Path, texts: Mapping[str, bytes]) -> Target:
+    """Reading one of the files, or the folder where it is a caption."""
+    names = sorted(texts)
+
+    def check(data: bytes) -> None:
+        path = root / (names[data[0] % len(names)] if data else names[0])
+        path.write_bytes(data[1:])
+        try:
+            found = read_dataset(root if path.suffix == ".txt" else path)
+            outside = [clip for clip in found.clips if not clip.path.is_relative_to(root) or ".." in clip.path.parts]
+            require(not outside, f"{path.name}: a clip outside the dataset: {outside}")
+        except MotiveError:
+            pass
+        finally:
+            path.unlink()
+
+    return Target([bytes([n]) + texts[name] for n, name in enumerate(names)], check)
+
+
+def _make_store(origin: Path) -> list[Path]:
+    """A store of three clips in two shards; its files."""
+    if not origin.exists():
+        identity = {"projection": {"dim": 4}, "gradient": {"family": "x"}}
+        store = Store.create(origin, identity=identity, columns_schema={"loss": "float32", "path": "string"})
+        with store.writer("w", 2) as writer:
+            for clip_id in "abc":
+                writer.add(StoreRow(clip_id, np.ones(4, np.float32), {"loss": 1.0, "path": "/x"}))
+    return sorted(file.relative_to(origin) for file in origin.rglob("*") if file.is_file())
+
+
+def _forge(place: Path, file: Path, data: bytes) -> None:
+    """Put a file in place and make every digest fit it."""
+    if file.parent.name == "shards":
+        (place / file).write_bytes(data)
+        _recommit(place, file, data)
+        return
+    try:
+        record = json.loads(data)
+        if not isinstance(record, dict):
+            raise ValueError("not an object")
+        if isinstance(record.get("identity"), dict):
+            record["identity_digest"] = {name: digest_json(part) for name, part in record["identity"].items()}
+        record["digest"] = digest_json({key: value for key, value in record.items() if key != "digest"})
+        (place / file).write_text(json.dumps(record), encoding="utf-8")
+    except (ValueError, TypeError, RecursionError):
+        (place / file).write_bytes(data)
+        return
+    if file.name == "manifest.json":
+        for commit in (place / "commits").iterdir():
+            _amend(commit, manifest_digest=record["digest"])
+
+
+def _recommit(place: Path, file: Path, data: bytes) -> None:
+    path = place / "commits" / f"{file.stem}.json"
+    commit = parse_commit(path.read_bytes(), file.stem, "forge")
+    changes: dict[str, Any] = {
+        "files": {**commit.files, file.suffix[1:]: FileRecord(len(data), digest(data))},
+    }
+    if file.suffix == ".safetensors":
+        files, name = LocalFiles(place), file.as_posix()
+        layout = read_layout(files, name, commit.rows, 4)
+        offsets = files.read(name, layout.ids_offsets, (commit.rows + 1) * 8)
+        changes["ids_digest"] = digest(offsets + files.read(name, layout.ids_bytes, layout.ids_size))
+        ids = read_ids(files, name, layout, commit.rows, changes["ids_digest"])
+        require(digest_ids(ids) == changes["ids_digest"], "the digest of ids is that of their bytes")
+    _amend(path, **changes)
+
+
+def _amend(path: Path, **changes: Any) -> None:
+    commit = parse_commit(path.read_bytes(), path.stem, "forge")
+    path.write_bytes(encode_commit(replace(commit, **changes))[0])
