@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import tarfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.faults.fuzz_targets import tar_shard
 from benchmarks.faults.rows import Row, require
-from motive.data.base import Failure
+from motive.data import Failure, read_dataset
 from motive.errors import StoreError
 from motive.store import Store, StoreRow
 
@@ -37,7 +39,37 @@ def run(quick: bool, folder: Path) -> list[Row]:
     require(_contents(path) == expected, "the files were put back")
     held = "an error that names the file, or the same content; never another value, never a crash"
     note = f"{found:,} detected, {harmless:,} harmless (copies, white space)"
-    return [Row("every byte flipped", flips, held, note), Row("every truncation", cuts, held, f"{len(files)} files")]
+    rows = [Row("every byte flipped", flips, held, note), Row("every truncation", cuts, held, f"{len(files)} files")]
+    return [*rows, _shards(folder, step)]
+
+
+def _shards(folder: Path, step: int) -> Row:
+    """The headers of WebDataset shards, which have checksums, unlike long names and data; and every length."""
+    root, done, found = folder / "shards", 0, 0
+    root.mkdir()
+    path = root / "x.tar"
+    for kind in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        data = tar_shard(kind)
+        path.write_bytes(data)
+        expected = _listed(root)
+        headers = [start for start in range(0, len(data), 512) if data[start + 257 : start + 262] == b"ustar"]
+        places = [place for start in headers for place in range(start, start + 512)]
+        changes = [data[:place] + bytes([data[place] ^ 1 << place % 8]) + data[place + 1 :] for place in places[::step]]
+        for changed in [*changes, *(data[:length] for length in range(0, len(data), step))]:
+            path.write_bytes(changed)
+            read = _listed(root)
+            require(read == expected or bool(read[1]), f"{kind}: other clips were listed and nothing was said")
+            done, found = done + 1, found + bool(read[1])
+    return Row(
+        "WebDataset shards: every header byte flipped, every truncation", done,
+        "the same clips at the same places, or failures that name the shard or the clip",
+        f"{found:,} said, {done - found:,} harmless (behind the end mark, digits written another way)",
+    )  # fmt: skip
+
+
+def _listed(root: Path) -> tuple[list[Any], list[Failure]]:
+    found = read_dataset(root, "webdataset")
+    return [(clip.clip_id, clip.path, clip.caption, dict(clip.columns)) for clip in found.clips], list(found.failures)
 
 
 def _make(path: Path) -> None:

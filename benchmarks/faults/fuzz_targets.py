@@ -5,8 +5,10 @@ The first byte of an input says which of a reader's files the rest stands in for
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
+import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +20,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.faults.rows import require
 from motive.data import read_dataset
+from motive.data.stretch import find_stretch
 from motive.errors import MotiveError
 from motive.run.config import IndexConfig, from_json, to_json
 from motive.run.plan import PlanConfig
@@ -113,6 +116,44 @@ def dataset(folder: Path) -> Target:
     return _read(root, texts)
 
 
+def webdataset(folder: Path) -> Target:
+    """Tar shards, of three kinds, whose clips are then read where they are said to lie."""
+    root = folder / "shards"
+    root.mkdir()
+    path = root / "x.tar"
+
+    def check(data: bytes) -> None:
+        path.write_bytes(data[1:])
+        try:
+            for clip in read_dataset(root).clips:
+                stretch = find_stretch(clip.path)
+                inside = stretch is not None and stretch.file == path and ".." not in clip.path.parts
+                require(inside, f"a clip outside the shard: {clip}")
+                if stretch is not None:
+                    require(stretch.start + stretch.size <= len(data) - 1, f"bytes past the end: {clip}")
+        except MotiveError:
+            return
+
+    kinds = (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
+    return Target([bytes([n]) + tar_shard(kind) for n, kind in enumerate(kinds)], check)
+
+
+def tar_shard(kind: int) -> bytes:
+    """A shard of two clips, one with a name too long for a plain header."""
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w", format=kind) as archive:
+        for name, data in (
+            ("a.mp4", b"A" * 20),
+            ("a.txt", "a caption \u732b".encode()),
+            (f"{'folder/' * 16}b.mp4", b"B" * 600),
+            (f"{'folder/' * 16}b.json", b'{"caption": "x", "id": "b", "fps": 12}'),
+        ):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return sink.getvalue()
+
+
 def config(folder: Path) -> Target:
     """run.json, from which a run is repeated."""
     path = folder / "run.json"
@@ -134,6 +175,7 @@ TARGETS: Mapping[str, Callable[[Path], Target]] = {
     "damaged store": damaged_store,
     "forged store": forged_store,
     "dataset": dataset,
+    "webdataset": webdataset,
     "configuration": config,
 }
 

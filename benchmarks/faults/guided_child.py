@@ -5,11 +5,13 @@ python -m benchmarks.faults.guided_child TARGET FOLDER [libFuzzer's flags]
 
 from __future__ import annotations
 
+import importlib
 import random
 import sys
 from pathlib import Path
+from typing import Any
 
-import atheris  # type: ignore[import-not-found]
+atheris: Any = importlib.import_module("atheris")
 
 with atheris.instrument_imports(include=["motive", "tarfile", "json", "csv"]):
     from benchmarks.faults.fuzz import mutated

@@ -4,7 +4,7 @@ from motive.data.base import Clip, Dataset, Failure
 from motive.data.clips import StandardClip, load_clip
 from motive.data.encode import write_video
 from motive.data.formats import dataset_format, read_dataset
-from motive.data.isolated import DecoderPool
+from motive.data.isolated import ClipReader, DecoderPool
 from motive.data.reader import DatasetFormat, ReadOptions, Subset, SubsetRow
 from motive.data.standardise import Standard
 from motive.data.subset import spreadsheet_safe, write_subset
@@ -12,6 +12,7 @@ from motive.data.video import DecodeLimits
 
 __all__ = [
     "Clip",
+    "ClipReader",
     "Dataset",
     "DatasetFormat",
     "DecodeLimits",

@@ -43,12 +43,12 @@ class VideoFiles(DatasetFormat):
                     f"read_dataset: {path} must hold its table of clips itself, got one in {table.parent.name}/; "
                     f"read {table.parent}, or say format folder to leave the table out"
                 )
-        return next(_videos(path, follow_links=False), None) is not None
+        return next(video_names(path, follow_links=False), None) is not None
 
     def read(self, path: Path, options: ReadOptions) -> Dataset:
         folder = path.parent if path.is_file() else path
         guard = PathGuard(options.root or folder, options.follow_links)
-        names = [path.name] if path.is_file() else sorted(_videos(path, options.follow_links))
+        names = [path.name] if path.is_file() else sorted(video_names(path, options.follow_links))
         clips: list[Clip] = []
         failures: list[Failure] = []
         for name in names:
@@ -79,7 +79,7 @@ def _folders(path: Path) -> list[Path]:
     return sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
 
 
-def _videos(path: Path, follow_links: bool) -> Iterator[str]:
+def video_names(path: Path, follow_links: bool) -> Iterator[str]:
     """Video files under a folder, relative to it; each real folder is entered once, so links cannot loop."""
     entered: set[str] = set()
     for folder, folders, files in os.walk(path, followlinks=follow_links):

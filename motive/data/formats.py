@@ -10,10 +10,11 @@ from motive.data.folder import VideoFiles
 from motive.data.jsonl import JsonLines
 from motive.data.reader import DatasetFormat, ReadOptions
 from motive.data.videofolder import VideoFolder
+from motive.data.webdataset import WebDataset
 from motive.errors import DatasetError, OptionError
 
 # In the order they are tried: the more specific columns first, bare files last.
-FORMATS: tuple[DatasetFormat, ...] = (DiffSynth(), VideoFolder(), JsonLines(), VideoFiles())
+FORMATS: tuple[DatasetFormat, ...] = (DiffSynth(), VideoFolder(), JsonLines(), WebDataset(), VideoFiles())
 
 
 _PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib")
@@ -49,7 +50,7 @@ def read_dataset(
             return reader.read(path, options)
     raise DatasetError(
         f"read_dataset: path must hold a dataset ({', '.join(f.name for f in FORMATS)}), got {path} with neither "
-        "a table of clips nor video files; see docs/formats/datasets.md"
+        "a table of clips nor tar shards nor video files; see docs/formats/datasets.md"
     )
 
 

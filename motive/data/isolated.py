@@ -20,6 +20,7 @@ from motive.child import describe_exit, python_command
 from motive.data.clips import StandardClip
 from motive.data.decoder import FACTS
 from motive.data.standardise import Standard
+from motive.data.stretch import find_stretch
 from motive.data.video import DEFAULT_LIMITS, DecodeLimits
 from motive.errors import ClipError, MissingExtra
 
@@ -86,6 +87,33 @@ class DecoderPool:
     def _give_back(self, decoder: _Decoder) -> None:
         with self._lock:
             self._idle.append(decoder)
+
+
+class ClipReader:
+    """Decodes clips of several standards in this way: for whoever looks again at what a store was made from."""
+
+    def __init__(self) -> None:
+        self._pools: dict[Standard, DecoderPool] = {}
+        self._lock = threading.Lock()
+
+    def load_clip(self, path: Path, standard: Standard) -> StandardClip:
+        """As motive.data.load_clip, safe to use from several threads.
+
+        Raises:
+            ClipError: as DecoderPool.load_clip.
+        """
+        if find_stretch(path) is None and not path.is_file():
+            raise ClipError("missing_file", f"{path.name} is no longer where indexing found it")
+        with self._lock:
+            pool = self._pools.setdefault(standard, DecoderPool(standard))
+        return pool.load_clip(path)
+
+    def __enter__(self) -> ClipReader:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for pool in self._pools.values():
+            pool.close()
 
 
 class _Decoder:

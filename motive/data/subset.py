@@ -14,6 +14,7 @@ from motive.data.base import Dataset
 from motive.data.formats import dataset_format
 from motive.data.metadata import CLIP_COLUMNS, SUBSET_CSV
 from motive.data.reader import Subset, SubsetRow
+from motive.data.stretch import find_stretch, open_bytes
 from motive.data.tables import write_csv
 from motive.errors import DatasetError, OptionError
 
@@ -82,8 +83,10 @@ def _score_names(rows: Sequence[SubsetRow]) -> list[str]:
 
 
 def _relative(dataset: Dataset, row: SubsetRow) -> str:
+    stretch = find_stretch(row.clip.path)
+    path = row.clip.path if stretch is None else stretch.file / stretch.name
     try:
-        return row.clip.path.relative_to(dataset.root).as_posix()
+        return path.relative_to(dataset.root).as_posix()
     except ValueError as error:
         raise OptionError(
             f"write_subset: rows must hold clips of the dataset at {dataset.root}, got {row.clip.path}; read it again"
@@ -107,6 +110,10 @@ def _check_out(dataset: Dataset, out: Path, targets: Sequence[str]) -> None:
 def _place(source: Path, target: Path, files: str) -> None:
     """Bring one video to the subset: a copy, a hard link, or a symbolic link."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    if find_stretch(source) is not None:  # there is no file of its own that a link could point to
+        with open_bytes(source) as read, open(target, "xb") as written:
+            shutil.copyfileobj(read, written, 1 << 20)
+        return
     real = os.path.realpath(source)
     if files == "copy":
         shutil.copy2(real, target)

@@ -238,6 +238,13 @@ def _json_row(number: int, where: str, line: str) -> TableRow:
     return _object_row(number, where, value)
 
 
+def json_object(number: int, where: str, text: str) -> TableRow:
+    """The row that a JSON object of unknown origin is; its number and place are for messages."""
+    row = _json_row(number, where, text)
+    problem = row.problem or _value_problem(row.values)
+    return TableRow(number, row.values, problem)
+
+
 def _object_row(number: int, where: str, value: Any) -> TableRow:
     if not isinstance(value, dict):
         return TableRow(number, {}, ("bad_row", f"{where} is {type(value).__name__}, not an object"))

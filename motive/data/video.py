@@ -7,13 +7,14 @@ import os
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from motive.data.stretch import Stretch, find_stretch, open_bytes
 from motive.errors import ClipError, OptionError
 from motive.extras import require
 
@@ -58,7 +59,8 @@ DEFAULT_LIMITS = DecodeLimits()
 def open_video(path: Path, limits: DecodeLimits) -> Iterator[Video]:
     """Open a file for decoding; whatever FFmpeg raises inside becomes a ClipError."""
     av = require("av", "motive.data.video", extra="video")
-    _check_file(path)
+    stretch = find_stretch(path)
+    _check_file(path, stretch)
     options = {
         "format_whitelist": _CONTAINERS,
         "protocol_whitelist": "file",
@@ -68,12 +70,15 @@ def open_video(path: Path, limits: DecodeLimits) -> Iterator[Video]:
         "max_streams": "64",
     }
     try:
-        with av.open(
-            os.path.abspath(path),
-            options=options,
-            metadata_errors="replace",
-            timeout=(limits.timeout_s, limits.timeout_s),
-        ) as container:
+        with (
+            nullcontext(os.path.abspath(path)) if stretch is None else stretch.open() as source,
+            av.open(
+                source,
+                options=options,
+                metadata_errors="replace",
+                timeout=(limits.timeout_s, limits.timeout_s),
+            ) as container,
+        ):
             yield Video(av, path, container, limits)
     except av.error.ExitError as error:
         raise ClipError("timeout", f"{path.name} took more than {limits.timeout_s:g} s") from error
@@ -84,14 +89,16 @@ def open_video(path: Path, limits: DecodeLimits) -> Iterator[Video]:
         raise _truncated_or(path, ClipError("unreadable", detail)) from error
 
 
-def _check_file(path: Path) -> None:
+def _check_file(path: Path, stretch: Stretch | None) -> None:
     try:
-        status = os.stat(path)
+        status = os.stat(path if stretch is None else stretch.file)
     except (OSError, ValueError) as error:
         raise ClipError("missing_file", f"{path} cannot be opened: {error}") from error
     if not stat.S_ISREG(status.st_mode):
         raise ClipError("not_a_file", f"{path} is not a regular file")
-    if status.st_size == 0:
+    if stretch is not None and stretch.start + stretch.size > status.st_size:
+        raise ClipError("truncated", f"{stretch.file.name} ends before the last byte of {path.name}")
+    if (status.st_size if stretch is None else stretch.size) == 0:
         raise ClipError("empty_file", f"{path.name} has no bytes")
 
 
@@ -108,10 +115,9 @@ def _truncated_or(path: Path, error: ClipError) -> ClipError:
 
 def _is_cut_mp4(path: Path) -> bool:
     """Whether the top-level boxes of an MP4 file run past its end or lack the index (moov)."""
-    size = os.path.getsize(path)
     names: list[bytes] = []
-    with open(path, "rb") as file:
-        at = 0
+    with open_bytes(path) as file:
+        at, size = 0, file.seek(0, os.SEEK_END)
         while at + 8 <= size and len(names) < 64:
             file.seek(at)
             head = file.read(16)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from motive.data import ClipReader, Standard
 from motive.errors import ClipError, DatasetError, OptionError
 from motive.evaluate import baselines
 from motive.evaluate.lookup import Lookup, label_in, open_scored
@@ -74,20 +75,11 @@ class EvaluateConfig:
             )
 
 
-def standard_frames(path: Path, standard: Mapping[str, Any]) -> NDArray[np.uint8]:
-    """The frames of a clip as indexing saw them."""
-    from motive.data import Standard, load_clip
-
-    if not path.is_file():
-        raise ClipError("missing_file", f"{path} is gone")
-    return load_clip(path, Standard(**standard)).frames
-
-
 def compare(
     methods: Mapping[str, Path],
     config: EvaluateConfig | None = None,
     *,
-    frames_of: FramesOf = standard_frames,
+    frames_of: FramesOf | None = None,
 ) -> EvaluationResult:
     """Share of same-label clips among each query's top clips, for several methods and baselines.
 
@@ -97,7 +89,8 @@ def compare(
     Args:
         methods: name for people -> scores file. Labels, paths and magnitudes come from the first one's stores.
         config: label column, number of clips counted, baselines, bootstrap; None takes the defaults.
-        frames_of: reads a clip's frames for the baselines that need them.
+        frames_of: reads a clip's frames for the baselines that need them; None decodes them as indexing did, in
+            processes of their own.
 
     Raises:
         OptionError: a scores file is missing, or the label column names no label of a query.
@@ -112,7 +105,11 @@ def compare(
     found = {name: pool.rank(file, config.top) for name, file in files.items()}
     kinds = dict.fromkeys(found, "attribution")
     features = [name for name in config.baselines if name in _FEATURES]
-    frame_scores, unreadable = _score_frames(pool, features, config.workers, frames_of) if features else ({}, 0)
+    frame_scores, unreadable = {}, 0
+    if features:
+        with ClipReader() as decoders:
+            read = frames_of or (lambda path, standard: decoders.load_clip(path, Standard(**standard)).frames)
+            frame_scores, unreadable = _score_frames(pool, features, config.workers, read)
     for name in config.baselines:
         scores = frame_scores[name] if name in _FEATURES else _score_magnitudes(pool, name)
         found[name] = retrieval_by_label(

@@ -9,9 +9,11 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from motive.data import ClipReader
 from motive.errors import OptionError
 from motive.extras import require
 from motive.reporting.config import ReportConfig
@@ -44,7 +46,9 @@ def report(scores: Path, out: Path, config: ReportConfig | None = None) -> Path:
         OptionError: no such scores, or ``out`` holds something else.
         StoreError: the scores or a store cannot be read.
     """
-    return build_report(Path(scores), Path(out), config or ReportConfig(), clip_media)
+    with ClipReader() as decoders:
+        source = partial(clip_media, decoders=decoders)
+        return build_report(Path(scores), Path(out), config or ReportConfig(), source)
 
 
 def build_report(scores: Path, out: Path, config: ReportConfig, source: MediaSource) -> Path:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from motive.errors import ClipError
 from motive.extras import require
+
+if TYPE_CHECKING:
+    from motive.data import ClipReader
 
 _WHERE = "motive.reporting"
 _GREY = 128.0
@@ -60,19 +62,17 @@ class ClipFrames:
     weights: NDArray[np.float32]
 
 
-def clip_media(path: Path, recipe: Recipe) -> ClipFrames:
-    """Read a clip again as indexing read it, with its motion mask.
+def clip_media(path: Path, recipe: Recipe, decoders: ClipReader) -> ClipFrames:
+    """Read a clip again as indexing read it, in a decoder's process, with its motion mask.
 
     Raises:
         ClipError: the file is gone or can no longer be read.
     """
-    from motive.data import Standard, load_clip
+    from motive.data import Standard
     from motive.masks import MaskConfig, motion_mask
 
-    if not path.is_file():
-        raise ClipError("missing_file", "the file is no longer where indexing found it")
     standard = Standard(**recipe.standard)
-    frames = load_clip(path, standard).frames
+    frames = decoders.load_clip(path, standard).frames
     mask = motion_mask(frames, standard.fps, recipe.grid, MaskConfig(**recipe.mask))
     return ClipFrames(frames, standard.fps, mask.weights)
 

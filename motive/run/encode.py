@@ -19,6 +19,7 @@ from motive.adapters.base import Adapter
 from motive.adapters.cache import Cache
 from motive.capture.gradients import EncodedClip
 from motive.data import Clip, DecoderPool, Failure, Standard, StandardClip
+from motive.data.stretch import open_bytes
 from motive.errors import ClipError
 from motive.masks import MaskConfig, motion_mask
 from motive.run.config import to_json
@@ -189,7 +190,7 @@ def content_hash(path: Path) -> str:
     """
     digest = hashlib.blake2b(digest_size=16)
     try:
-        with path.open("rb") as file:
+        with open_bytes(path) as file:
             while block := file.read(1 << 20):
                 digest.update(block)
     except OSError as error:

@@ -304,8 +304,8 @@ def test_what_is_no_dataset_is_refused(root: Path, tmp_path: Path) -> None:
     for path in (tmp_path / "nowhere", tmp_path / "empty", tmp_path / "notes.txt"):
         with pytest.raises(DatasetError, match="read_dataset"):
             read_dataset(path)
-    with pytest.raises(OptionError, match="webdataset"):
-        read_dataset(root, format="webdataset")
+    with pytest.raises(OptionError, match="imagefolder"):
+        read_dataset(root, format="imagefolder")
     for format in ("videofolder", "diffsynth", "jsonl"):
         with pytest.raises(DatasetError, match="table"):
             read_dataset(root, format=format)

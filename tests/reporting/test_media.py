@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from motive.data import Standard, write_video
+from motive.data import ClipReader, Standard, write_video
 from motive.errors import ClipError
 from motive.masks import MaskConfig
 from motive.reporting import report
@@ -108,14 +108,15 @@ def test_from_real_files(tmp_path: Path) -> None:
     page = Markup.of(index.read_text("utf-8"))
     assert page.text.count("No film") == 1, "one clip is gone"
     assert len(list((tmp_path / "out" / "media").iterdir())) == 8
-    clip = clip_media(tmp_path / "videos" / "clips" / "0.mp4", Recipe.of({"gradient": identity}))
+    with ClipReader() as decoders:
+        clip = clip_media(tmp_path / "videos" / "clips" / "0.mp4", Recipe.of({"gradient": identity}), decoders)
     assert clip.frames.shape == (9, 48, 64, 3)
     moving = clip.weights[1:, 2:4].mean()
     assert moving > 4 * clip.weights[1:, 4:].mean(), "the mask must follow the square"
 
 
 def test_a_missing_file_is_a_clip_error(tmp_path: Path) -> None:
-    with pytest.raises(ClipError, match="missing_file"):
-        clip_media(tmp_path / "absent.mp4", Recipe({}, {}, (1, 1, 1)))
-    with pytest.raises(ClipError, match="missing_file"):
-        clip_media(Path("https://example.com/clip.mp4"), Recipe({}, {}, (1, 1, 1)))
+    with ClipReader() as decoders:
+        for path in (tmp_path / "absent.mp4", Path("https://example.com/clip.mp4")):
+            with pytest.raises(ClipError, match="missing_file"):
+                clip_media(path, Recipe({}, {}, (1, 1, 1)), decoders)
