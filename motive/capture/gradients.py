@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 import motive_kernels as mk
 from motive.adapters.base import Adapter, Conditioning, batch_conditioning
 from motive.capture.draws import DrawConfig, shared_noise
+from motive.masks.segments import Segments
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,13 @@ class EncodedClip:
         latents: float32 [c, F, h, w], normalised as the transformer was trained on.
         weights: float32 [F, h, w] in [0, 1], the motion mask on the latent grid.
         conditioning: of its caption.
+        segments: parts that get a vector each, or None.
     """
 
     latents: Tensor
     weights: Tensor
     conditioning: Conditioning
+    segments: Segments | None = None
 
 
 @dataclass(frozen=True)
@@ -36,16 +39,25 @@ class ClipVector:
         vector: float32 [parts k] on the host, the draws' projected gradients put together as DrawConfig.per_draw says.
         norm: length of the mean over draws of the projected gradients.
         loss: mean over draws of the motion-weighted loss.
+        segments: name -> the same of each segment. Their vectors and losses add up to the clip's: where draws are
+            brought to one length, it is the clip's length that counts, not the segment's.
     """
 
     vector: Tensor
     norm: float
     loss: float
+    segments: Mapping[str, ClipVector] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Encoded clips on the device: latents [n, c, F, h, w], weights [n, F, h, w], conditioning name -> [n, ...]."""
+    """Encoded clips on the device.
+
+    Attributes:
+        latents: [n, c, F, h, w].
+        weights: [n, s, F, h, w], of each segment, or with s = 1 of the whole clip.
+        conditioning: name -> [n, ...].
+    """
 
     latents: Tensor
     weights: Tensor
@@ -55,9 +67,10 @@ class Batch:
     def of(cls, clips: Sequence[EncodedClip], device: torch.device) -> Batch:
         """Stack clips of one latent shape."""
         conditioning = batch_conditioning([clip.conditioning for clip in clips])
+        most = max(len(_names(clip)) for clip in clips)
         return cls(
             torch.stack([clip.latents for clip in clips]).to(device),
-            torch.stack([clip.weights for clip in clips]).to(device),
+            torch.stack([_segment_weights(clip, most) for clip in clips]).to(device),
             {name: value.to(device) for name, value in conditioning.items()},
         )
 
@@ -117,26 +130,31 @@ class ClipGradients:
 
         Where a parameter takes the stream route, a non-finite clip spoils the others of the call: see ``routes``.
         """
-        n = len(clips)
-        summed = self._projector.zeros(n, self._device)
-        unit_vectors: list[Tensor] = []
-        mean_losses = summed.new_zeros(n)
-        for z, losses in self._taken(clips, self._per_draw != "sum"):
-            mean_losses += losses
-            summed += z.sum(1)
-            if self._per_draw != "sum":
-                norms = z.norm(dim=2, keepdim=True)
-                unit_vectors.append(z / torch.where(norms == 0, 1.0, norms))
-        vectors = self._together(summed, unit_vectors)
-        host = zip(vectors.cpu(), summed.norm(dim=1).tolist(), mean_losses.tolist(), strict=True)
-        return [ClipVector(vector, norm, loss) for vector, norm, loss in host]
+        draws, losses = [], []
+        for z, loss in self._taken(clips, self._per_draw != "sum"):
+            draws.append(z)
+            losses.append(loss)
+        z = torch.cat(draws, 1)  # [n, draws, s, k]
+        summed, loss = z.sum(1), torch.stack(losses).sum(0)
+        if self._per_draw != "sum":
+            norms = z.sum(2, keepdim=True).norm(dim=3, keepdim=True)
+            z = z / torch.where(norms == 0, 1.0, norms)
+        if self._per_draw == "separate":
+            vectors = z.transpose(1, 2).flatten(2) / self._count**0.5
+        else:
+            vectors = summed if self._per_draw == "sum" else z.mean(1)
+        return [
+            _clip_vector(clip, *rows)
+            for clip, *rows in zip(clips, vectors.cpu(), summed.cpu(), loss.cpu(), strict=True)
+        ]
 
     def each_draw(self, clips: Sequence[EncodedClip]) -> Tensor:
         """The projected gradient of every draw by itself, divided by their number: float32 [n, draws, k] on the host."""
-        return torch.cat([z.cpu() for z, _ in self._taken(clips, True)], 1)
+        return torch.cat([z.sum(2).cpu() for z, _ in self._taken(clips, True)], 1)
 
     def _taken(self, clips: Sequence[EncodedClip], apart: bool) -> Iterator[tuple[Tensor, Tensor]]:
-        """Of each pass the projected gradients [n, its draws or 1, k] and losses [n], as shares of a mean over draws."""
+        """Of each pass the projected gradients [n, its draws or 1, s, k] and losses [n, s], as shares of a mean over
+        draws."""
         n, batch = len(clips), Batch.of(clips, self._device)
         seen: list[Tensor] = []
         for sigma, noise in self._passes:
@@ -144,16 +162,31 @@ class ClipGradients:
             def losses(sigma: Tensor = sigma, noise: Tensor = noise) -> Tensor:
                 each = motion_weighted_losses(self._adapter, self._transformer, batch, sigma, noise) / self._count
                 seen[:] = [each.detach().sum(1)]  # a capture may ask again
-                return each.flatten() if apart else each.sum(1)
+                rows = each.flatten(0, 1) if apart else each.sum(1)
+                return rows if rows.shape[1] > 1 else rows[:, 0]
 
-            yield self._capture(losses).reshape(n, -1, self._projector.dim), seen[0]
+            z = self._capture(losses)
+            yield z.reshape(n, -1, batch.weights.shape[1], self._projector.dim), seen[0]
 
-    def _together(self, summed: Tensor, unit_vectors: list[Tensor]) -> Tensor:
-        """The clips' vectors [n, parts k] from the sum of their draws [n, k] and the draws at length 1 [n, draws, k]."""
-        if self._per_draw == "sum":
-            return summed
-        draws = torch.cat(unit_vectors, 1)
-        return draws.mean(1) if self._per_draw == "normalised" else draws.flatten(1) / self._count**0.5
+
+def _names(clip: EncodedClip) -> tuple[str, ...]:
+    """Of the clip's segments; one for a whole clip."""
+    return clip.segments.names if clip.segments else ("",)
+
+
+def _segment_weights(clip: EncodedClip, most: int) -> Tensor:
+    """[most, F, h, w]: the loss weights of each segment, then zeros."""
+    weights = clip.weights[None] if clip.segments is None else torch.from_numpy(clip.segments.shares) * clip.weights
+    return torch.cat([weights, weights.new_zeros(most - len(weights), *weights.shape[1:])])
+
+
+def _clip_vector(clip: EncodedClip, vectors: Tensor, summed: Tensor, losses: Tensor) -> ClipVector:
+    """Of vectors [s, parts k], raw gradients [s, k] and losses [s]."""
+    segments = {}
+    if clip.segments is not None:
+        each = zip(clip.segments.names, vectors, summed.norm(dim=1).tolist(), losses.tolist(), strict=False)
+        segments = {name: ClipVector(vector, norm, loss) for name, vector, norm, loss in each}
+    return ClipVector(vectors.sum(0), float(summed.sum(0).norm()), float(losses.sum()), segments)
 
 
 def motion_weighted_losses(
@@ -169,12 +202,12 @@ def motion_weighted_losses(
         noise: float32 [draws, c, F, h, w], the same for every clip.
 
     Returns:
-        float32 [n, draws], differentiable by the transformer's parameters.
+        float32 [n, draws, s], s segments of each clip, differentiable by the transformer's parameters.
     """
     n, draws = len(batch.latents), len(sigma)
     rows = batch.repeated(draws)
     noise, sigma = noise.repeat(n, 1, 1, 1, 1), sigma.repeat(n)
     noisy, target = adapter.add_noise(rows.latents, noise, sigma)
     prediction = adapter.predict(transformer, noisy, sigma, rows.conditioning)
-    loss, _ = mk.weighted_loss(prediction, target, rows.weights)
-    return loss.reshape(n, draws)
+    each = [mk.weighted_loss(prediction, target, weights.contiguous())[0] for weights in rows.weights.unbind(1)]
+    return torch.stack(each, 1).reshape(n, draws, -1)

@@ -60,7 +60,7 @@ def _index_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _quiet(parser)
     add_flags(parser, LaunchConfig)
-    add_flags(parser, IndexConfig)
+    add_flags(parser, IndexConfig, skip=("costs",))
 
 
 def _index(args: argparse.Namespace) -> int:
@@ -92,6 +92,9 @@ def _query_arguments(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="take clips that are symbolic links out of their folder [as for the store]",
     )
+    parser.add_argument(
+        "--segments", default="", metavar="TEXT", help="time:N or regions: parts of each clip become a query each"
+    )
     _quiet(parser)
     add_flags(parser, LaunchConfig)
 
@@ -106,6 +109,7 @@ def _query(args: argparse.Namespace) -> int:
         device=args.device,
         dataset_format=args.dataset_format,
         follow_links=args.follow_links,
+        segments=args.segments,
         launch=launch,
     )
     return _summary(done)

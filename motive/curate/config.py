@@ -71,6 +71,7 @@ class SelectConfig:
             ``drop_bottom`` for everything but the clips of lowest mean.
         drop: how many clips drop_bottom leaves out, ``10%`` or ``500``; None is 10%. With drop_bottom only.
         min_votes: leave out clips with fewer votes, even if the selection gets smaller than ``top``.
+        segments: of scores of segments, what a clip counts by: its ``best`` segment, or the ``sum`` over its segments.
         files: ``link`` places links to the video files, ``copy`` copies.
     """
 
@@ -78,6 +79,7 @@ class SelectConfig:
     by: str = "votes"
     drop: str | None = None
     min_votes: int = 0
+    segments: Literal["best", "sum"] = "best"
     files: Literal["link", "copy"] = "link"
 
     def __post_init__(self) -> None:
@@ -87,6 +89,8 @@ class SelectConfig:
                 f"SelectConfig: by must be one of {', '.join(_PLAIN_BY)}, {QUERY_BY}<clip id>, {GROUP_BY}<name>, "
                 f"got {self.by!r}; choose one"
             )
+        if self.segments not in ("best", "sum"):
+            raise OptionError(f"SelectConfig: segments must be best or sum, got {self.segments!r}; choose one")
         if self.files not in ("link", "copy"):
             raise OptionError(f"SelectConfig: files must be link or copy, got {self.files!r}; choose one")
         if isinstance(self.min_votes, bool) or not isinstance(self.min_votes, int) or self.min_votes < 0:

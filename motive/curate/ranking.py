@@ -15,6 +15,8 @@ from motive.errors import OptionError, StoreError
 from motive.extras import require
 from motive.scoring.cores import CutTies, rank_rows, ties_at_cut
 from motive.scoring.format import QUERY_PREFIX, group_column, query_column, read_header
+from motive.store.ids import SEGMENT
+from motive.store.segments import by_clip
 
 SHOWN = ("votes", "mean", "max", "rank", "percentile")
 """Columns of the scores that a selection carries along."""
@@ -30,6 +32,7 @@ class Cut:
         last: that column's value for the last clip taken.
         ties: what the cut separated; None if min_votes ended the selection before it.
         total: clips in the scores file.
+        segments: name of the segment in each row; empty without segments.
     """
 
     rows: NDArray[np.int64]
@@ -37,6 +40,7 @@ class Cut:
     last: float
     ties: CutTies | None
     total: int
+    segments: tuple[str, ...] = ()
 
 
 class Ranking:
@@ -58,14 +62,21 @@ class Ranking:
         self.names = self._key_names()
         self._columns: Mapping[str, NDArray] = self._read([*self.names, *SHOWN])
 
-    def cut(self) -> Cut:
+    def cut(self, segmented: bool = False) -> Cut:
         """The clips above the cut.
+
+        Args:
+            segmented: rows are segments; a clip is shown by its best one.
 
         Raises:
             OptionError: more clips are asked for than there are, or none is left.
         """
-        keys = [self._columns[name] for name in self.names]
-        total = len(keys[0])
+        keys, votes = [self._columns[name] for name in self.names], self._columns["votes"]
+        of_clip = np.arange(len(votes))
+        if segmented:
+            every = self._table(["clip_id"]).column("clip_id")
+            of_clip, (*keys, votes) = by_clip(every, rank_rows(keys), [*keys, votes], self._config.segments)
+        total = len(votes)
         order = rank_rows(keys)
         taken = self._config.take(total)
         if taken == 0:
@@ -76,17 +87,19 @@ class Ranking:
                 f"{self._where}: top must be at most the {self.header.get('listed')} clips that a query lists, got "
                 f"{self._config.amount}; ask for fewer, or score with more listed"
             )
-        rows = rows[self._columns["votes"][rows] >= self._config.min_votes]
+        rows = rows[votes[rows] >= self._config.min_votes]
         if rows.size == 0:
             raise OptionError(
                 f"{self._where}: min_votes must leave a clip, got none with {self._config.min_votes} votes among the "
                 f"first {taken}; lower it"
             )
         ties = ties_at_cut(keys, order, taken) if rows.size == taken else None
-        return Cut(rows, self.names[0], float(keys[0][rows[-1]]), ties, total)
+        shown = of_clip[rows]
+        names = [row_id.rpartition(SEGMENT)[2] for row_id in self.clip_ids(shown).to_pylist()] if segmented else []
+        return Cut(shown, self.names[0], float(keys[0][rows[-1]]), ties, total, tuple(names))
 
     def clip_ids(self, rows: NDArray[np.int64]) -> Any:
-        """Clip ids of some rows, as a pyarrow array."""
+        """Ids of some rows, as a pyarrow array."""
         pa = require("pyarrow", self._where, extra="tables")
         return self._table(["clip_id"]).column("clip_id").take(pa.array(rows)).combine_chunks()
 

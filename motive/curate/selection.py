@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from motive.errors import StoreError
 from motive.extras import require
 from motive.scoring.cores import CutTies
 from motive.store import Store
+from motive.store.ids import clip_of
 from motive.store.records import package_version, utc_now
 
 _WHERE = "select"
@@ -78,9 +79,9 @@ def select(
     """
     config, scores, out = config or SelectConfig(), Path(scores), Path(out)
     ranking = Ranking(scores, config, _WHERE)
-    cut = ranking.cut()
-    check_target(out, _WHERE)
     store = _store(store, ranking)
+    cut = ranking.cut(bool(store.segments))
+    check_target(out, _WHERE)
     rows, dataset = _subset(ranking, cut, store)
     record = _record(scores, config, ranking, cut, store)
     with placed(out, _WHERE) as folder:
@@ -128,7 +129,11 @@ def _subset(ranking: Ranking, cut: Cut, store: Store) -> tuple[list[SubsetRow], 
             "make the store with motive index"
         )
     clips = clips_of(store.columns(INDEX_COLUMNS, stored), _WHERE)
-    rows = [SubsetRow(clip, scores) for clip, scores in zip(clips, ranking.shown(cut.rows), strict=True)]
+    shown: list[dict[str, Any]] = [*ranking.shown(cut.rows)]
+    if cut.segments:
+        clips = [replace(clip, clip_id=clip_of(clip.clip_id)) for clip in clips]
+        shown = [{**scores, "motive_segment": name} for scores, name in zip(shown, cut.segments, strict=True)]
+    rows = [SubsetRow(clip, scores) for clip, scores in zip(clips, shown, strict=True)]
     return rows, dataset_of(store.manifest, sorted(clips, key=lambda clip: clip.clip_id), _WHERE)
 
 
@@ -144,6 +149,7 @@ def _record(scores: Path, config: SelectConfig, ranking: Ranking, cut: Cut, stor
         "store_changed": scored_version != store.version,
         "config": config.to_json(),
         "clips": {"scored": cut.total, "selected": len(cut.rows)},
+        "segmented": bool(cut.segments),
         "ranked_by": ranking.names,
         "last_score": cut.last,
         "ties": None if cut.ties is None else asdict(cut.ties),

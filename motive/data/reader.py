@@ -31,11 +31,11 @@ class SubsetRow:
 
     Attributes:
         clip: a clip of the dataset.
-        scores: column name to number; the same names in every row of a subset.
+        scores: column name to number or text; the same names in every row of a subset.
     """
 
     clip: Clip
-    scores: Mapping[str, float | int]
+    scores: Mapping[str, float | int | str]
 
 
 @dataclass(frozen=True)

@@ -126,10 +126,10 @@ def _place(source: Path, target: Path, files: str) -> None:
         os.symlink(real, target)
 
 
-def _finite(value: float | int) -> Any:
-    """The score as a plain number, or None where it is not finite."""
-    number = value if isinstance(value, int) else float(value)
-    return number if math.isfinite(number) else None
+def _finite(value: float | int | str) -> Any:
+    """The score as a plain number or text, or None where it is not finite."""
+    plain = value if isinstance(value, (int, str)) else float(value)
+    return plain if isinstance(plain, str) or math.isfinite(plain) else None
 
 
 def _write_metadata(subset: Subset, path: Path) -> None:

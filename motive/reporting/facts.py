@@ -47,8 +47,9 @@ def run_facts(
         counts: ``clips``, ``failures``, ``queries``, ``queries_shown``.
     """
     shown = counts["queries_shown"]
+    scored = "Segments scored" if dig(manifest, "extra.config.segments") else "Clips scored"
     facts = [
-        Fact("Clips scored", count(counts["clips"]), f"{count(counts['failures'])} left out"),
+        Fact(scored, count(counts["clips"]), f"{count(counts['failures'])} left out"),
         Fact("Queries", count(counts["queries"]), "" if shown == counts["queries"] else f"{count(shown)} shown here"),
         _model(manifest),
         _standard(manifest),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motive.extras import require
+from motive.store.ids import SEGMENT
 
 if TYPE_CHECKING:
     from motive.data import ClipReader
@@ -33,18 +34,27 @@ class Recipe:
         standard: fields of the store's Standard.
         mask: fields of the store's MaskConfig.
         grid: (F, h, w), latent frames and cells.
+        segments: how clips were cut into segments; empty for whole clips.
+        segment: the one to show; empty for the whole clip.
     """
 
     standard: Mapping[str, Any]
     mask: Mapping[str, Any]
     grid: tuple[int, int, int]
+    segments: str = ""
+    segment: str = ""
 
     @classmethod
-    def of(cls, identity: Mapping[str, Any]) -> Recipe:
-        """The recipe in a store's identity."""
+    def of(cls, identity: Mapping[str, Any], segments: str = "") -> Recipe:
+        """The recipe in a store's identity, for its rows of whole clips or segments."""
         gradient = identity["gradient"]
         _, frames, height, width = gradient["latent_shape"]
-        return cls(gradient["standard"], gradient["mask"], (int(frames), int(height), int(width)))
+        grid = (int(frames), int(height), int(width))
+        return cls(gradient["standard"], gradient["mask"], grid, segments)
+
+    def of_row(self, row_id: str) -> Recipe:
+        """For one row of the store."""
+        return replace(self, segment=row_id.rpartition(SEGMENT)[2]) if self.segments else self
 
 
 @dataclass(frozen=True)
@@ -63,18 +73,23 @@ class ClipFrames:
 
 
 def clip_media(path: Path, recipe: Recipe, decoders: ClipReader) -> ClipFrames:
-    """Read a clip again as indexing read it, in a decoder's process, with its motion mask.
+    """Read a clip again as indexing read it, in a decoder's process, with its motion mask or its segment's part of it.
 
     Raises:
         ClipError: the file is gone or can no longer be read.
     """
     from motive.data import Standard
     from motive.masks import MaskConfig, motion_mask
+    from motive.masks.segments import clip_segments
 
     standard = Standard(**recipe.standard)
-    frames = decoders.load_clip(path, standard).frames
-    mask = motion_mask(frames, standard.fps, recipe.grid, MaskConfig(**recipe.mask))
-    return ClipFrames(frames, standard.fps, mask.weights)
+    clip = decoders.load_clip(path, standard)
+    weights = motion_mask(clip.frames, standard.fps, recipe.grid, MaskConfig(**recipe.mask)).weights
+    facts = {"source_seconds": clip.source_seconds}
+    segments = clip_segments(recipe.segments, path, facts, standard, recipe.grid)
+    if segments is not None and recipe.segment in segments.names:
+        weights = weights * segments.shares[segments.names.index(recipe.segment)]
+    return ClipFrames(clip.frames, standard.fps, weights)
 
 
 def latent_frame_of(frames: int, latent_frames: int) -> NDArray[np.int64]:

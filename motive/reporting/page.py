@@ -127,9 +127,9 @@ def _shown_media(inputs: Inputs, gallery: Gallery) -> dict[tuple[str, str], Medi
         ("clip", inputs.store, inputs.clips),
         ("query", inputs.query_store, inputs.query_clips),
     ):
-        recipe = Recipe.of(store.identity)
+        recipe = Recipe.of(store.identity, store.segments)
         for clip_id, row in rows.items():
-            keys[role, clip_id] = gallery.want(role, clip_id, row["path"] or "", recipe)
+            keys[role, clip_id] = gallery.want(role, clip_id, row["path"] or "", recipe.of_row(clip_id))
     films = gallery.make()
     return {name: films[key] for name, key in keys.items()}
 

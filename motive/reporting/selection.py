@@ -18,6 +18,7 @@ from motive.evaluate.scorefile import ScoreFile
 from motive.reporting.facts import Fact, dig
 from motive.reporting.tally import SAMPLE, evenly
 from motive.reporting.text import clean, compact, count, decimal, percent, plural
+from motive.store.segments import by_clip
 
 _WHERE = "motive.reporting"
 _RECORD = "selection.json"
@@ -50,13 +51,18 @@ def read_selection(folder: Path, file: ScoreFile) -> Chosen:
     record = _read_record(Path(folder))
     keys = [file.column(name).to_numpy() for name in record["ranked_by"]]
     votes = file.column("votes").to_numpy()
+    of_clip = np.arange(file.rows)
+    if record.get("segmented"):
+        every = np.lexsort([-key.astype(np.float64) for key in reversed(keys)])
+        how = str(dig(record, "config.segments"))
+        of_clip, (*keys, votes) = by_clip(file.column("clip_id"), every, [*keys, votes], how)
     # Ascending by the negated keys; a stable sort leaves equal clips in the order of their ids.
     order = np.lexsort([-key.astype(np.float64) for key in reversed(keys)])
     order = order[votes[order] >= dig(record, "config.min_votes")]
     rows = order[: record["clips"]["selected"]]
     last = float(keys[0][rows[-1]]) if rows.size else math.nan
     if (
-        record["clips"]["scored"] != file.rows
+        record["clips"]["scored"] != of_clip.size
         or record.get("store_version") != file.metadata.get("store_version")
         or rows.size != record["clips"]["selected"]
         or not math.isclose(last, record["last_score"], rel_tol=1e-6)
@@ -66,7 +72,7 @@ def read_selection(folder: Path, file: ScoreFile) -> Chosen:
             f"{clean(record.get('scores'), 200)}; run motive select on {file.path}"
         )
     mask = np.zeros(file.rows, np.bool_)
-    mask[rows] = True
+    mask[of_clip[rows]] = True
     selected = np.flatnonzero(mask)
     sample = selected[evenly(selected.size, SAMPLE)]
     return Chosen(record, mask, file.column("clip_id").take(sample).combine_chunks())

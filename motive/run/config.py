@@ -16,7 +16,7 @@ from motive.capture.draws import DrawConfig
 from motive.data.standardise import Standard
 from motive.errors import MotiveError, OptionError
 from motive.masks import MaskConfig
-from motive_kernels import ProjectionSpec
+from motive_kernels import CostModel, ProjectionSpec
 
 T = TypeVar("T")
 
@@ -36,6 +36,8 @@ class IndexConfig:
         projection: the random map.
         parameters: name patterns (``*`` matches anything) of the transformer's parameters to attribute; the paper
             takes all.
+        segments: parts of each clip that get a vector each: ``time:N``, N windows of time, or ``regions``, masks from
+            the file clip.regions.safetensors beside clip.mp4; empty for whole clips.
         dataset_format: reader to use, or ``auto``.
         follow_links: take clips that are symbolic links out of the dataset's folder, as hub caches have them.
         cache: folder for latents, masks and text embeddings; None is ``cache`` inside the store.
@@ -45,6 +47,9 @@ class IndexConfig:
         decode_threads: clips decoded ahead in parallel, each in a process of its own.
         threads: of torch on the CPU; 0 takes those of the machine where the store is begun. Vectors can depend on it
             in their last bits, so a store keeps to one number.
+        costs: kind of device -> speeds (motive_kernels.CostModel) by which a layer's gradients take their form. What is
+            not given is what motive doctor --calibrate measured on the machine where the store is begun. Vectors can
+            depend on it in their last bits, so a store, its queries and replays keep to it.
     """
 
     model: str = "toy"
@@ -56,6 +61,7 @@ class IndexConfig:
     draws: DrawConfig = field(default_factory=DrawConfig)
     projection: ProjectionSpec = field(default_factory=ProjectionSpec)
     parameters: tuple[str, ...] = ("*",)
+    segments: str = ""
     dataset_format: str = "auto"
     follow_links: bool = False
     cache: str | None = None
@@ -64,6 +70,7 @@ class IndexConfig:
     shard_rows: int = 256
     decode_threads: int = 2
     threads: int = 0
+    costs: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("draws_per_pass", "clips_per_pass", "shard_rows", "decode_threads"):
@@ -73,6 +80,13 @@ class IndexConfig:
             raise OptionError(f"IndexConfig: threads must be 0 or more, got {self.threads}; give a number")
         if not self.parameters:
             raise OptionError("IndexConfig: parameters must hold a pattern, got none; '*' takes all")
+        for kind, speeds in self.costs.items():
+            try:
+                CostModel(**speeds)
+            except (TypeError, ValueError) as error:
+                raise OptionError(
+                    f"IndexConfig: costs must hold speeds, got {error} for {kind}; leave it out"
+                ) from error
 
 
 def to_json(config: Any) -> Any:

@@ -22,6 +22,7 @@ from motive.data import Clip, DecoderPool, Failure, Standard, StandardClip
 from motive.data.stretch import open_bytes
 from motive.errors import ClipError
 from motive.masks import MaskConfig, motion_mask
+from motive.masks.segments import clip_segments
 from motive.run.config import to_json
 from motive.run.watch import Watch
 
@@ -49,11 +50,20 @@ class Encoder:
         mask: motion mask settings.
         threads: clips decoded ahead in parallel, each in a process of its own.
         watch: told which clips are being worked on.
+        segments: parts of each clip (IndexConfig).
     """
 
     def __init__(
-        self, adapter: Adapter, cache: Cache, standard: Standard, mask: MaskConfig, threads: int, watch: Watch
+        self,
+        adapter: Adapter,
+        cache: Cache,
+        standard: Standard,
+        mask: MaskConfig,
+        threads: int,
+        watch: Watch,
+        segments: str = "",
     ) -> None:
+        self._segments = segments
         self._adapter = adapter
         self._cache = cache
         self._standard = standard
@@ -113,7 +123,7 @@ class Encoder:
         """An encoded clip from the cache.
 
         Raises:
-            ClipError: an entry has gone since it was prepared.
+            ClipError: an entry has gone since it was prepared, or the clip's regions cannot be read.
         """
         content = prepared.facts["content_hash"]
         latents = self._cache.get("latents", self._latent_key(content))
@@ -121,7 +131,8 @@ class Encoder:
         text = self._cache.get("text", self._text_key(prepared.clip.caption))
         if latents is None or mask is None or text is None:
             raise ClipError("cache_lost", "a cache entry was removed or damaged during the run")
-        return EncodedClip(latents["latents"], mask["weights"], text)
+        segments = clip_segments(self._segments, prepared.clip.path, prepared.facts, self._standard, self._grid)
+        return EncodedClip(latents["latents"], mask["weights"], text, segments)
 
     def _read(self, clip: Clip) -> tuple[str, dict[str, Any], np.ndarray | None]:
         """(content hash, facts, frames or None where the cache already has the latents). Runs in a thread."""

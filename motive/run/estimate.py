@@ -74,7 +74,7 @@ def estimate(dataset: Path | str, *, config: IndexConfig | None = None, clips: i
         base = replace(config, cache=str(Path(folder) / "cache"))
         setup = set_up(base)
         sample = _spread(found.clips, clips + 1)
-        prepare_s, gradient_s, done = _measure(setup, sample, Path(folder) / "store")
+        prepare_s, gradient_s, done, rows = _measure(setup, sample, Path(folder) / "store")
         if done < 2:
             raise DatasetError(
                 f"estimate: {dataset} must hold two clips that can be used, got {done} of {len(sample)} tried; "
@@ -90,7 +90,7 @@ def estimate(dataset: Path | str, *, config: IndexConfig | None = None, clips: i
         prepare_seconds=prepare_s,
         gradient_seconds=gradient_s,
         hours=total * (prepare_s + gradient_s) / 3600,
-        store_bytes=total * (4 * setup.config.draws.parts * setup.projector.dim + _INDEX_BYTES),
+        store_bytes=int(total * rows * (4 * setup.config.draws.parts * setup.projector.dim + _INDEX_BYTES)),
         cache_bytes=int(total * cache_bytes),
         memory_bytes=memory,
     )
@@ -107,8 +107,9 @@ def _spread(clips: Sequence[Clip], count: int) -> list[Clip]:
     return [clips[j * len(clips) // count] for j in range(count)]
 
 
-def _measure(setup: Setup, sample: Sequence[Clip], folder: Path) -> tuple[float, float, int]:
-    """(seconds to prepare a clip, seconds of gradients a clip, clips done); the first clip only warms up."""
+def _measure(setup: Setup, sample: Sequence[Clip], folder: Path) -> tuple[float, float, int, float]:
+    """(seconds to prepare a clip, seconds of gradients a clip, clips done, rows a clip); the first clip only warms
+    up."""
     store = Store.create(folder, identity=setup.identity, manifest_extra={})
     with Worker(setup, store, show_progress=False) as worker:
         prepared = worker.prepare(sample[:1])
@@ -116,10 +117,11 @@ def _measure(setup: Setup, sample: Sequence[Clip], folder: Path) -> tuple[float,
         rest = worker.prepare(sample[1:])
         prepare_s = (time.perf_counter() - began) / max(1, len(rest))
         gradients = worker.gradients()
-        times = []
+        times, rows = [], 0
         for item in prepared + rest:
             began = time.perf_counter()
-            gradients([worker.load(item)])
+            (vector,) = gradients([worker.load(item)])
             times.append(time.perf_counter() - began)
+            rows += max(1, len(vector.segments))
     counted = times[1:]
-    return prepare_s, sum(counted) / max(1, len(counted)), len(times)
+    return prepare_s, sum(counted) / max(1, len(counted)), len(times), rows / max(1, len(times))

@@ -26,6 +26,7 @@ from motive.run.worker import Worker, cache_folder
 from motive.store import Store, require_same_identity
 from motive.store.files import LocalFiles, open_files
 from motive.store.records import MANIFEST
+from motive.store.tables import INDEX_COLUMNS, SEGMENT_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ def query(
     device: str | None = None,
     dataset_format: str = "auto",
     follow_links: bool | None = None,
+    segments: str = "",
     launch: LaunchConfig | None = None,
 ) -> IndexSummary:
     """Gradient vectors of query clips, with every setting read from an existing store.
@@ -105,6 +107,8 @@ def query(
         device: where to compute, if other than for the store; it does not enter the identity.
         dataset_format: reader to use for the query clips.
         follow_links: take query clips that are symbolic links out of their folder; None does as for the store.
+        segments: parts of each query clip that become a query each, as in IndexConfig; whole clips are the default,
+            also for a store of segments.
         launch: who does the work; default: this process.
 
     Raises:
@@ -114,6 +118,7 @@ def query(
     config = stored_config(reference)
     links = config.follow_links if follow_links is None else follow_links
     config = replace(config, dataset_format=dataset_format, follow_links=links, device=device or config.device)
+    config = replace(config, segments=segments)
     setup = set_up(config)
     require_same_identity(reference.identity, setup.identity, "query")
     found = read_dataset(Path(clips), dataset_format, follow_links=links)
@@ -212,7 +217,8 @@ class Job:
 
 def open_or_create(out: Path | str, setup: Setup, dataset: Dataset, verb: str) -> Store:
     """The store at ``out``, made if absent; refused if its vectors would not be comparable with the new ones."""
-    files, config = open_files(out), setup.config
+    files = open_files(out)
+    config = replace(setup.config, threads=setup.config.threads or torch.get_num_threads())
     if files.size(MANIFEST) is None:
         plan = PlanConfig.of((clip.clip_id for clip in dataset.clips), config.shard_rows, config.clips_per_pass)
         extra = {
@@ -223,7 +229,8 @@ def open_or_create(out: Path | str, setup: Setup, dataset: Dataset, verb: str) -
         }
         try:
             dim = config.draws.parts * setup.projector.dim
-            return Store.create(out, identity=setup.identity, dim=dim, manifest_extra=extra)
+            columns = SEGMENT_COLUMNS if config.segments else INDEX_COLUMNS
+            return Store.create(out, identity=setup.identity, columns_schema=columns, dim=dim, manifest_extra=extra)
         except OptionError:
             if files.size(MANIFEST) is None:
                 raise  # else another process of this run was first
@@ -265,8 +272,15 @@ def as_begun(setup: Setup, store: Store, verb: str) -> Setup:
             )
         if isinstance(begun, int) and begun > 0:
             config = replace(config, **{name: begun})
+    if store.segments != config.segments:
+        raise OptionError(
+            f"{verb}: segments must be {store.segments or 'none'}, which {store.location} was begun with, got "
+            f"{config.segments or 'none'}; give the same, or another --out"
+        )
+    begun_costs = recorded.get("costs")
+    costs = {**config.costs, **(begun_costs if isinstance(begun_costs, Mapping) else {})}
     threads = config.threads or torch.get_num_threads()
-    return replace(setup, config=replace(config, threads=threads))
+    return replace(setup, config=replace(config, threads=threads, costs=costs))
 
 
 def plan_of(store: Store, ids: Sequence[str], config: IndexConfig) -> PlanConfig:

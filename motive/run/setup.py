@@ -14,6 +14,8 @@ from motive.adapters import load_adapter
 from motive.adapters.base import Adapter, Expert
 from motive.data.standardise import Standard
 from motive.errors import OptionError
+from motive.masks.segments import check_segments
+from motive.run.calibrate import load_costs
 from motive.run.config import IndexConfig, to_json
 
 LOSS = "motion_weighted_flow_matching/1"
@@ -47,6 +49,7 @@ def set_up(config: IndexConfig) -> Setup:
     adapter = load_adapter(config.model, revision=config.revision, device=device, dtype=dtype)
     standard = config.standard or adapter.standard
     latent_shape = adapter.latent_shape(standard)
+    check_segments(config.segments, latent_shape[1])
     expert = serving_expert(adapter, config.draws.sigmas())
     projector = mk.Projector(config.projection, selected_shapes(adapter, expert, config.parameters))
     gradient = {
@@ -62,8 +65,17 @@ def set_up(config: IndexConfig) -> Setup:
     }
     identity = {"projection": projector.fields, "gradient": gradient}
     # What "auto" came to, so that queries and replays elsewhere compute the same.
-    resolved = replace(config, standard=standard, dtype=adapter.settings().get("dtype", config.dtype))
+    resolved = replace(
+        config, standard=standard, dtype=adapter.settings().get("dtype", config.dtype), costs=_costs(config, device)
+    )
     return Setup(resolved, adapter, expert, standard, latent_shape, projector, identity)
+
+
+def _costs(config: IndexConfig, device: str) -> dict[str, Any]:
+    """The speeds of every device that the config knows, and of this one."""
+    kind = torch.device(device).type
+    known = dict(config.costs)
+    return known if kind in known else {**known, kind: asdict(load_costs(kind) or mk.CostModel())}
 
 
 def model_standard(model: str, revision: str | None = None) -> Standard:

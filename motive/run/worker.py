@@ -17,13 +17,13 @@ from motive.adapters.cache import Cache
 from motive.capture.gradients import ClipGradients, ClipVector, EncodedClip
 from motive.data import Clip, Failure
 from motive.errors import ClipError, OptionError
-from motive.run.calibrate import load_costs
 from motive.run.encode import Encoder, Prepared
 from motive.run.plan import Task, TaskResult
 from motive.run.progress import progress
 from motive.run.setup import Setup
 from motive.run.watch import Watch
 from motive.store import Store, StoreRow
+from motive.store.ids import segment_id
 
 CHUNK_CLIPS = 4096
 """Clips prepared before their gradients are taken: the encoders and the transformer are loaded once a chunk."""
@@ -53,7 +53,9 @@ class Worker:
         self._watch = watch or Watch()
         config = setup.config
         cache = Cache(cache_folder(config.cache, store))
-        self._encoder = Encoder(setup.adapter, cache, setup.standard, config.mask, config.decode_threads, self._watch)
+        self._encoder = Encoder(
+            setup.adapter, cache, setup.standard, config.mask, config.decode_threads, self._watch, config.segments
+        )
         self._on_commit: Callable[[TaskResult], None] | None = None
         self._committed = time.perf_counter()
         self._kept: ClipGradients | None = None
@@ -125,7 +127,7 @@ class Worker:
             setup.latent_shape,
             prefix=f"{setup.expert.component}.",
             draws_per_pass=setup.config.draws_per_pass,
-            costs=load_costs(next(transformer.parameters()).device.type),
+            costs=mk.CostModel(**setup.config.costs[next(transformer.parameters()).device.type]),
         )
 
     def _gradients_once(self) -> ClipGradients:
@@ -173,7 +175,7 @@ class Worker:
         for item, vector in zip(batch, vectors, strict=True):
             if item is not None and vector is not None and item.clip.clip_id in task.wanted:
                 with self._noting(item):
-                    self._rows.append(store_row(item, vector))
+                    self._rows += store_rows(item, vector)
 
     @contextmanager
     def _noting(self, item: Prepared) -> Iterator[None]:
@@ -270,17 +272,26 @@ def _at_weight_zero(mate: EncodedClip) -> EncodedClip:
     )
 
 
-def store_row(prepared: Prepared, result: ClipVector) -> StoreRow:
-    """The row of one clip.
+def store_rows(prepared: Prepared, result: ClipVector) -> list[StoreRow]:
+    """The row of one clip, or one for each of its segments that has a gradient.
 
     Raises:
         ClipError: the vector is not finite, or is zero and so has no direction.
     """
-    vector = result.vector.numpy()
-    if not np.isfinite(vector).all():
+    if not np.isfinite(result.vector.numpy()).all():
         raise ClipError("nan_gradient", "the projected gradient is not finite; look at this clip's latents and caption")
-    if not vector.any():
+    clip_id = prepared.clip.clip_id
+    if not result.segments:
+        rows = [_row(prepared, clip_id, result)]
+    else:
+        rows = [_row(prepared, segment_id(clip_id, name), part, segment=name) for name, part in result.segments.items()]
+    rows = [row for row in rows if row.vector.any()]
+    if not rows:
         raise ClipError("zero_gradient", "the projected gradient is zero, so it has no cosine")
+    return rows
+
+
+def _row(prepared: Prepared, row_id: str, result: ClipVector, **more: str) -> StoreRow:
     clip = prepared.clip
     columns = {
         "path": str(clip.path),
@@ -289,5 +300,6 @@ def store_row(prepared: Prepared, result: ClipVector) -> StoreRow:
         **prepared.facts,
         "gradient_norm": result.norm,
         "loss": result.loss,
+        **more,
     }
-    return StoreRow(clip.clip_id, vector, columns)
+    return StoreRow(row_id, result.vector.numpy(), columns)

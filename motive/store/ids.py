@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from motive.errors import OptionError
 from motive.extras import require
 
+SEGMENT = "#"
+"""Between a clip's id and the name of a segment, which has none: clip.mp4#t0."""
+
 _WORD = 8
 _TAKE_ROWS = 1 << 16
 
@@ -102,6 +105,12 @@ class ClipIds:
         row = bisect.bisect_left(range(len(self)), target, key=self.bytes_at)
         return row if row < len(self) and self.bytes_at(row) == target else -1
 
+    def holds_start(self, start: str) -> bool:
+        """Whether one of the ids, which are sorted, starts so."""
+        target = start.encode("utf-8", "surrogatepass")
+        row = bisect.bisect_left(range(len(self)), target, key=self.bytes_at)
+        return row < len(self) and self.bytes_at(row).startswith(target)
+
     def fault(self) -> str | None:
         """Why this is not a list of non-empty UTF-8 ids; None if it is."""
         offsets = self.offsets
@@ -114,6 +123,16 @@ class ClipIds:
         if ((self.data[offsets[:-1]] & 0xC0) == 0x80).any():
             return "ids must start at a character"
         return None
+
+
+def segment_id(clip_id: str, segment: str) -> str:
+    """Id of the row of a clip's segment."""
+    return f"{clip_id}{SEGMENT}{segment}"
+
+
+def clip_of(row_id: str) -> str:
+    """The clip that the row of a segment belongs to."""
+    return row_id.rpartition(SEGMENT)[0]
 
 
 def encode_id(clip_id: str, where: str) -> bytes:

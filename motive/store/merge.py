@@ -57,6 +57,11 @@ def merge_stores(out: Path | str, sources: Sequence[Path | str], rows_per_shard:
                 f"merge: index columns must be those of {target.location}, got others in {store.location}; "
                 "index again with one version"
             )
+        if store.segments != target.segments:
+            raise StoreError(
+                f"merge: segments must be those of {target.location} ({target.segments or 'none'}), got "
+                f"{store.segments or 'none'} in {store.location}; index again with the same"
+            )
     writer = ShardWriter(target.files, random_writer_name(), target.manifest)
     added = already = 0
     for store in opened:

@@ -87,7 +87,7 @@ def repair_store(path: Path | str, *, sweep: bool = False) -> RepairReport:
         lost.update(ids or ())
         _quarantine(files, name)
     store = Store.open(path)
-    report.redo = sorted(lost - store.done_ids())
+    report.redo = sorted(set(store.clips_of(sorted(lost))) - store.done_ids())
     if report.quarantined:
         _write_redo(files, report.redo)
     store.write_failed()

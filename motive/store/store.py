@@ -13,7 +13,7 @@ from motive.data.base import Failure
 from motive.errors import OptionError, StoreError
 from motive.store.failures import FailureList
 from motive.store.files import TEMPORARY_PREFIX, Files, LocalFiles, open_files
-from motive.store.ids import ClipIds
+from motive.store.ids import SEGMENT, ClipIds, clip_of
 from motive.store.index import Index, ShardFiles, committed_names, load_commit, read_table, standing, version_of
 from motive.store.records import (
     COMMITS,
@@ -162,6 +162,13 @@ class Store:
         return self._manifest["dim"]
 
     @property
+    def segments(self) -> str:
+        """How clips were cut into segments, a row each with id ``<clip id>#<segment>``; empty for a row a clip."""
+        config = self._manifest["extra"].get("config")
+        segments = config.get("segments") if isinstance(config, Mapping) else None
+        return segments if isinstance(segments, str) else ""
+
+    @property
     def version(self) -> str:
         """Digest of which clips are there; it changes whenever vectors are added."""
         return version_of(self._commits)
@@ -241,8 +248,12 @@ class Store:
         return pa.concat_tables(parts).take(pa.array(back)).combine_chunks()
 
     def done_ids(self) -> set[str]:
-        """Ids of the clips that have a vector."""
-        return set(self.clip_ids)
+        """Ids of the clips that have a vector, or vectors of their segments."""
+        return set(self.clips_of(self.clip_ids))
+
+    def clips_of(self, row_ids: Sequence[str]) -> Sequence[str]:
+        """The clip that each row belongs to: in a store of segments several rows are of one clip."""
+        return [clip_of(row_id) for row_id in row_ids] if self.segments else row_ids
 
     def failures(self) -> list[Failure]:
         """Clips that were left out and have no vector, sorted by clip id; of a clip's failures, the latest."""
@@ -280,9 +291,10 @@ class Store:
         commit = writer.commit_rows(rows, "Store.append")
         self._commits[commit.name] = commit
         ids = [row.clip_id for row in rows]
+        clips = self.clips_of(ids)
         if self._index is not None:
-            self._appended.update(ids)
-        self._failed.resolve(ids)
+            self._appended.update(clips)
+        self._failed.resolve(clips)
 
     def append_failures_as(self, writer: ShardWriter, failures: Sequence[Failure]) -> None:
         """append_failures, under the name of a given writer."""
@@ -346,6 +358,8 @@ class Store:
 
     def _has_vector(self, clip_id: str) -> bool:
         index = self._index if self._index is not None else self._merged()
+        if self.segments:
+            return clip_id in self._appended or index.ids.holds_start(clip_id + SEGMENT)
         return clip_id in self._appended or index.ids.find(clip_id) >= 0
 
     def _gather(self, index: Index, rows: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -30,6 +30,9 @@ INDEX_COLUMNS: Mapping[str, str] = {
 }
 """Columns of the stores that ``motive index`` writes; ``columns`` is the dataset row's own columns as JSON."""
 
+SEGMENT_COLUMNS: Mapping[str, str] = {**INDEX_COLUMNS, "segment": "string"}
+"""Columns of the stores of segments that ``motive index --segments`` writes."""
+
 FAILURE_COLUMNS: Mapping[str, str] = {"path": "string", "stage": "string", "reason": "string", "detail": "string"}
 
 

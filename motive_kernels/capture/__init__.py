@@ -29,14 +29,14 @@ def projected_gradients(
     checks take a backward pass more, which a capture does once and this function each time for n > 1.
 
     Args:
-        compute_losses: runs one forward pass and returns n per-sample losses, float [n]. It is run again if a
-            parameter turns out not to fit its route.
+        compute_losses: runs one forward pass and returns n per-sample losses, float [n], or p of each sample, [n, p].
+            It is run again if a parameter turns out not to fit its route.
 
     Returns:
-        float32 [n, k]; a sample whose gradient is not finite has a row that is not finite.
+        float32 [n, k] or [n, p, k]; a sample whose gradient is not finite has a row that is not finite.
 
     Raises:
-        ValueError: a route or parameter that does not exist, or losses that are not [n].
+        ValueError: a route or parameter that does not exist, or losses that are neither [n] nor [n, p].
     """
     capture = GradientCapture(model, projector, route=route, parameters=parameters, prefix=prefix, impl=impl)
     return capture(compute_losses)

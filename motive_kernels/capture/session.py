@@ -161,38 +161,48 @@ class GradientCapture:
         """Projected gradients of the losses of one forward pass that ran inside this capture.
 
         Args:
-            losses: float [n], one a sample.
+            losses: float [n], one a sample; or [n, p], several of each sample, which share the forward pass and take a
+                backward pass each.
 
         Returns:
-            float32 [n, k], or [n, groups, k] with ``groups``; a sample whose gradient is not finite has a row that is
-            not finite.
+            float32 [n, k], or [n, groups, k] with ``groups``; of losses [n, p] one of these for each, [n, p, k] or
+            [n, p, groups, k]. A sample whose gradient is not finite has a row that is not finite.
 
         Raises:
-            ValueError: losses that are not [n], or a parameter that does not fit its route. With route ``auto`` it has
-                another route from then on: run the forward pass again.
+            ValueError: losses that are neither [n] nor [n, p], or a parameter that does not fit its route. With route
+                ``auto`` it has another route from then on: run the forward pass again.
         """
         if self._stack is None:
             raise RuntimeError("projected_gradients: backward must run inside 'with capture:', got outside; enter it")
         losses = _checked(losses)
+        columns = (losses if losses.ndim == 2 else losses[:, None]).unbind(1)
         n, taps = len(losses), self._taps
         taps.clear()
-        streamed = {name: p for name, p in self._chosen.items() if self._served[name] == STREAM}
         tapped = self._tapped()
         try:
             if tapped and n > 1 and not self._rows_checked:
-                self._look_at(losses, _finite(losses), [taps.anchor], keep_graph=True, watched={})
-            if streamed:
-                taps.begin(SKIP, n)
-                stream_into(taps, losses, streamed, keep_graph=tapped)
-            if tapped:
-                taps.begin(TAKE, n)
-                self._take(losses)
-            taps.n = n
-            z = taps.result(losses.device)
+                whole = _whole(losses)
+                self._look_at(whole, _finite(whole), [taps.anchor], keep_graph=True, watched={})
+            found = [self._project(column, j + 1 < len(columns)) for j, column in enumerate(columns)]
         finally:
             taps.begin(SKIP)
             taps.clear()
-        return z.transpose(0, 1).contiguous() if self._grouped else z[0]
+        z = torch.stack(found, 1).permute(2, 1, 0, 3)  # [n, p, groups, k]
+        z = z if self._grouped else z[:, :, 0]
+        return (z if losses.ndim == 2 else z[:, 0]).contiguous()
+
+    def _project(self, losses: Tensor, keep_graph: bool) -> Tensor:
+        """The backward pass of one loss a sample: [groups, n, k]."""
+        taps, tapped = self._taps, self._tapped()
+        streamed = {name: p for name, p in self._chosen.items() if self._served[name] == STREAM}
+        taps.clear()
+        if streamed:
+            taps.begin(SKIP, len(losses))
+            stream_into(taps, losses, streamed, keep_graph=tapped or keep_graph)
+        if tapped:
+            taps.begin(TAKE, len(losses))
+            self._take(losses, keep_graph)
+        return taps.result(losses.device)
 
     def _plan(self) -> dict[str, str]:
         """Name -> LAYER, OPERAND or STREAM, before anything was seen."""
@@ -260,7 +270,7 @@ class GradientCapture:
         self._dry = True
         self._inputs = Inputs()
         try:
-            losses, watched = _checked(compute_losses()), self._watched()
+            losses, watched = _whole(_checked(compute_losses())), self._watched()
             sample = _finite(losses)
             self._look_at(losses, sample, [self._taps.anchor, *watched.values()], keep_graph=False, watched=watched)
         finally:
@@ -294,10 +304,11 @@ class GradientCapture:
             self._reroute(dict.fromkeys(direct, "it is used outside its layer"))
             raise self._error
 
-    def _take(self, losses: Tensor) -> None:
+    def _take(self, losses: Tensor, keep_graph: bool) -> None:
         """The backward pass in which taps project; the first one also looks for uses outside the layers."""
         watched = self._watched()
-        found = torch.autograd.grad(losses.sum(), [self._taps.anchor, *watched.values()], allow_unused=True)
+        inputs = [self._taps.anchor, *watched.values()]
+        found = torch.autograd.grad(losses.sum(), inputs, retain_graph=keep_graph, allow_unused=True)
         self._refuse_direct(watched, found[1:])
         self._uses_checked = True
 
@@ -320,6 +331,11 @@ class GradientCapture:
 
 def _nothing(*_: Tensor) -> None:
     """What a tap does in a pass that only checks."""
+
+
+def _whole(losses: Tensor) -> Tensor:
+    """One loss a sample, from one or several."""
+    return losses if losses.ndim == 1 else losses.sum(1)
 
 
 def _finite(losses: Tensor) -> int:
@@ -348,11 +364,11 @@ def _group_numbers(chosen: Mapping[str, nn.Parameter], groups: Mapping[str, Coll
 
 
 def _checked(losses: Tensor) -> Tensor:
-    if not isinstance(losses, Tensor) or losses.ndim != 1 or not len(losses) or not losses.requires_grad:
+    if not isinstance(losses, Tensor) or losses.ndim not in (1, 2) or not losses.numel() or not losses.requires_grad:
         got = list(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
         raise ValueError(
-            "projected_gradients: compute_losses must return a float tensor [n] that depends on the parameters, "
-            f"got {got}; return one loss a sample"
+            "projected_gradients: compute_losses must return a float tensor [n] or [n, p] that depends on the "
+            f"parameters, got {got}; return one loss a sample, or several"
         )
     return losses
 
