@@ -1,4 +1,4 @@
-// For rows of flow: pairs apart, square roots, and the smallest and largest of many magnitudes in any order.
+// For rows of flow: squared lengths, square roots, and the smallest and largest of many magnitudes in any order.
 #pragma once
 
 #include "motive/dtype.h"
@@ -6,57 +6,64 @@
 
 namespace motive::cpu::MOTIVE_LEVEL {
 
-MOTIVE_INLINE Vector square_root(Vector value) {
+// dx * dx + dy * dy with one fused rounding wherever it stands: the compiler could fuse either product, here and there
+// another.
+MOTIVE_INLINE Vector squared_length(Vector dx, Vector dy) {
 #if defined(__AVX512F__)
-  return (Vector)_mm512_sqrt_ps((__m512)value);
+  return (Vector)_mm512_fmadd_ps((__m512)dx, (__m512)dx, (__m512)(dy * dy));
 #elif defined(__AVX2__)
-  return (Vector)_mm256_sqrt_ps((__m256)value);
-#elif defined(__SSE__)
-  return (Vector)_mm_sqrt_ps((__m128)value);
-#elif defined(__aarch64__)
-  return (Vector)vsqrtq_f32((float32x4_t)value);
+  return (Vector)_mm256_fmadd_ps((__m256)dx, (__m256)dx, (__m256)(dy * dy));
+#elif defined(__FP_FAST_FMAF)
+  Vector sum;
+  for (int lane = 0; lane < kLanes; ++lane) sum[lane] = __builtin_fmaf(dx[lane], dx[lane], dy[lane] * dy[lane]);
+  return sum;
 #else
-  for (int lane = 0; lane < kLanes; ++lane) value[lane] = __builtin_sqrtf(value[lane]);
-  return value;
+  return dx * dx + dy * dy;
 #endif
 }
 
-// (dx, dy) of kLanes pixels that lie in memory as pairs.
-MOTIVE_INLINE void deinterleave(Vector a, Vector b, Vector& dx, Vector& dy) {
+// Squared lengths of kLanes (dx, dy) that lie in memory as pairs; in_order() puts them into the order of memory.
+template <class T>
+MOTIVE_INLINE Vector squares_of_pairs(const T* from) {
+  const Vector a = load(from), b = load(from + kLanes);
 #if defined(__AVX512F__)
-  const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-  const __m512i odd = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
-  dx = (Vector)_mm512_permutex2var_ps((__m512)a, even, (__m512)b);
-  dy = (Vector)_mm512_permutex2var_ps((__m512)a, odd, (__m512)b);
+  return squared_length((Vector)_mm512_shuffle_ps((__m512)a, (__m512)b, 0x88),
+                        (Vector)_mm512_shuffle_ps((__m512)a, (__m512)b, 0xdd));
 #elif defined(__AVX2__)
-  const __m256d low = _mm256_castps_pd(_mm256_shuffle_ps((__m256)a, (__m256)b, 0x88));
-  const __m256d high = _mm256_castps_pd(_mm256_shuffle_ps((__m256)a, (__m256)b, 0xdd));
-  dx = (Vector)_mm256_permute4x64_pd(low, 0xd8);
-  dy = (Vector)_mm256_permute4x64_pd(high, 0xd8);
+  return squared_length((Vector)_mm256_shuffle_ps((__m256)a, (__m256)b, 0x88),
+                        (Vector)_mm256_shuffle_ps((__m256)a, (__m256)b, 0xdd));
 #elif defined(__SSE__)
-  dx = (Vector)_mm_shuffle_ps((__m128)a, (__m128)b, 0x88);
-  dy = (Vector)_mm_shuffle_ps((__m128)a, (__m128)b, 0xdd);
+  return squared_length((Vector)_mm_shuffle_ps((__m128)a, (__m128)b, 0x88),
+                        (Vector)_mm_shuffle_ps((__m128)a, (__m128)b, 0xdd));
 #else
+  Vector dx, dy;
   for (int lane = 0; lane < kLanes / 2; ++lane) {
     dx[lane] = a[2 * lane];
     dy[lane] = a[2 * lane + 1];
     dx[lane + kLanes / 2] = b[2 * lane];
     dy[lane + kLanes / 2] = b[2 * lane + 1];
   }
+  return squared_length(dx, dy);
 #endif
 }
 
 template <class T>
-MOTIVE_INLINE void load_pairs(const T* from, Vector& dx, Vector& dy) {
-  deinterleave(load(from), load(from + kLanes), dx, dy);
+MOTIVE_INLINE Vector in_order(const T*, Vector squares) {
+#if defined(__AVX512F__)
+  return (Vector)_mm512_permutexvar_pd(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), (__m512d)squares);
+#elif defined(__AVX2__)
+  return (Vector)_mm256_permute4x64_pd((__m256d)squares, 0xd8);
+#else
+  return squares;
+#endif
 }
 
 // A pair is one 32-bit lane, and each half of it is the top of a float.
-MOTIVE_INLINE void load_pairs(const bfloat16* from, Vector& dx, Vector& dy) {
+MOTIVE_INLINE Vector squares_of_pairs(const bfloat16* from) {
   const VectorBits both = load_bits(from);
-  dx = from_bits(both << 16);
-  dy = from_bits(both & 0xffff0000u);
+  return squared_length(from_bits(both << 16), from_bits(both & 0xffff0000u));
 }
+MOTIVE_INLINE Vector in_order(const bfloat16*, Vector squares) { return squares; }
 
 // Floats are compared as integers in the same order, where NaN lies beyond the infinities: an integer minimum may be
 // taken in any order, and one that is not finite cannot get lost.
@@ -90,11 +97,9 @@ class Extremes {
   int32_t low_, high_;
 };
 
-// The same, a vector at a time.
+// The same of numbers of any sign, a vector at a time.
 class ExtremesOfVectors {
  public:
-  ExtremesOfVectors() : low_(INT32_MAX - VectorInt{}), high_(INT32_MIN - VectorInt{}) {}
-
   MOTIVE_INLINE void include(Vector value) {
     const VectorInt bits = (VectorInt)bits_of(value), key = bits ^ ((bits >> 31) & INT32_MAX);
     low_ = key < low_ ? key : low_;
@@ -108,7 +113,31 @@ class ExtremesOfVectors {
   }
 
  private:
-  VectorInt low_, high_;
+  VectorInt low_ = INT32_MAX - VectorInt{}, high_ = INT32_MIN - VectorInt{};
+};
+
+// The same of square roots, of which only the extreme ones are taken: the root of a larger number is not smaller.
+// Squares need no reordering: as integers they are in order as they are, and NaN of either sign lies beyond them.
+class ExtremesOfRoots {
+ public:
+  MOTIVE_INLINE void include(Vector squares) {
+    const VectorInt bits = (VectorInt)bits_of(squares);
+    low_ = bits < low_ ? bits : low_;
+    high_ = bits > high_ ? bits : high_;
+  }
+
+  Extremes all() const {
+    const Vector low = square_root((Vector)low_), high = square_root((Vector)high_);
+    Extremes result;
+    for (int lane = 0; lane < kLanes; ++lane) {
+      result.include(low[lane]);
+      result.include(high[lane]);
+    }
+    return result;
+  }
+
+ private:
+  VectorInt low_ = INT32_MAX - VectorInt{}, high_ = VectorInt{};
 };
 
 }  // namespace motive::cpu::MOTIVE_LEVEL

@@ -13,6 +13,7 @@ namespace motive::cpu::MOTIVE_LEVEL {
 namespace {
 
 constexpr int64_t kThreadBytes = 1 << 20;  // bytes that take about as long as starting a thread
+constexpr uintptr_t kAhead = 2048;         // bytes
 
 int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -35,16 +36,23 @@ float interpolate(float low, float high, float weight) { return low + weight * (
 int64_t window_begin(int64_t index, int64_t from, int64_t to) { return index * from / to; }
 int64_t window_end(int64_t index, int64_t from, int64_t to) { return ((index + 1) * from + to - 1) / to; }
 
-// A row of flow, seen as (dx, dy) vectors of kLanes pixels.
+// Asks for what lies some rows' parts ahead, for the processor's own look-ahead ends with a page; any address will do.
+MOTIVE_INLINE void fetch(const void* from) {
+  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(from) + kAhead));
+}
+
+// A row of flow: squared lengths of kLanes pixels, in the order of memory or in any.
 template <class T>
 struct Pairs {
   const T* from;
 
-  MOTIVE_INLINE void load_full(int64_t x, Vector& dx, Vector& dy) const { load_pairs(from + 2 * x, dx, dy); }
-  MOTIVE_INLINE void load_part(int64_t x, int64_t count, Vector& dx, Vector& dy) const {
+  MOTIVE_INLINE void fetch_ahead(int64_t x) const { fetch(from + 2 * x); }
+  MOTIVE_INLINE Vector in_any_order(int64_t x) const { return squares_of_pairs(from + 2 * x); }
+  MOTIVE_INLINE Vector in_order(int64_t x) const { return cpu::MOTIVE_LEVEL::in_order(from, in_any_order(x)); }
+  MOTIVE_INLINE Vector first(int64_t count) const {
     T padded[2 * kLanes] = {};
-    memcpy(padded, from + 2 * x, size_t(2 * count) * sizeof(T));
-    load_pairs(padded, dx, dy);
+    memcpy(padded, from, size_t(2 * count) * sizeof(T));
+    return Pairs{padded}.in_order(0);
   }
 };
 
@@ -52,38 +60,72 @@ template <class T>
 struct Planes {
   const T *dx_from, *dy_from;
 
-  MOTIVE_INLINE void load_full(int64_t x, Vector& dx, Vector& dy) const {
-    dx = load(dx_from + x);
-    dy = load(dy_from + x);
+  MOTIVE_INLINE void fetch_ahead(int64_t x) const {
+    fetch(dx_from + x);
+    fetch(dy_from + x);
   }
-  MOTIVE_INLINE void load_part(int64_t x, int64_t count, Vector& dx, Vector& dy) const {
-    dx = load_some(dx_from + x, count);
-    dy = load_some(dy_from + x, count);
+  MOTIVE_INLINE Vector in_any_order(int64_t x) const { return squared_length(load(dx_from + x), load(dy_from + x)); }
+  MOTIVE_INLINE Vector in_order(int64_t x) const { return in_any_order(x); }
+  MOTIVE_INLINE Vector first(int64_t count) const {
+    return squared_length(load_some(dx_from, count), load_some(dy_from, count));
   }
 };
 
-// Magnitudes of a row of count pixels, the first repeated up to a whole vector, and their extremes. There is one copy
-// of the arithmetic, so equal flows have equal magnitudes.
-template <bool kConfident, class Row>
-void read_row(const Row& row, const float* confidence, int64_t count, float* out, Extremes& extremes) {
-  ExtremesOfVectors found;
-  for (int64_t x = 0; x < count; x += kLanes) {
-    const int64_t left = count - x;
-    const bool full = left >= kLanes;
-    Vector dx, dy;
-    full ? row.load_full(x, dx, dy) : row.load_part(x, left, dx, dy);
-    Vector magnitude = square_root(dx * dx + dy * dy);
-    if (kConfident) {
-      magnitude *= full ? load(confidence + x) : load_some(confidence + x, left);
-    }
-    store(out + x, magnitude);
-    if (!full) {
-      for (int64_t lane = left; lane < kLanes; ++lane) out[x + lane] = out[0];
-      magnitude = load(out + x);
-    }
-    found.include(magnitude);
+// The first count lanes, and the very first in place of the others.
+MOTIVE_INLINE Vector repeat_first(Vector value, int64_t count) {
+  for (int64_t lane = count; lane < kLanes; ++lane) value[lane] = value[0];
+  return value;
+}
+
+// Calls body(x) for vectors that cover a row of count >= kLanes pixels; the last two may share pixels.
+template <class Row, class Body>
+MOTIVE_INLINE void cover(const Row& row, int64_t count, Body&& body) {
+  for (int64_t x = 0; x + kLanes <= count; x += kLanes) {
+    row.fetch_ahead(x);
+    body(x);
   }
-  extremes.include(found.all());
+  if (count % kLanes != 0) body(count - kLanes);
+}
+
+// A row whose magnitudes are looked at but not kept.
+template <class Row>
+void skim_row(const Row& row, int64_t count, ExtremesOfRoots& extremes) {
+  if (count < kLanes) return extremes.include(repeat_first(row.first(count), count));
+  ExtremesOfRoots found = extremes;
+  cover(row, count, [&](int64_t x) { found.include(row.in_any_order(x)); });
+  extremes = found;
+}
+
+// Magnitudes of a row into out, which has room for whole vectors.
+template <class Row>
+void read_row(const Row& row, int64_t count, float* out, ExtremesOfRoots& extremes) {
+  ExtremesOfRoots found = extremes;
+  const auto one_vector = [&](int64_t x, Vector squares) {
+    found.include(squares);
+    store(out + x, square_root(squares));
+  };
+  if (count < kLanes) {
+    one_vector(0, repeat_first(row.first(count), count));
+  } else {
+    cover(row, count, [&](int64_t x) { one_vector(x, row.in_order(x)); });
+  }
+  extremes = found;
+}
+
+// The same times a confidence, which may have any sign.
+template <class Row>
+void read_row(const Row& row, const float* confidence, int64_t count, float* out, ExtremesOfVectors& extremes) {
+  ExtremesOfVectors found = extremes;
+  const auto one_vector = [&](int64_t x, Vector magnitude) {
+    found.include(magnitude);
+    store(out + x, magnitude);
+  };
+  if (count < kLanes) {
+    one_vector(0, repeat_first(square_root(row.first(count)) * load_some(confidence, count), count));
+  } else {
+    cover(row, count, [&](int64_t x) { one_vector(x, square_root(row.in_order(x)) * load(confidence + x)); });
+  }
+  extremes = found;
 }
 
 // One frame of T: reads its rows in order, and gives each latent row out as soon as its pixels are there.
@@ -98,17 +140,19 @@ class Frame {
         padded_((a.width + kLanes - 1) / kLanes * kLanes),
         rows_(2 * padded_),
         open_(a.spatial == MotionSpatial::area ? a.latent_height / a.height + 2 : 0),
-        sums_(open_ * a.width) {}
+        sums_(open_ * a.width) {
+    set_next_between();
+  }
 
   // Extremes of what normalising looks at; any pixel that is not finite shows in them.
   Extremes run() {
-    Extremes pixels, cells;
     for (int64_t y = 0; y < a_.height; ++y) {
-      float* row = row_at(y);
-      read(y, row, pixels);
-      a_.spatial == MotionSpatial::area ? add_to_windows(y, row) : finish_between(y);
+      read(y);
+      a_.spatial == MotionSpatial::area ? add_to_windows(y, row_at(y)) : finish_between(y);
     }
+    const Extremes pixels = a_.confidence != nullptr ? products_.all() : roots_.all();
     if (a_.order == MotionOrder::normalise_first || !pixels.finite()) return pixels;
+    Extremes cells;
     for (int64_t cell = 0; cell < a_.latent_height * a_.latent_width; ++cell) cells.include(out_[cell]);
     return cells;
   }
@@ -116,42 +160,48 @@ class Frame {
  private:
   float* row_at(int64_t y) const { return rows_.get() + (y & 1) * padded_; }
 
-  void read(int64_t y, float* row, Extremes& extremes) {
-    const float* confidence = nullptr;
-    if (a_.confidence != nullptr) {
-      confidence = static_cast<const float*>(a_.confidence) + (index_ * a_.height + y) * a_.width;
-    }
+  void read(int64_t y) {
     const T* from = static_cast<const T*>(a_.flow) + index_ / a_.frames * a_.sample_stride +
                     index_ % a_.frames * a_.frame_stride + y * a_.row_stride;
     if (a_.component_stride == 1) {
-      read_from(Pairs<T>{from}, confidence, row, extremes);
+      read_from(Pairs<T>{from}, y);
     } else {
-      read_from(Planes<T>{from, from + a_.component_stride}, confidence, row, extremes);
+      read_from(Planes<T>{from, from + a_.component_stride}, y);
     }
   }
 
   template <class Row>
-  void read_from(const Row& source, const float* confidence, float* row, Extremes& extremes) {
-    if (confidence != nullptr) {
-      read_row<true>(source, confidence, a_.width, row, extremes);
+  void read_from(const Row& source, int64_t y) {
+    if (a_.confidence != nullptr) {
+      const int64_t at = (index_ * a_.height + y) * a_.width;
+      read_row(source, static_cast<const float*>(a_.confidence) + at, a_.width, row_at(y), products_);
+    } else if (is_kept(y)) {
+      read_row(source, a_.width, row_at(y), roots_);
     } else {
-      read_row<false>(source, confidence, a_.width, row, extremes);
+      skim_row(source, a_.width, roots_);
     }
+  }
+
+  // Whether a latent row that is not done yet takes values from row y: latent rows rise, and so do their originals.
+  bool is_kept(int64_t y) const {
+    if (a_.spatial == MotionSpatial::area) return true;
+    return next_ < a_.latent_height && next_between_.low <= y;
   }
 
   // Latent rows whose lower original is row y.
   void finish_between(int64_t y) {
-    for (; next_ < a_.latent_height; ++next_) {
-      const Between at = between(next_, a_.height, a_.latent_height);
-      if (at.high > y) return;
-      const float *upper = row_at(at.low), *lower = row_at(at.high);
+    for (; next_ < a_.latent_height && next_between_.high <= y; ++next_, set_next_between()) {
+      const float *upper = row_at(next_between_.low), *lower = row_at(next_between_.high);
       for (int64_t j = 0; j < a_.latent_width; ++j) {
         const Between c = columns_[j];
-        out_[next_ * a_.latent_width + j] = interpolate(interpolate(upper[c.low], upper[c.high], c.weight),
-                                                        interpolate(lower[c.low], lower[c.high], c.weight), at.weight);
+        out_[next_ * a_.latent_width + j] =
+            interpolate(interpolate(upper[c.low], upper[c.high], c.weight),
+                        interpolate(lower[c.low], lower[c.high], c.weight), next_between_.weight);
       }
     }
   }
+
+  void set_next_between() { next_between_ = between(next_, a_.height, a_.latent_height); }
 
   // Adds row y to the windows of latent rows that hold it, all relative to the frame's first pixel.
   void add_to_windows(int64_t y, const float* row) {
@@ -186,11 +236,14 @@ class Frame {
   const Between* columns_;
   float* out_;  // [latent_height, latent_width]
   const int64_t padded_;
-  const Scratch<float> rows_;  // magnitudes of the last two rows
-  const int64_t open_;         // windows that may hold one row
-  const Scratch<float> sums_;  // [open, width]
+  const Scratch<float> rows_;   // magnitudes of the last two rows
+  const int64_t open_;          // windows that may hold one row
+  const Scratch<float> sums_;   // [open, width]
+  ExtremesOfRoots roots_;       // without confidence
+  ExtremesOfVectors products_;  // with it
   float first_ = 0.f;
   int64_t begun_ = 0, next_ = 0;  // latent rows: below begun_ begun, below next_ done
+  Between next_between_;
 };
 
 // One latent frame from the resized magnitudes [frames, cells] of its clip.

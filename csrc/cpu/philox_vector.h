@@ -69,21 +69,6 @@ MOTIVE_INLINE Vector choose(VectorBits mask, Vector yes, Vector no) {
   return from_bits((mask & bits_of(yes)) | (~mask & bits_of(no)));
 }
 
-MOTIVE_INLINE Vector square_root(Vector value) {
-#if defined(__AVX512F__)
-  return (Vector)_mm512_sqrt_ps((__m512)value);
-#elif defined(__AVX2__)
-  return (Vector)_mm256_sqrt_ps((__m256)value);
-#elif defined(__SSE2__)
-  return (Vector)_mm_sqrt_ps((__m128)value);
-#elif defined(__aarch64__)
-  return (Vector)vsqrtq_f32((float32x4_t)value);
-#else
-  for (int lane = 0; lane < kLanes; ++lane) value[lane] = __builtin_sqrtf(value[lane]);
-  return value;
-#endif
-}
-
 // -2 ln((a + 1/2) / 2^32) without cancellation: near 1 the logarithm comes from the complement of a, and every
 // mantissa m in [1/2, 1) from w = 1 - m by ln(1 - w) = -2 artanh(w / (2 - w)).
 MOTIVE_INLINE Vector minus_two_log(VectorBits a) {

@@ -96,6 +96,21 @@ MOTIVE_INLINE Vector load(const float16* from) {
 #endif
 }
 
+MOTIVE_INLINE Vector square_root(Vector value) {
+#if defined(__AVX512F__)
+  return (Vector)_mm512_sqrt_ps((__m512)value);
+#elif defined(__AVX2__)
+  return (Vector)_mm256_sqrt_ps((__m256)value);
+#elif defined(__SSE__)
+  return (Vector)_mm_sqrt_ps((__m128)value);
+#elif defined(__aarch64__)
+  return (Vector)vsqrtq_f32((float32x4_t)value);
+#else
+  for (int lane = 0; lane < kLanes; ++lane) value[lane] = __builtin_sqrtf(value[lane]);
+  return value;
+#endif
+}
+
 MOTIVE_INLINE float sum(Vector value) {
   float total = 0.f;
   for (int lane = 0; lane < kLanes; ++lane) total += value[lane];

@@ -1,6 +1,6 @@
 // Motion-weighted loss and gradient: one task a block of cells of one sample, in all channels. Squared errors are added
-// cell by cell over the channels, then over the block in a fixed tree, then over the blocks in order, so the result is
-// a function of the shape and the data alone.
+// in kSums interleaved sums for each channel of a block, these over the channels, then in a fixed tree, then over the
+// blocks in order, so the result is a function of the shape and the data alone.
 #include "motive/weighted_loss.h"
 
 #include "common/parallel.h"
@@ -10,39 +10,71 @@
 namespace motive::cpu::MOTIVE_LEVEL {
 namespace {
 
-constexpr int64_t kBlock = 2048;           // cells of a task; a power of two, and a multiple of every kLanes
+constexpr int64_t kBlock = 2048;           // cells of a task; a multiple of kSums
+constexpr int64_t kSums = 32;              // a power of two, and a multiple of every kLanes
 constexpr int64_t kThreadBytes = 1 << 20;  // bytes that take about as long as starting a thread
 
-// Adds W r^2 of some cells to sums and returns their gradient; without weights, W = 1.
-MOTIVE_INLINE Vector one_vector(Vector prediction, Vector target, Vector weight, Vector factor, float* sums) {
-  const Vector residual = prediction - target, weighted = weight * residual;
-  store(sums, load(sums) + weighted * residual);
-  return weighted * factor;
+// Asks for an address that the processor's own look-ahead does not guess; any address will do.
+template <int kWrite>
+MOTIVE_INLINE void fetch(const void* from, uintptr_t ahead) {
+  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(from) + ahead), kWrite);
 }
 
+// One channel of a block. The next one lies a.cells further, so that the processor does not guess it.
 template <class T>
-void one_channel(const T* prediction, const T* target, const float* weights, float gradient_factor, int64_t count,
-                 T* gradient, float* sums) {
-  const Vector factor = broadcast(gradient_factor), one = broadcast(1.f);
-  int64_t j = 0;
-  for (; j + kLanes <= count; j += kLanes) {
-    const Vector weight = weights != nullptr ? load(weights + j) : one;
-    store(gradient + j, one_vector(load(prediction + j), load(target + j), weight, factor, sums + j));
-  }
-  if (j == count) return;
-  const int64_t rest = count - j;
-  const Vector weight = weights != nullptr ? load_some(weights + j, rest) : one;
-  const Vector last =
-      one_vector(load_some(prediction + j, rest), load_some(target + j, rest), weight, factor, sums + j);
-  store_some(gradient + j, last, rest);
-}
+struct Channel {
+  const T *prediction, *target;
+  const float* weights;  // null: ones
+  T* gradient;
+  uintptr_t next;  // bytes to the next channel
 
-// Sum of kBlock floats by halving; destroys them.
-float sum_block(float* sums) {
-  for (int64_t half = kBlock / 2; half >= 1; half /= 2) {
-    for (int64_t j = 0; j < half; ++j) sums[j] += sums[j + half];
+  // Adds W r^2 of kLanes cells to the sum and writes their gradient.
+  MOTIVE_INLINE void one_vector(int64_t j, Vector factor, Vector& sum) const {
+    const Vector weight = weights != nullptr ? load(weights + j) : broadcast(1.f);
+    store(gradient + j, step(load(prediction + j), load(target + j), weight, factor, sum));
   }
-  return sums[0];
+
+  void last_vector(int64_t j, int64_t count, Vector factor, Vector& sum) const {
+    const Vector weight = weights != nullptr ? load_some(weights + j, count) : broadcast(1.f);
+    store_some(gradient + j, step(load_some(prediction + j, count), load_some(target + j, count), weight, factor, sum),
+               count);
+  }
+
+  MOTIVE_INLINE void fetch_next(int64_t j) const {
+    for (int64_t line = 0; line < kSums; line += 64 / int64_t(sizeof(T))) {
+      fetch<0>(prediction + j + line, next);
+      fetch<0>(target + j + line, next);
+      fetch<1>(gradient + j + line, next);
+    }
+  }
+
+ private:
+  static MOTIVE_INLINE Vector step(Vector prediction, Vector target, Vector weight, Vector factor, Vector& sum) {
+    const Vector residual = prediction - target, weighted = weight * residual;
+    sum += weighted * residual;
+    return weighted * factor;
+  }
+};
+
+// Writes the gradient of a channel of `count` cells and adds its weighted squared errors to sums.
+template <class T>
+void one_channel(const Channel<T>& channel, float gradient_factor, int64_t count, float* sums) {
+  constexpr int kVectors = kSums / kLanes;
+  const Vector factor = broadcast(gradient_factor);
+  Vector found[kVectors] = {};
+  int64_t j = 0;
+  for (; j + kSums <= count; j += kSums) {
+    channel.fetch_next(j);
+    for (int v = 0; v < kVectors; ++v) channel.one_vector(j + v * kLanes, factor, found[v]);
+  }
+  for (int v = 0; v < kVectors && j < count; ++v, j += kLanes) {
+    if (j + kLanes <= count) {
+      channel.one_vector(j, factor, found[v]);
+    } else {
+      channel.last_vector(j, count - j, factor, found[v]);
+    }
+  }
+  for (int v = 0; v < kVectors; ++v) store(sums + v * kLanes, load(sums + v * kLanes) + found[v]);
 }
 
 // The block's gradient; returns its sum of weighted squared errors.
@@ -50,14 +82,17 @@ template <class T>
 float one_block(const WeightedLoss& a, int64_t sample, int64_t first) {
   const int64_t count = a.cells - first < kBlock ? a.cells - first : kBlock;
   const float* weights = a.weights == nullptr ? nullptr : a.weights + sample * a.cells + first;
-  const Scratch<float> sums(kBlock);
-  for (int64_t j = 0; j < kBlock; ++j) sums[j] = 0.f;
+  float sums[kSums] = {};
   for (int64_t channel = 0; channel < a.channels; ++channel) {
     const int64_t at = (sample * a.channels + channel) * a.cells + first;
-    one_channel(static_cast<const T*>(a.prediction) + at, static_cast<const T*>(a.target) + at, weights,
-                a.gradient_factor, count, static_cast<T*>(a.gradient) + at, sums.get());
+    one_channel(Channel<T>{static_cast<const T*>(a.prediction) + at, static_cast<const T*>(a.target) + at, weights,
+                           static_cast<T*>(a.gradient) + at, uintptr_t(a.cells) * sizeof(T)},
+                a.gradient_factor, count, sums);
   }
-  return sum_block(sums.get());
+  for (int64_t half = kSums / 2; half >= 1; half /= 2) {
+    for (int64_t j = 0; j < half; ++j) sums[j] += sums[j + half];
+  }
+  return sums[0];
 }
 
 template <class T>
