@@ -1,37 +1,30 @@
 """Speed of the projection routes on a GPU, at the shapes of Wan2.1-T2V-1.3B, beside measured ceilings.
 
-    python -m benchmarks.kernels.gpu [--quick] [--only flat,token,kinds] [--rehearse] [--out DIR]
+    python -m benchmarks.kernels.gpu [--quick] [--only flat,token,kinds] [--rehearse] [--out DIR] [--again]
 
-Ceilings are measured first: reading memory (torch.sum), copying it, and a bf16 matrix product. The flat route is
-compared with reading the gradients once, the token route with the weight-gradient products that it replaces and with
-reading its inputs once. Targets: flat 0.85 of the read ceiling; token at most 2 memory floors at 32,760 tokens and at
-most half the weight-gradient products at 1,950.
+The flat route is compared with reading the gradients once, the token route with the weight-gradient products that it
+replaces and with reading its inputs once. Targets: flat 0.85 of the read ceiling; token at most 2 memory floors at
+32,760 tokens and at most half the weight-gradient products at 1,950.
 
 --rehearse runs all of it on the CPU with small shapes, to find what is broken before a GPU is at hand; its times mean
-nothing and are not written.
+nothing, and its rows say so.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import platform
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from statistics import median
-from typing import Any
 
 import torch
 from torch import Tensor
 
 import motive_kernels as mk
+from benchmarks.device import Call, Ceilings, Setting, ceilings, dtype_name, measure, parse, replayed
 from benchmarks.kernels import wan
+from benchmarks.rows import Record, Sink
 from motive_kernels.outer_sketch.api import outer_sketch_into
 from motive_kernels.philox import parameter_key
 from motive_kernels.tables import ROLE_COLUMNS, ROLE_ROWS, balanced_buckets, gather_table
@@ -39,107 +32,6 @@ from motive_kernels.tensor_sketch.api import tensor_sketch_into
 from motive_kernels.tensor_sketch.cuda import tensor_sketch_many_into
 
 DIM = 512
-L2_BYTES = 256 * 2**20
-"""Inputs rotate over more than this, so that none is still in a cache."""
-
-Record = dict[str, Any]
-Call = Callable[[], Any]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """Where and how thoroughly to measure.
-
-    Attributes:
-        device: cuda, or cpu to rehearse with lengths divided by 32 and one repetition.
-        quick: a part of the model, fewer repetitions.
-    """
-
-    device: str
-    quick: bool
-
-    @property
-    def repeats(self) -> int:
-        return 1 if self.device == "cpu" else 5 if self.quick else 15
-
-    @property
-    def candidates(self) -> tuple[str, ...]:
-        return ("cpp",) if self.device == "cpu" else ("cuda", "triton")
-
-    def length(self, full: int) -> int:
-        """A length, as it is or for a rehearsal."""
-        return full if self.device == "cuda" else -(-full // 32)
-
-    def random(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        return torch.randn(shape, device=self.device, dtype=dtype)
-
-    def copies(self, size: int) -> int:
-        """How many inputs of so many bytes fill the caches."""
-        return L2_BYTES // size + 1 if self.device == "cuda" else 2
-
-
-@dataclass(frozen=True)
-class Ceilings:
-    """What the card reaches: bytes a millisecond and operations a millisecond."""
-
-    read: float
-    copy: float
-    product: float
-
-
-def measure(run: Call, setting: Setting, repeats: int | None = None) -> dict[str, float]:
-    """Time of one call on the device, after two that are not counted."""
-    run()
-    run()
-    times = [_milliseconds(run, setting.device) for _ in range(repeats or setting.repeats)]
-    return {"ms_median": median(times), "ms_min": min(times), "ms_max": max(times)}
-
-
-def _milliseconds(run: Call, device: str) -> float:
-    if device == "cpu":
-        start = time.perf_counter()
-        run()
-        return 1e3 * (time.perf_counter() - start)
-    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    begin.record()
-    run()
-    end.record()
-    end.synchronize()
-    return begin.elapsed_time(end)
-
-
-def replayed(run: Call, setting: Setting) -> Call:
-    """The call as a CUDA graph, so that launches cost little."""
-    if setting.device == "cpu":
-        return run
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        run()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        run()
-    return graph.replay
-
-
-def ceilings(setting: Setting) -> tuple[Ceilings, list[Record]]:
-    """The machine's own limits, on random data."""
-    source = setting.random(setting.length(2**15), 2**15)
-    target, side = torch.empty_like(source), setting.length(8192)
-    a, b = (setting.random(side, side, dtype=torch.bfloat16) for _ in range(2))
-    timed = {
-        "read": (measure(lambda: source.sum(), setting), source.nbytes, None),
-        "copy": (measure(lambda: target.copy_(source), setting), 2 * source.nbytes, None),
-        "product": (measure(lambda: a @ b, setting), None, 2 * side**3),
-    }
-    rows = [
-        {"op": op, "impl": "torch", "dtype": "float32" if op != "product" else "bfloat16", "shape": [], "bytes": moved,
-         "flops": work, **times, "fraction_of_ceiling": 1.0}
-        for op, (times, moved, work) in timed.items()
-    ]  # fmt: skip
-    best = {op: times["ms_min"] for op, (times, *_) in timed.items()}
-    return Ceilings(source.nbytes / best["read"], 2 * source.nbytes / best["copy"], 2 * side**3 / best["product"]), rows
 
 
 def tables(name: str, o: int, i: int, setting: Setting) -> tuple[Tensor, Tensor]:
@@ -217,7 +109,6 @@ def flat_rows(limit: Ceilings, setting: Setting) -> Iterator[Record]:
         yield {"op": "tensor_sketch_into, whole model", "impl": impl, "route": "flat", **about, **times,
                "fraction_of_ceiling": moved / limit.read / times["ms_median"], "baseline": "torch.sum, graph",
                "ratio": times["ms_median"] / base}  # fmt: skip
-    yield from layer_rows(limit, setting)
 
 
 def layer_rows(limit: Ceilings, setting: Setting) -> Iterator[Record]:
@@ -238,33 +129,32 @@ def layer_rows(limit: Ceilings, setting: Setting) -> Iterator[Record]:
                         tensor_sketch_into(z, grad, *tabled, impl=impl)
 
                 times = {key: t / len(sets) for key, t in measure(replayed(run, setting), setting).items()}
-                yield {"op": "tensor_sketch_into", "impl": impl, "route": "flat", "dtype": _name(dtype),
+                yield {"op": "tensor_sketch_into", "impl": impl, "route": "flat", "dtype": dtype_name(dtype),
                        "shape": [n, o, i], "bytes": size, "flops": n * o * i, **times,
                        "fraction_of_ceiling": size / limit.read / times["ms_median"], "baseline": "torch.sum",
                        "ratio": times["ms_median"] * len(sets) / base}  # fmt: skip
 
 
-def token_rows(limit: Ceilings, setting: Setting) -> Iterator[Record]:
+def token_rows(n: int, full: int, limit: Ceilings, setting: Setting) -> Iterator[Record]:
     """The token route over the layers of the blocks: each distinct shape once, times how often it occurs."""
-    cases = ((1, 1950), (8, 1950)) if setting.quick else ((1, 256), (1, 1950), (8, 1950), (1, 32760))
-    for n, t in ((n, setting.length(t)) for n, t in cases):
-        totals: dict[str, dict[str, float]] = {}
-        moved = flops = 0
-        for (full_o, full_i), count in wan.token_layers().items():
-            o, i = setting.length(full_o), setting.length(full_i)
-            moved += count * 2 * n * t * (o + i)
-            flops += count * 2 * n * t * o * i
-            for impl, times in one_token_layer((n, t, o, i), setting).items():
-                sums = totals.setdefault(impl, dict.fromkeys(times, 0.0))
-                for key, value in times.items():
-                    sums[key] += count * value
-        gradient = totals["weight_gradient"]["ms_median"]
-        for impl, times in totals.items():
-            yield {"op": "weight_gradient" if impl == "weight_gradient" else "outer_sketch_into, whole model",
-                   "impl": "torch.bmm" if impl == "weight_gradient" else impl, "route": "token",
-                   "dtype": "bfloat16", "shape": [n, t], "bytes": moved, "flops": flops, **times,
-                   "fraction_of_ceiling": moved / limit.read / times["ms_median"], "baseline": "weight_gradient",
-                   "ratio": times["ms_median"] / gradient}  # fmt: skip
+    t = setting.length(full)
+    totals: dict[str, dict[str, float]] = {}
+    moved = flops = 0
+    for (full_o, full_i), count in wan.token_layers().items():
+        o, i = setting.length(full_o), setting.length(full_i)
+        moved += count * 2 * n * t * (o + i)
+        flops += count * 2 * n * t * o * i
+        for impl, times in one_token_layer((n, t, o, i), setting).items():
+            sums = totals.setdefault(impl, dict.fromkeys(times, 0.0))
+            for key, value in times.items():
+                sums[key] += count * value
+    gradient = totals["weight_gradient"]["ms_median"]
+    for impl, times in totals.items():
+        yield {"op": "weight_gradient" if impl == "weight_gradient" else "outer_sketch_into, whole model",
+               "impl": "torch.bmm" if impl == "weight_gradient" else impl, "route": "token",
+               "dtype": "bfloat16", "shape": [n, t], "bytes": moved, "flops": flops, **times,
+               "fraction_of_ceiling": moved / limit.read / times["ms_median"], "baseline": "weight_gradient",
+               "ratio": times["ms_median"] / gradient}  # fmt: skip
 
 
 def one_token_layer(shape: tuple[int, int, int, int], setting: Setting) -> dict[str, dict[str, float]]:
@@ -306,30 +196,17 @@ def kind_rows(limit: Ceilings, setting: Setting) -> Iterator[Record]:
                "ratio": times["ms_median"] / base}  # fmt: skip
 
 
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
-def rows(only: set[str], setting: Setting) -> Iterator[Record]:
-    """Every record, complete."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    common = {
-        "suite": "kernels",
-        "device": torch.cuda.get_device_name() if setting.device == "cuda" else "cpu, a rehearsal",
-        "commit": commit.stdout.strip() or None,
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "cuda": torch.version.cuda,
-        },
-    }
-    limit, found = ceilings(setting)
-    for record in found:
-        yield {**common, "route": None, "baseline": None, "ratio": None, **record}
-    for name, part in {"flat": flat_rows, "token": token_rows, "kinds": kind_rows}.items():
-        if name in only:
-            torch.cuda.empty_cache()
-            yield from ({**common, **record} for record in part(limit, setting))
+def cases(only: set[str], limit: Ceilings, setting: Setting) -> Iterator[tuple[str, Callable[[], Iterator[Record]]]]:
+    """(name, what yields its rows), the most valuable first."""
+    if "flat" in only:
+        yield "flat/model", partial(flat_rows, limit, setting)
+        yield "flat/layers", partial(layer_rows, limit, setting)
+    if "token" in only:
+        sizes = ((1, 1950), (8, 1950)) if setting.quick else ((1, 1950), (8, 1950), (1, 32760), (1, 256))
+        for n, t in sizes:
+            yield f"token/{n}x{t}", partial(token_rows, n, t, limit, setting)
+    if "kinds" in only:
+        yield "kinds", partial(kind_rows, limit, setting)
 
 
 def show(record: Record) -> None:
@@ -345,24 +222,20 @@ def show(record: Record) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a part of the model, fewer repetitions")
-    parser.add_argument("--only", default="flat,token,kinds", help="which parts, with commas between them")
-    parser.add_argument("--rehearse", action="store_true", help="on the CPU, in seconds")
-    parser.add_argument("--out", type=Path, help="folder whose results.jsonl the rows are added to")
-    options = parser.parse_args(arguments)
-    setting = Setting("cpu" if options.rehearse else "cuda", options.quick)
-    if setting.device == "cuda" and not torch.cuda.is_available():
-        print("benchmarks.kernels.gpu: not measured, torch sees no CUDA device")
+    def extend(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--only", default="flat,token,kinds", help="which parts, with commas between them")
+
+    setting, options = parse(__doc__ or "", arguments, extend)
+    if setting is None:
         return 0
     check(setting)
+    limit = ceilings(setting, options.out)
     print(f"{'op':33} {'by':28} {'type':9} {'shape':20} {'ms':>9} {'least':>9} {'GB/s':>8} {'of read':>8}")
-    for record in rows(set(options.only.split(",")), setting):
-        show(record)
-        if options.out and not options.rehearse:
-            options.out.mkdir(parents=True, exist_ok=True)
-            with open(options.out / "results.jsonl", "a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
+    sink = Sink(options.out, setting.common("kernels"), show, options.again)
+    for name, rows in cases(set(options.only.split(",")), limit, setting):
+        sink.take(name, rows())
+        if not setting.rehearsal:
+            torch.cuda.empty_cache()
     return 0
 
 

@@ -1,6 +1,6 @@
 """Speed of motion_weights, noise_latents and weighted_loss, beside plain PyTorch, torch.compile and the memory itself.
 
-    python -m benchmarks.kernels.weighting [--quick] [--device cpu|cuda] [--threads N] [--out DIR]
+    python -m benchmarks.kernels.weighting [--quick] [--device cpu|cuda] [--threads N] [--no-compile] [--out DIR]
 
 All three move memory and do little else, so the ceiling is measured: motion_weights against reading the flow once
 (torch.sum), the other two against copying (Tensor.copy_), each scaled to the bytes that the op has to move. Everything
@@ -241,13 +241,13 @@ def keep_freed_memory() -> None:
         library.mallopt(m_trim_threshold, -1)
 
 
-def rows(quick: bool, device: str, clock: str = "wall") -> Iterator[Record]:
+def rows(quick: bool, device: str, clock: str = "wall", with_compile: bool = True) -> Iterator[Record]:
     """Every record, complete."""
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     where = torch.cuda.get_device_name() if device == "cuda" else f"cpu, {torch.get_num_threads()} threads"
     for dtype in (torch.float32, torch.bfloat16) if quick else (torch.float32, torch.bfloat16, torch.float16):
         for case in cases(dtype, device, quick):
-            for record in measure(case, device, clock, 5 if quick else 15, dtype == torch.float32):
+            for record in measure(case, device, clock, 5 if quick else 15, with_compile and dtype == torch.float32):
                 yield {
                     "suite": "kernels",
                     "route": None,
@@ -268,13 +268,14 @@ def main() -> None:
         "--clock", choices=("wall", "cpu"), default="wall", help="cpu: processor time, for a machine that others use"
     )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of every row")
+    parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out, which takes long on a CPU")
     parser.add_argument("--out", type=Path, help="folder whose results.jsonl the rows are added to")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     keep_freed_memory()
     check(options.device)
     print(f"{'op':15} {'by':14} {'type':9} {'ms':>9} {'least':>9} {'GB/s':>7} {'of ceiling':>10} {'x torch':>8}")
-    for record in rows(options.quick, options.device, options.clock):
+    for record in rows(options.quick, options.device, options.clock, not options.no_compile):
         speed = record["bytes"] / record["ms_median"] / 1e6
         ratio = "" if record["ratio"] is None else f"{record['ratio']:8.3f}"
         missed = record["impl"] in ("cpp", "cuda") and record["fraction_of_ceiling"] < TARGET
