@@ -6,13 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 import motive_kernels as mk
 from motive.data.standardise import Standard
+from motive.errors import OptionError
 
 Conditioning = Mapping[str, Tensor]
 """What the transformer takes beside the noisy latents, for one clip: name -> tensor without batch axis."""
@@ -31,6 +32,19 @@ class Expert:
     component: str = "transformer"
     sigma_min: float = 0.0
     sigma_max: float = 1.0
+
+
+@dataclass(frozen=True)
+class TrainingNoise:
+    """The distribution of noise levels that a model was trained with.
+
+    Attributes:
+        strategy: ``uniform`` on (0, 1), or ``logit_normal``, the sigmoid of a standard normal.
+        shift: levels u become shift u / (1 + (shift - 1) u).
+    """
+
+    strategy: Literal["uniform", "logit_normal"]
+    shift: float = 1.0
 
 
 class Adapter(ABC):
@@ -104,6 +118,17 @@ class Adapter(ABC):
             sigma: [n] float32 in (0, 1).
         """
         return mk.noise_latents(latents, noise, sigma)
+
+    def training_noise(self, latent_shape: tuple[int, int, int, int]) -> TrainingNoise:
+        """The noise levels that this model was trained with, for clips of a latent shape.
+
+        Raises:
+            OptionError: the family does not say.
+        """
+        raise OptionError(
+            f"{self.family}: draws must have strategy single, uniform or logit_normal, got model; "
+            "the family does not say how it was trained"
+        )
 
     def settings(self) -> Mapping[str, Any]:
         """Options of this adapter that change a vector (dtype, text length, ...); recorded in the identity."""

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from motive.adapters.base import Conditioning
+from motive.adapters.base import Conditioning, TrainingNoise
 from motive.adapters.loading import LOAD_ERRORS, not_loaded
 from motive.adapters.pipeline import PipelineAdapter
 from motive.data.standardise import Standard
@@ -94,6 +94,10 @@ class CogVideoXAdapter(PipelineAdapter):
         kept = self._alphas.to(latents.device)[self._steps(sigma)].view(-1, 1, 1, 1, 1)
         signal, spread = kept.sqrt(), (1 - kept).sqrt()
         return signal * latents + spread * noise, signal * noise - spread * latents
+
+    def training_noise(self, latent_shape: tuple[int, int, int, int]) -> TrainingNoise:
+        """Steps of the scheduler, each as often."""
+        return TrainingNoise("uniform")
 
     def predict(self, transformer: nn.Module, noisy: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
         dtype = transformer.get_parameter("patch_embed.proj.weight").dtype

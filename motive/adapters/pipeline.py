@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from motive.adapters.base import Adapter, Conditioning, Expert
+from motive.adapters.base import Adapter, Conditioning, Expert, TrainingNoise
 from motive.adapters.files import TOKENIZER_FILES, fingerprint, read_json
 from motive.adapters.loading import (
     LOAD_ERRORS,
@@ -168,6 +169,18 @@ class PipelineAdapter(Adapter):
 
     def parameter_shapes(self, expert: Expert) -> Mapping[str, tuple[int, ...]]:
         return parameter_shapes(self.components["transformer"][1], self.folder / expert.component, self.where)
+
+    def training_noise(self, latent_shape: tuple[int, int, int, int]) -> TrainingNoise:
+        """Logit-normal, with the shift of the pipeline's scheduler: a fixed one, or one that grows with the tokens."""
+        config = read_json(self.folder / "scheduler" / "scheduler_config.json", self.where)
+        if not config.get("use_dynamic_shifting"):
+            return TrainingNoise("logit_normal", float(config.get("flow_shift") or config.get("shift") or 1.0))
+        _, frames, height, width = latent_shape
+        tokens = frames * height * width / self._strides[2] ** 2
+        few, many = (float(config.get(f"{a}_image_seq_len", d)) for a, d in (("base", 256), ("max", 4096)))
+        least, most = (float(config.get(f"{a}_shift", d)) for a, d in (("base", 0.5), ("max", 1.15)))
+        mu = least + (most - least) * (tokens - few) / (many - few)
+        return TrainingNoise("logit_normal", mu if config.get("time_shift_type") == "linear" else math.exp(mu))
 
     def settings(self) -> Mapping[str, Any]:
         return {

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from motive.adapters.base import Adapter, Conditioning, Expert
+from motive.adapters.base import Adapter, Conditioning, Expert, TrainingNoise
 from motive.adapters.files import fingerprint
 from motive.adapters.loading import load_transformer, parameter_shapes, resolve_device, resolve_dtype
 from motive.adapters.wan import predict_wan
@@ -189,6 +189,9 @@ class ToyAdapter(Adapter):
 
     def predict(self, transformer: nn.Module, noisy: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
         return predict_wan(transformer, noisy, sigma, conditioning["text"])
+
+    def training_noise(self, latent_shape: tuple[int, int, int, int]) -> TrainingNoise:
+        return TrainingNoise("logit_normal")
 
     def settings(self) -> Mapping[str, Any]:
         return {"dtype": str(self.dtype).removeprefix("torch."), "text_length": TEXT_LENGTH}

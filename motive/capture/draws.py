@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Literal
 
 import torch
@@ -24,10 +25,13 @@ class DrawConfig:
     Attributes:
         strategy: ``single`` takes one draw at ``sigma`` (the paper's choice); ``uniform`` takes ``count`` noise levels
             at the midpoints of equal slices of (0, 1); ``logit_normal`` takes the midpoint quantiles of a
-            logit-normal distribution (mean 0, standard deviation 1), the usual training density.
-        count: draws of uniform and logit_normal.
+            logit-normal distribution (mean 0, standard deviation 1), the usual training density; ``model`` takes
+            that of the two, and that shift, which the model was trained with (docs/models.md).
+        count: draws of every strategy but single.
         shift: of the flow's time, as the model was trained: the levels u of uniform and logit_normal become
             shift u / (1 + (shift - 1) u). Wan's trainers take 3 or 5; 1 leaves them.
+        low, high: take the levels from this part of the distribution alone, 0 <= low < high <= 1: the range of one of
+            a model's experts.
         sigma: noise level of ``single``, 0 < sigma < 1. The paper's timestep 751 of 1000 is sigma 0.751.
         seed: of the noise; draw j uses the key (seed, j).
         per_draw: how a clip's draws become its vector. ``sum``: the mean of their projected gradients, in which noise
@@ -36,17 +40,20 @@ class DrawConfig:
             draws' cosines; the vector is as many times longer.
     """
 
-    strategy: Literal["single", "uniform", "logit_normal"] = "uniform"
+    strategy: Literal["single", "uniform", "logit_normal", "model"] = "uniform"
     count: int = 4
     sigma: float = 0.751
     seed: int = 0
     per_draw: Literal["sum", "normalised", "separate"] = "separate"
     shift: float = 1.0
+    low: float = 0.0
+    high: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.strategy not in ("single", "uniform", "logit_normal"):
+        if self.strategy not in ("single", "uniform", "logit_normal", "model"):
             raise OptionError(
-                f"DrawConfig: strategy must be single, uniform or logit_normal, got {self.strategy!r}; choose one"
+                f"DrawConfig: strategy must be single, uniform, logit_normal or model, got {self.strategy!r}; "
+                "choose one"
             )
         if not 1 <= self.count <= 1000:
             raise OptionError(f"DrawConfig: count must be 1 to 1000, got {self.count}; 4 is the default")
@@ -68,6 +75,16 @@ class DrawConfig:
             raise OptionError(f"DrawConfig: seed must not be negative, got {self.seed}; give 0 or more")
         if not 0 < self.shift <= 1000:
             raise OptionError(f"DrawConfig: shift must be more than 0 and at most 1000, got {self.shift}; 1 is none")
+        if self.shift != 1 and self.strategy == "model":
+            raise OptionError(
+                f"DrawConfig: shift must be left out with strategy model, which has the model's own, got {self.shift}; "
+                "choose another strategy, or no shift"
+            )
+        if not 0 <= self.low < self.high <= 1 or (self.strategy == "single" and (self.low, self.high) != (0, 1)):
+            raise OptionError(
+                f"DrawConfig: low and high must be 0 <= low < high <= 1, and left out with strategy single, got "
+                f"{self.low} and {self.high} with {self.strategy}; give the part of the noise levels to draw from"
+            )
         if self.per_draw not in ("sum", "normalised", "separate"):
             raise OptionError(
                 f"DrawConfig: per_draw must be sum, normalised or separate, got {self.per_draw!r}; choose one"
@@ -76,23 +93,31 @@ class DrawConfig:
     @property
     def parts(self) -> int:
         """Projected gradients side by side in one clip's vector."""
-        return len(self.sigmas()) if self.per_draw == "separate" else 1
+        return self.number if self.per_draw == "separate" else 1
+
+    @property
+    def number(self) -> int:
+        """How many draws there are."""
+        return 1 if self.strategy == "single" else self.count
 
     def sigmas(self) -> tuple[float, ...]:
         """The noise level of each draw, in increasing order."""
         if self.strategy == "single":
             return (self.sigma,)
-        midpoints = [(j + 0.5) / self.count for j in range(self.count)]
+        if self.strategy == "model":
+            raise OptionError("DrawConfig: strategy must be resolved by a model's set-up, got model; see motive.run")
+        low, high = self._share_below(self.low), self._share_below(self.high)
+        midpoints = [low + (j + 0.5) / self.count * (high - low) for j in range(self.count)]
         if self.strategy == "logit_normal":
-            midpoints = [1 / (1 + math.exp(-_normal_quantile(p))) for p in midpoints]
+            midpoints = [1 / (1 + math.exp(-NormalDist().inv_cdf(p))) for p in midpoints]
         return tuple(self.shift * u / (1 + (self.shift - 1) * u) for u in midpoints)
 
-
-def _normal_quantile(p: float) -> float:
-    """Inverse of the standard normal distribution function."""
-    from statistics import NormalDist
-
-    return NormalDist().inv_cdf(p)
+    def _share_below(self, sigma: float) -> float:
+        """Probability that the distribution gives less noise."""
+        u = sigma / (self.shift - (self.shift - 1) * sigma)
+        if self.strategy == "uniform" or u in (0, 1):
+            return u
+        return NormalDist().cdf(math.log(u / (1 - u)))
 
 
 def shared_noise(seed: int, draw: int, shape: tuple[int, ...]) -> Tensor:

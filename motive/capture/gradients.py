@@ -36,7 +36,8 @@ class ClipVector:
     """The result for one clip.
 
     Attributes:
-        vector: float32 [parts k] on the host, the draws' projected gradients put together as DrawConfig.per_draw says.
+        vector: float32 [parts k] on the host, the draws' projected gradients put together as DrawConfig.per_draw says;
+            with parts of the model, this for each part, one after the other.
         norm: length of the mean over draws of the projected gradients.
         loss: mean over draws of the motion-weighted loss.
         segments: name -> the same of each segment. Their vectors and losses add up to the clip's: where draws are
@@ -93,6 +94,7 @@ class ClipGradients:
         draws: the shared noise levels.
         latent_shape: (c, F, h, w) of every clip.
         prefix: component of the parameters' names, e.g. ``transformer.``.
+        parts: name -> parameters of a part of the model, for a vector of each; empty for one of all.
         draws_per_pass: draws that share one forward and backward pass; more is faster and takes more memory.
         costs: measured speeds of the machine, or None for the built-in ones.
     """
@@ -106,6 +108,7 @@ class ClipGradients:
         latent_shape: tuple[int, int, int, int],
         *,
         prefix: str = "transformer.",
+        parts: Mapping[str, Sequence[str]] = {},
         draws_per_pass: int = 1,
         costs: mk.CostModel | None = None,
     ) -> None:
@@ -118,7 +121,8 @@ class ClipGradients:
         self._passes = list(zip(sigmas.split(draws_per_pass), noise.split(draws_per_pass), strict=True))
         self._count = len(sigmas)
         self._per_draw = draws.per_draw
-        self._capture = mk.GradientCapture(transformer, projector, prefix=prefix, costs=costs)
+        self._parts = max(1, len(parts))
+        self._capture = mk.GradientCapture(transformer, projector, prefix=prefix, groups=parts or None, costs=costs)
 
     @property
     def routes(self) -> dict[str, str]:
@@ -134,15 +138,15 @@ class ClipGradients:
         for z, loss in self._taken(clips, self._per_draw != "sum"):
             draws.append(z)
             losses.append(loss)
-        z = torch.cat(draws, 1)  # [n, draws, s, k]
-        summed, loss = z.sum(1), torch.stack(losses).sum(0)
+        z = torch.cat(draws, 1)  # [n, draws, s, parts, k]
+        summed, loss = z.sum(1).flatten(2), torch.stack(losses).sum(0)
         if self._per_draw != "sum":
-            norms = z.sum(2, keepdim=True).norm(dim=3, keepdim=True)
+            norms = z.sum(2).flatten(2).norm(dim=2)[:, :, None, None, None]
             z = z / torch.where(norms == 0, 1.0, norms)
         if self._per_draw == "separate":
-            vectors = z.transpose(1, 2).flatten(2) / self._count**0.5
+            vectors = z.permute(0, 2, 3, 1, 4).flatten(2) / self._count**0.5
         else:
-            vectors = summed if self._per_draw == "sum" else z.mean(1)
+            vectors = summed if self._per_draw == "sum" else z.mean(1).flatten(2)
         return [
             _clip_vector(clip, *rows)
             for clip, *rows in zip(clips, vectors.cpu(), summed.cpu(), loss.cpu(), strict=True)
@@ -150,10 +154,10 @@ class ClipGradients:
 
     def each_draw(self, clips: Sequence[EncodedClip]) -> Tensor:
         """The projected gradient of every draw by itself, divided by their number: float32 [n, draws, k] on the host."""
-        return torch.cat([z.sum(2).cpu() for z, _ in self._taken(clips, True)], 1)
+        return torch.cat([z.sum(2).flatten(2).cpu() for z, _ in self._taken(clips, True)], 1)
 
     def _taken(self, clips: Sequence[EncodedClip], apart: bool) -> Iterator[tuple[Tensor, Tensor]]:
-        """Of each pass the projected gradients [n, its draws or 1, s, k] and losses [n, s], as shares of a mean over
+        """Of each pass the projected gradients [n, its draws or 1, s, parts, k] and losses [n, s], as shares of a mean over
         draws."""
         n, batch = len(clips), Batch.of(clips, self._device)
         seen: list[Tensor] = []
@@ -166,7 +170,7 @@ class ClipGradients:
                 return rows if rows.shape[1] > 1 else rows[:, 0]
 
             z = self._capture(losses)
-            yield z.reshape(n, -1, batch.weights.shape[1], self._projector.dim), seen[0]
+            yield z.reshape(n, -1, batch.weights.shape[1], self._parts, self._projector.dim), seen[0]
 
 
 def _names(clip: EncodedClip) -> tuple[str, ...]:

@@ -36,6 +36,9 @@ class IndexConfig:
         projection: the random map.
         parameters: name patterns (``*`` matches anything) of the transformer's parameters to attribute; the paper
             takes all.
+        model_parts: parts of the model that get a vector each, side by side in a clip's vector, for motive score
+            --model-part: NAME=PATTERN[,PATTERN] (attention=*attn*), or a name with a star (blocks.*) for a part of
+            each name that stands for it; what none takes is the part rest. Empty for one vector of all.
         segments: parts of each clip that get a vector each: ``time:N``, N windows of time, or ``regions``, masks from
             the file clip.regions.safetensors beside clip.mp4; empty for whole clips.
         dataset_format: reader to use, or ``auto``.
@@ -61,6 +64,7 @@ class IndexConfig:
     draws: DrawConfig = field(default_factory=DrawConfig)
     projection: ProjectionSpec = field(default_factory=ProjectionSpec)
     parameters: tuple[str, ...] = ("*",)
+    model_parts: tuple[str, ...] = ()
     segments: str = ""
     dataset_format: str = "auto"
     follow_links: bool = False

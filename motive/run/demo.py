@@ -106,7 +106,7 @@ def demo(out: Path | str, config: DemoConfig | None = None, *, show_progress: bo
         settings = IndexConfig(
             mask=MaskConfig(weighting=weighting),
             draws=config.draws,
-            draws_per_pass=len(config.draws.sigmas()),
+            draws_per_pass=config.draws.number,
             clips_per_pass=4,
             cache=str(out / "cache"),
         )

@@ -90,7 +90,7 @@ def estimate(dataset: Path | str, *, config: IndexConfig | None = None, clips: i
         prepare_seconds=prepare_s,
         gradient_seconds=gradient_s,
         hours=total * (prepare_s + gradient_s) / 3600,
-        store_bytes=int(total * rows * (4 * setup.config.draws.parts * setup.projector.dim + _INDEX_BYTES)),
+        store_bytes=int(total * rows * (4 * setup.width + _INDEX_BYTES)),
         cache_bytes=int(total * cache_bytes),
         memory_bytes=memory,
     )

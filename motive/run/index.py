@@ -228,9 +228,10 @@ def open_or_create(out: Path | str, setup: Setup, dataset: Dataset, verb: str) -
             "code": {"versions": versions(), "commit": git_commit()},
         }
         try:
-            dim = config.draws.parts * setup.projector.dim
             columns = SEGMENT_COLUMNS if config.segments else INDEX_COLUMNS
-            return Store.create(out, identity=setup.identity, columns_schema=columns, dim=dim, manifest_extra=extra)
+            return Store.create(
+                out, identity=setup.identity, columns_schema=columns, dim=setup.width, manifest_extra=extra
+            )
         except OptionError:
             if files.size(MANIFEST) is None:
                 raise  # else another process of this run was first

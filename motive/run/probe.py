@@ -81,7 +81,7 @@ def probe(setup: Setup, worker: Worker, clips: Sequence[Clip], count: int) -> Pr
         pairs=len(one),
         spearman=spearman(one, other),
         rmse=float(np.sqrt(np.mean((one - other) ** 2))),
-        expected_rmse=1 / math.sqrt(draws.parts * setup.projector.dim),
+        expected_rmse=1 / math.sqrt(setup.width),
     )
 
 

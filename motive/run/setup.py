@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ class Setup:
     standard: clip standardisation.
     latent_shape: (c, F, h, w).
     projector: over the selected parameters, names with the component in front.
+    parts: part of the model -> the projector's names, for a vector each; empty for one of all.
     identity: {"projection": ..., "gradient": ...}; vectors are comparable iff both are equal.
     """
 
@@ -40,6 +42,12 @@ class Setup:
     latent_shape: tuple[int, int, int, int]
     projector: mk.Projector
     identity: dict[str, Any]
+    parts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def width(self) -> int:
+        """Numbers in a clip's vector."""
+        return max(1, len(self.parts)) * self.config.draws.parts * self.projector.dim
 
 
 def set_up(config: IndexConfig) -> Setup:
@@ -50,6 +58,9 @@ def set_up(config: IndexConfig) -> Setup:
     standard = config.standard or adapter.standard
     latent_shape = adapter.latent_shape(standard)
     check_segments(config.segments, latent_shape[1])
+    if config.draws.strategy == "model":
+        noise = adapter.training_noise(latent_shape)
+        config = replace(config, draws=replace(config.draws, strategy=noise.strategy, shift=noise.shift))
     expert = serving_expert(adapter, config.draws.sigmas())
     projector = mk.Projector(config.projection, selected_shapes(adapter, expert, config.parameters))
     gradient = {
@@ -63,12 +74,15 @@ def set_up(config: IndexConfig) -> Setup:
         "draws": to_json(config.draws),
         "latent_shape": list(latent_shape),
     }
+    parts = model_parts(list(projector.shapes), expert.component, config.model_parts)
+    if parts:
+        gradient["model_parts"] = {"patterns": list(config.model_parts), "names": list(parts)}
     identity = {"projection": projector.fields, "gradient": gradient}
     # What "auto" came to, so that queries and replays elsewhere compute the same.
     resolved = replace(
         config, standard=standard, dtype=adapter.settings().get("dtype", config.dtype), costs=_costs(config, device)
     )
-    return Setup(resolved, adapter, expert, standard, latent_shape, projector, identity)
+    return Setup(resolved, adapter, expert, standard, latent_shape, projector, identity, parts)
 
 
 def _costs(config: IndexConfig, device: str) -> dict[str, Any]:
@@ -100,7 +114,7 @@ def serving_expert(adapter: Adapter, sigmas: Sequence[float]) -> Expert:
     ranges = ", ".join(f"{e.component} {e.sigma_min} to {e.sigma_max}" for e in adapter.experts)
     raise OptionError(
         f"index: draws must lie within one expert's noise levels ({ranges}), got {min(sigmas):.3f} to "
-        f"{max(sigmas):.3f}; choose draws inside one range"
+        f"{max(sigmas):.3f}; choose draws inside one range with --draws-low and --draws-high"
     )
 
 
@@ -118,3 +132,50 @@ def selected_shapes(adapter: Adapter, expert: Expert, patterns: Sequence[str]) -
     if unmatched:
         raise OptionError(f"index: parameters must match at least one name, got {unmatched[0]!r}; '*' takes all")
     return shapes
+
+
+REST = "rest"
+"""Name of the part that has what no other part takes."""
+
+
+def model_parts(names: Sequence[str], component: str, patterns: Sequence[str]) -> dict[str, list[str]]:
+    """Part of the model -> its parameters, as IndexConfig.model_parts says; of several that fit, the first takes one.
+
+    Args:
+        names: of the parameters, with the component in front.
+        component: the pattern may leave it out.
+        patterns: the option.
+
+    Raises:
+        OptionError: a pattern that matches nothing, or fewer than two parts.
+    """
+    if not patterns:
+        return {}
+    parts: dict[str, list[str]] = {}
+    matched: set[str] = set()
+    for name in names:
+        part = REST
+        for pattern in patterns:
+            found = _part_of(name, pattern) or _part_of(name.removeprefix(f"{component}."), pattern)
+            if found:
+                part = found
+                matched.add(pattern)
+                break
+        parts.setdefault(part, []).append(name)
+    unmatched = [pattern for pattern in patterns if pattern not in matched]
+    if unmatched or len(parts) < 2:
+        raise OptionError(
+            f"index: model_parts must each match a parameter and give two parts or more, got {unmatched or patterns} "
+            f"with {', '.join(sorted(parts)[:3])}; give NAME=PATTERN, or a name with a star such as blocks.*"
+        )
+    rest = parts.pop(REST, None)
+    return parts if rest is None else {**parts, REST: rest}
+
+
+def _part_of(name: str, pattern: str) -> str:
+    """The part that a parameter belongs to by one pattern; empty for none."""
+    part, given, choices = pattern.partition("=")
+    if given:
+        return part if any(fnmatch.fnmatchcase(name, choice) for choice in choices.split(",")) else ""
+    found = re.match("([^.]+)".join(map(re.escape, pattern.split("*"))) + r"(?=\.|$)", name)
+    return found[0] if found else ""

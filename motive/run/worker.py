@@ -126,6 +126,7 @@ class Worker:
             setup.config.draws,
             setup.latent_shape,
             prefix=f"{setup.expert.component}.",
+            parts=setup.parts if projector is None else {},
             draws_per_pass=setup.config.draws_per_pass,
             costs=mk.CostModel(**setup.config.costs[next(transformer.parameters()).device.type]),
         )

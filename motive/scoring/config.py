@@ -38,6 +38,8 @@ class ScoreConfig:
         rank_by: what clips are ranked by first; ties go to the higher mean, then to the lower clip id.
         groups: query clip id -> name of its group; votes and mean are then also given for each group.
         weights: query clip id -> what the query counts in votes and means, not negative; 1 where none is given.
+        model_part: compare the vectors of this part of the model alone, of stores made with --model-parts; empty for
+            the whole vector.
         filter: condition on the index columns, such as ``source_seconds >= 2 and not static``; only clips that pass
             it are ranked. Their scores are those they would have without it.
         precision: ``float32`` scores every clip for every query exactly and stores all of it; ``int8`` reads the
@@ -56,6 +58,7 @@ class ScoreConfig:
     rank_by: Literal["votes", "mean", "max"] = "votes"
     groups: Mapping[str, str] = field(default_factory=lambda: _NO_GROUPS)
     weights: Mapping[str, float] = field(default_factory=lambda: _NO_WEIGHTS)
+    model_part: str = ""
     filter: str = ""
     precision: Literal["float32", "int8"] = "float32"
     listed: int = 100
@@ -95,6 +98,10 @@ class ScoreConfig:
             raise OptionError(
                 "ScoreConfig: precision must be float32 with whiten and relative, whose factor on a clip needs its "
                 "float32 vector, got int8; take float32, or ridge"
+            )
+        if self.precision == "int8" and self.model_part:
+            raise OptionError(
+                f"ScoreConfig: precision must be float32 with model_part, got int8 for {self.model_part}; take float32"
             )
         if self.precision != "int8" and self.devices:
             raise OptionError(

@@ -62,7 +62,7 @@ def score(
     config, out = config or ScoreConfig(), Path(out)
     if checkpoints and config.precision == "int8":
         raise OptionError(f"{WHERE}: precision must be float32 with checkpoints, got int8; take float32")
-    pairs = [_Pair.open(*pair) for pair in ((store, queries), *checkpoints)]
+    pairs = [_Pair.open(*pair, config.model_part) for pair in ((store, queries), *checkpoints)]
     _require_same_clips(pairs)
     prepare_target(out)
     query_ids = pairs[0].queries.clip_ids
@@ -125,7 +125,7 @@ class _Pair:
     queries: Store
 
     @classmethod
-    def open(cls, stores: Stores, queries: StoreLike) -> _Pair:
+    def open(cls, stores: Stores, queries: StoreLike, part: str = "") -> _Pair:
         opened, (asked,) = open_stores(stores), open_stores(queries)
         if not opened:
             raise OptionError(f"{WHERE}: store must be one store or several, got none; name one")
@@ -133,7 +133,7 @@ class _Pair:
         view = View(opened, WHERE)
         if len(asked) == 0:
             raise StoreError(f"{WHERE}: queries must hold at least one clip, got none in {asked.location}; index clips")
-        return cls(view, asked)
+        return cls(view.part(part) if part else view, asked)
 
     def clips(self, config: ScoreConfig) -> View:
         """Those that pass the filter."""
@@ -142,6 +142,7 @@ class _Pair:
     def kernel(self, config: ScoreConfig) -> tuple[Kernel, _Moment | None]:
         """The scoring function of the queries, and what it took from the clips."""
         vectors = np.concatenate([block for _, block in read_blocks(self.queries, len(self.queries), WHERE)])
+        vectors = np.ascontiguousarray(vectors[:, self.view.columns])
         zero = np.flatnonzero(~vectors.any(axis=1))
         if zero.size:
             raise OptionError(

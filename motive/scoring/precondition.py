@@ -53,12 +53,19 @@ def second_moment(store: Store | View, unit: bool, where: str) -> SecondMoment:
         StoreError: a shard is damaged, or every vector is zero.
     """
     files = store.files
-    name = f"{CACHE}/precondition-{store.version}-{'unit' if unit else 'raw'}.safetensors"
-    cached = _read(files, name, store)
+    version = _version(store)
+    name = f"{CACHE}/precondition-{version}-{'unit' if unit else 'raw'}.safetensors"
+    cached = _read(files, name, version, store.dim)
     if cached is not None:
         return cached
     values, vectors = _spectrum(_moment(store, unit, where))
-    return SecondMoment(values, vectors, _write(files, name, store.version, values, vectors))
+    return SecondMoment(values, vectors, _write(files, name, version, values, vectors))
+
+
+def _version(store: Store | View) -> str:
+    """What the vectors are: the store's version, and which part of each."""
+    part = store.columns if isinstance(store, View) else slice(None)
+    return store.version if part == slice(None) else f"{store.version}-{part.start}-{part.stop}"
 
 
 def _spectrum(moment: Floats) -> tuple[Floats, Floats]:
@@ -122,17 +129,17 @@ def _largest_norm(store: Store | View | _Half, where: str) -> float:
     return max(norms, default=0.0) or 1.0
 
 
-def _read(files: Files, name: str, store: Store | View) -> SecondMoment | None:
+def _read(files: Files, name: str, version: str, k: int) -> SecondMoment | None:
     """The cached copy; None if there is none or it is not what was written."""
     size = files.size(name)
     if size is None:
         return None
-    data, k = files.read(name), store.dim
-    if size != len(_encode(store.version, np.zeros(k), np.zeros((k, k)))):
+    data = files.read(name)
+    if size != len(_encode(version, np.zeros(k), np.zeros((k, k)))):
         return None
     numbers = np.frombuffer(data[-8 * k * (k + 1) :], "<f8").astype(np.float64, copy=False)
     values, vectors = numbers[:k], numbers[k:].reshape(k, k)
-    if data != _encode(store.version, values, vectors):
+    if data != _encode(version, values, vectors):
         return None
     return SecondMoment(values, vectors, "read")
 

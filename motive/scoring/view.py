@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from motive.errors import StoreError
+from motive.errors import OptionError, StoreError
 from motive.scoring.filters import Filter
 from motive.store import ClipIds, Store, require_same_identity
 from motive.store.files import Files
@@ -40,6 +40,8 @@ class View:
         self._rows: NDArray[np.int64] | None = None
         self._chosen: NDArray[np.int64] | None = None
         self._filter = ""
+        self.columns = slice(None)
+        """Part of each vector that is compared."""
         if len(stores) == 1:
             self.ids: ClipIds = stores[0].ids
         else:
@@ -63,7 +65,7 @@ class View:
     @property
     def dim(self) -> int:
         """k."""
-        return self.stores[0].dim
+        return len(range(*self.columns.indices(self.stores[0].dim)))
 
     @property
     def version(self) -> str:
@@ -98,10 +100,28 @@ class View:
             raise StoreError(f"{self.where}: filter must keep a clip, got none with {filter_.text!r}; loosen it")
         return kept
 
+    def part(self, name: str) -> View:
+        """The vectors of one part of the model.
+
+        Raises:
+            OptionError: the stores were made without parts, or have no such one.
+        """
+        names = self.stores[0].model_parts
+        if name not in names:
+            raise OptionError(
+                f"{self.where}: model_part must be one of {', '.join(names) or 'none'} in {self.location}, got {name}; "
+                "choose one, or index with --model-parts"
+            )
+        width, place = self.stores[0].dim // len(names), names.index(name)
+        kept = View.__new__(View)
+        kept.__dict__.update(self.__dict__, columns=slice(place * width, (place + 1) * width))
+        return kept
+
     def blocks(self, rows: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Yield (row of the first clip, vectors [m, k]) in the order of ids."""
         if self._rows is None:
-            yield from self.stores[0].blocks(rows)
+            for start, block in self.stores[0].blocks(rows):
+                yield start, np.ascontiguousarray(block[:, self.columns])
             return
         for start in range(0, len(self), rows):
             yield start, self.vectors_at(np.arange(start, min(start + rows, len(self))))
@@ -110,13 +130,13 @@ class View:
         """Vectors of some rows, [m, k]."""
         stored = rows if self._rows is None else self._rows[rows]
         if len(self.stores) == 1:
-            return self.stores[0].vectors_at(stored)
+            return np.ascontiguousarray(self.stores[0].vectors_at(stored)[:, self.columns])
         vectors = np.empty((rows.size, self.dim), np.float32)
         owner = np.searchsorted(self._first, stored, side="right") - 1
         for number, store in enumerate(self.stores):
             mine = np.flatnonzero(owner == number)
             if mine.size:
-                vectors[mine] = store.vectors_at(stored[mine] - self._first[number])
+                vectors[mine] = store.vectors_at(stored[mine] - self._first[number])[:, self.columns]
         return vectors
 
     def record(self) -> list[dict[str, Any]]:

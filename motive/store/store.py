@@ -169,6 +169,13 @@ class Store:
         return segments if isinstance(segments, str) else ""
 
     @property
+    def model_parts(self) -> list[str]:
+        """Parts of the model whose vectors lie side by side in a clip's vector, each as wide; empty for one of all."""
+        parts = self.identity["gradient"].get("model_parts")
+        names = parts.get("names") if isinstance(parts, Mapping) else None
+        return [str(name) for name in names] if isinstance(names, list) else []
+
+    @property
     def version(self) -> str:
         """Digest of which clips are there; it changes whenever vectors are added."""
         return version_of(self._commits)

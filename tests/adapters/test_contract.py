@@ -237,6 +237,14 @@ def test_fingerprints_name_every_component_and_settings_are_plain(case: Case) ->
     assert all(isinstance(value, (str, int, float, bool)) for value in case.adapter.settings().values())
 
 
+def test_the_noise_levels_of_training_are_those_of_the_scheduler(case: Case) -> None:
+    shift = {"wan": 3.0, "hunyuan": 7.0}.get(case.adapter.family, 1.0)
+    shift = 5.0 if case.adapter.standard.fps == 24 and case.adapter.family == "wan" else shift
+    noise = case.adapter.training_noise(case.adapter.latent_shape(case.standard))
+    assert noise.strategy == ("uniform" if case.adapter.family == "cogvideox" else "logit_normal")
+    assert noise.shift == shift
+
+
 def test_encoders_work_again_after_a_failure_inside(case: Case) -> None:
     with pytest.raises(KeyError), case.adapter.video_encoder():
         raise KeyError

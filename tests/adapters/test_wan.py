@@ -164,6 +164,19 @@ def test_two_experts_share_the_noise_levels_at_the_boundary(copy: Path) -> None:
     assert adapter.load_transformer(adapter.experts[1]).training is False
 
 
+def test_a_shift_that_grows_with_the_tokens_is_that_of_the_scheduler(copy: Path) -> None:
+    """Against the first of the levels that diffusers gives for a run of two steps."""
+    config = {"use_dynamic_shifting": True, "base_shift": 0.95, "max_shift": 2.05, "base_image_seq_len": 1024}
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(**config, max_image_seq_len=4096)
+    scheduler.save_pretrained(copy / "scheduler")
+    shape = (16, 3, 40, 60)
+    mu = 0.95 + (2.05 - 0.95) * (3 * 20 * 30 - 1024) / (4096 - 1024)
+    scheduler.set_timesteps(sigmas=[0.6, 0.3], mu=mu)
+    shift = load_adapter(copy).training_noise(shape).shift
+    for sigma, shifted in zip((0.6, 0.3), scheduler.sigmas.tolist(), strict=False):
+        assert shifted == pytest.approx(shift * sigma / (1 + (shift - 1) * sigma), rel=1e-5)
+
+
 def test_fused_projections_are_refused(copy: Path) -> None:
     model = diffusers.WanTransformer3DModel.from_pretrained(copy / "transformer")
     model.fuse_qkv_projections()

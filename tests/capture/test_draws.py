@@ -36,6 +36,24 @@ def test_shifted_levels_are_those_of_the_shifted_distribution(strategy: str) -> 
         assert after / (1 - after) == pytest.approx(3 * before / (1 - before))
 
 
+@pytest.mark.parametrize("strategy", ["uniform", "logit_normal"])
+@pytest.mark.parametrize(("low", "high"), [(0.0, 0.875), (0.875, 1.0), (0.3, 0.4)])
+def test_levels_of_a_part_are_quantiles_of_the_part(strategy: str, low: float, high: float) -> None:
+    """The draws inside a part of the distribution are every tenth of those among many of the whole, up to a grid."""
+    levels = DrawConfig(strategy, count=10, shift=3.0, low=low, high=high).sigmas()  # type: ignore[arg-type]
+    assert all(low < level < high for level in levels)
+    many = DrawConfig(strategy, count=1000, shift=3.0).sigmas()  # type: ignore[arg-type]
+    inside = [level for level in many if low < level < high]
+    for j, level in enumerate(levels):
+        assert sum(one < level for one in inside) == pytest.approx((j + 0.5) / 10 * len(inside), abs=1.1)
+
+
+def test_the_models_own_distribution_is_known_once_the_model_is() -> None:
+    with pytest.raises(OptionError, match="resolved by a model"):
+        DrawConfig("model").sigmas()
+    assert DrawConfig("model", count=3).parts == 3
+
+
 def test_noise_is_standard_normal_and_keyed() -> None:
     noise = shared_noise(0, 0, (64, 64, 16))
     assert noise.shape == (64, 64, 16)
@@ -72,6 +90,9 @@ GOLDEN = [-0.0682993233203888, -0.8618688583374023, 0.02745192125439644, -0.5508
         {"seed": -1},
         {"per_draw": "max"},
         {"shift": 0.0},
+        {"shift": 3.0, "strategy": "model"},
+        {"low": 0.5, "high": 0.5},
+        {"low": 0.5, "strategy": "single"},
     ],
 )
 def test_bad_settings_are_named(bad: dict) -> None:

@@ -120,6 +120,34 @@ def test_unit_draws_count_by_direction_alone(
         assert vector.norm == pytest.approx(float((sum(single) / 3).norm()), rel=1e-4)  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("per_draw", ["sum", "separate"])
+def test_parts_of_the_model_lie_side_by_side(
+    adapter: Adapter, transformer: nn.Module, per_draw: Literal["sum", "separate"]
+) -> None:
+    """Each at the share that it has in the whole gradient; also for segments."""
+    from motive.masks.segments import time_windows
+
+    names = [f"transformer.{name}" for name, _ in transformer.named_parameters()]
+    parts = {"blocks": [n for n in names if ".blocks." in n], "rest": [n for n in names if ".blocks." not in n]}
+    shapes = {f"transformer.{name}": p.shape for name, p in transformer.named_parameters()}
+    projector = mk.Projector(mk.ProjectionSpec(dim=64), shapes)
+    draws = DrawConfig("uniform", count=3, per_draw=per_draw)
+    take = ClipGradients(adapter, transformer, projector, draws, SHAPE, parts=parts, draws_per_pass=3)
+    (clip,) = clips(1)
+    whole = take([clip])[0]
+    exact = {}
+    for part, own in parts.items():
+        alone = mk.Projector(mk.ProjectionSpec(dim=64), {name: shapes[name] for name in own})
+        exact[part] = ClipGradients(adapter, transformer, alone, draws, SHAPE, draws_per_pass=3).each_draw([clip])[0]
+    raw = torch.stack(list(exact.values()), 1)  # [draws, parts, k]
+    units = raw / raw.flatten(1).norm(dim=1)[:, None, None]
+    expected = raw.sum(0).flatten() if per_draw == "sum" else units.transpose(0, 1).flatten() / 3**0.5
+    assert (whole.vector - expected).norm() < 1e-4 * expected.norm()
+    cut = take([EncodedClip(clip.latents, clip.weights, clip.conditioning, time_windows(2, SHAPE[1:]))])[0]
+    together = torch.stack([part.vector for part in cut.segments.values()]).sum(0)
+    assert (together - expected).norm() < 1e-4 * expected.norm()
+
+
 def test_cosine_of_separate_draws_is_the_mean_of_their_cosines(adapter: Adapter, transformer: nn.Module) -> None:
     first, second = gradients(adapter, transformer, DrawConfig("uniform", count=3, per_draw="separate"), 3)(clips(2))
     assert first.vector.shape == (3 * 64,)

@@ -1,0 +1,71 @@
+"""What is settled before the first clip: draws of the model's own distribution, and parts of the model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from motive.capture.draws import DrawConfig
+from motive.errors import OptionError
+from motive.run.config import IndexConfig
+from motive.run.setup import model_parts, set_up
+from tests.tiny_wan import build_tiny_wan
+
+NAMES = [
+    "transformer.patch_embedding.weight",
+    "transformer.blocks.0.attn1.to_q.weight",
+    "transformer.blocks.0.ffn.net.weight",
+    "transformer.blocks.1.attn1.to_q.weight",
+    "transformer.blocks.10.attn1.to_q.weight",
+]
+
+
+def test_a_star_gives_a_part_for_each_name_and_the_rest_comes_last() -> None:
+    assert model_parts(NAMES, "transformer", ["blocks.*"]) == {
+        "blocks.0": NAMES[1:3],
+        "blocks.1": NAMES[3:4],
+        "blocks.10": NAMES[4:],
+        "rest": NAMES[:1],
+    }
+
+
+def test_named_parts_take_what_fits_first() -> None:
+    found = model_parts(NAMES, "transformer", ["attention=*attn*", "blocks=transformer.blocks.*,no such"])
+    assert found == {"attention": [NAMES[1], *NAMES[3:]], "blocks": NAMES[2:3], "rest": NAMES[:1]}
+    assert model_parts(NAMES, "transformer", []) == {}
+
+
+@pytest.mark.parametrize("patterns", [["block.*"], ["all=*"], ["blocks.*", "none=ffnn*"]])
+def test_parts_that_part_nothing_are_refused(patterns: list[str]) -> None:
+    with pytest.raises(OptionError, match="model_parts must"):
+        model_parts(NAMES, "transformer", patterns)
+
+
+def test_parts_are_in_the_identity_and_the_vectors_width_and_their_absence_is_not() -> None:
+    plain, parted = set_up(IndexConfig()), set_up(IndexConfig(model_parts=("blocks.*",)))
+    assert "model_parts" not in plain.identity["gradient"]
+    assert parted.identity["gradient"]["model_parts"]["names"] == list(parted.parts)
+    assert parted.width == len(parted.parts) * plain.width
+
+
+def test_draws_of_the_model_come_to_plain_ones() -> None:
+    setup = set_up(IndexConfig(draws=DrawConfig("model", count=3)))
+    assert setup.config.draws == DrawConfig("logit_normal", count=3)
+    assert setup.identity["gradient"]["draws"]["strategy"] == "logit_normal"
+
+
+def test_draws_of_a_model_with_two_experts_are_of_one(tmp_path: Path) -> None:
+    copy = build_tiny_wan(tmp_path / "wan")
+    shutil.copytree(copy / "transformer", copy / "transformer_2")
+    index = json.loads((copy / "model_index.json").read_text())
+    index.update(transformer_2=["diffusers", "WanTransformer3DModel"], boundary_ratio=0.875)
+    (copy / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(OptionError, match="--draws-low"):
+        set_up(IndexConfig(model=str(copy), draws=DrawConfig("model")))
+    for component, low, high in (("transformer", 0.875, 1.0), ("transformer_2", 0.0, 0.875)):
+        setup = set_up(IndexConfig(model=str(copy), draws=DrawConfig("model", low=low, high=high)))
+        assert setup.expert.component == component
+        assert setup.config.draws == DrawConfig("logit_normal", shift=3.0, low=low, high=high)
