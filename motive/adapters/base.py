@@ -130,6 +130,10 @@ class Adapter(ABC):
             "the family does not say how it was trained"
         )
 
+    def lora_names(self, layer: str) -> Sequence[str]:
+        """What LoRA training tools call a layer of the transformer beside its own name."""
+        return ()
+
     def settings(self) -> Mapping[str, Any]:
         """Options of this adapter that change a vector (dtype, text length, ...); recorded in the identity."""
         return {}

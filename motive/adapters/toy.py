@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from motive.adapters.base import Adapter, Conditioning, Expert, TrainingNoise
 from motive.adapters.files import fingerprint
 from motive.adapters.loading import load_transformer, parameter_shapes, resolve_device, resolve_dtype
-from motive.adapters.wan import predict_wan
+from motive.adapters.wan import original_wan_name, predict_wan
 from motive.data.standardise import Standard
 from motive.errors import ClipError, OptionError
 from motive.extras import require
@@ -189,6 +189,9 @@ class ToyAdapter(Adapter):
 
     def predict(self, transformer: nn.Module, noisy: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
         return predict_wan(transformer, noisy, sigma, conditioning["text"])
+
+    def lora_names(self, layer: str) -> Sequence[str]:
+        return (original_wan_name(layer),)
 
     def training_noise(self, latent_shape: tuple[int, int, int, int]) -> TrainingNoise:
         return TrainingNoise("logit_normal")

@@ -28,6 +28,30 @@ def clean_caption(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip()
 
 
+_ORIGINAL = (
+    (r"condition_embedder\.(text|time)_embedder\.linear_1", r"\1_embedding.0"),
+    (r"condition_embedder\.(text|time)_embedder\.linear_2", r"\1_embedding.2"),
+    (r"condition_embedder\.time_proj", "time_projection.1"),
+    (r"condition_embedder\.image_embedder\.ff\.net\.0\.proj", "img_emb.proj.1"),
+    (r"condition_embedder\.image_embedder\.ff\.net\.2", "img_emb.proj.3"),
+    (r"^proj_out$", "head.head"),
+    (r"\.attn1\.", ".self_attn."),
+    (r"\.attn2\.", ".cross_attn."),
+    (r"\.add_([kv])_proj$", r".\1_img"),
+    (r"\.to_out\.0$", ".o"),
+    (r"\.to_([qkv])$", r".\1"),
+    (r"\.ffn\.net\.0\.proj$", ".ffn.0"),
+    (r"\.ffn\.net\.2$", ".ffn.2"),
+)
+
+
+def original_wan_name(layer: str) -> str:
+    """The name of a layer in Wan's own checkpoints."""
+    for pattern, replacement in _ORIGINAL:
+        layer = re.sub(pattern, replacement, layer)
+    return layer
+
+
 def predict_wan(
     transformer: nn.Module, noisy: Tensor, sigma: Tensor, text: Tensor, *, each_token: bool = False
 ) -> Tensor:
@@ -89,6 +113,9 @@ class WanAdapter(PipelineAdapter):
         if self._each_token:
             return Standard(fps=24.0, frames=121, height=704, width=1280)
         return Standard()
+
+    def lora_names(self, layer: str) -> Sequence[str]:
+        return (original_wan_name(layer),)
 
     def _normalised(self, vae: Any, latents: Tensor) -> Tensor:
         return (latents - channel(self._vae["latents_mean"], latents)) / channel(self._vae["latents_std"], latents)

@@ -34,8 +34,10 @@ class IndexConfig:
         mask: motion mask.
         draws: shared noise levels and noise.
         projection: the random map.
+        lora: safetensors file of low-rank factors to put into the transformer, by the keys of peft, diffusers, kohya
+            or musubi, or DiffSynth.
         parameters: name patterns (``*`` matches anything) of the transformer's parameters to attribute; the paper
-            takes all.
+            takes all; ``lora`` stands for the factors.
         model_parts: parts of the model that get a vector each, side by side in a clip's vector, for motive score
             --model-part: NAME=PATTERN[,PATTERN] (attention=*attn*), or a name with a star (blocks.*) for a part of
             each name that stands for it; what none takes is the part rest. Empty for one vector of all.
@@ -63,6 +65,7 @@ class IndexConfig:
     mask: MaskConfig = field(default_factory=MaskConfig)
     draws: DrawConfig = field(default_factory=DrawConfig)
     projection: ProjectionSpec = field(default_factory=ProjectionSpec)
+    lora: str | None = None
     parameters: tuple[str, ...] = ("*",)
     model_parts: tuple[str, ...] = ()
     segments: str = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 import motive_kernels as mk
 from motive.adapters import load_adapter
 from motive.adapters.base import Adapter, Expert
+from motive.adapters.lora import LoraFile
 from motive.data.standardise import Standard
 from motive.errors import OptionError
 from motive.masks.segments import check_segments
@@ -31,6 +33,7 @@ class Setup:
     standard: clip standardisation.
     latent_shape: (c, F, h, w).
     projector: over the selected parameters, names with the component in front.
+    lora: factors to attach to the transformer, or None.
     parts: part of the model -> the projector's names, for a vector each; empty for one of all.
     identity: {"projection": ..., "gradient": ...}; vectors are comparable iff both are equal.
     """
@@ -42,6 +45,7 @@ class Setup:
     latent_shape: tuple[int, int, int, int]
     projector: mk.Projector
     identity: dict[str, Any]
+    lora: LoraFile | None = None
     parts: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
@@ -62,7 +66,11 @@ def set_up(config: IndexConfig) -> Setup:
         noise = adapter.training_noise(latent_shape)
         config = replace(config, draws=replace(config.draws, strategy=noise.strategy, shift=noise.shift))
     expert = serving_expert(adapter, config.draws.sigmas())
-    projector = mk.Projector(config.projection, selected_shapes(adapter, expert, config.parameters))
+    shapes = dict(adapter.parameter_shapes(expert))
+    lora = None if config.lora is None else _lora(config.lora, adapter, expert, shapes)
+    if lora is not None:
+        shapes |= lora.shapes
+    projector = mk.Projector(config.projection, selected_shapes(shapes, expert, config.parameters))
     gradient = {
         "loss": LOSS,
         "family": adapter.family,
@@ -74,6 +82,9 @@ def set_up(config: IndexConfig) -> Setup:
         "draws": to_json(config.draws),
         "latent_shape": list(latent_shape),
     }
+    if lora is not None:
+        gradient["fingerprints"]["lora"] = lora.fingerprint()
+        config = replace(config, lora=str(lora.path.resolve()))
     parts = model_parts(list(projector.shapes), expert.component, config.model_parts)
     if parts:
         gradient["model_parts"] = {"patterns": list(config.model_parts), "names": list(parts)}
@@ -82,7 +93,7 @@ def set_up(config: IndexConfig) -> Setup:
     resolved = replace(
         config, standard=standard, dtype=adapter.settings().get("dtype", config.dtype), costs=_costs(config, device)
     )
-    return Setup(resolved, adapter, expert, standard, latent_shape, projector, identity, parts)
+    return Setup(resolved, adapter, expert, standard, latent_shape, projector, identity, lora, parts)
 
 
 def _costs(config: IndexConfig, device: str) -> dict[str, Any]:
@@ -118,13 +129,26 @@ def serving_expert(adapter: Adapter, sigmas: Sequence[float]) -> Expert:
     )
 
 
-def selected_shapes(adapter: Adapter, expert: Expert, patterns: Sequence[str]) -> dict[str, tuple[int, ...]]:
+def _lora(path: str, adapter: Adapter, expert: Expert, shapes: Mapping[str, tuple[int, ...]]) -> LoraFile:
+    lora = LoraFile(path, shapes, expert.component, adapter.lora_names)
+    if lora.untrained:
+        warnings.warn(
+            f"index: lora must be trained for its lora_A to have gradients, got every lora_B zero in {path}; the vectors "
+            "will speak of lora_B and of the other parameters alone",
+            stacklevel=3,
+        )
+    return lora
+
+
+def selected_shapes(
+    known: Mapping[str, tuple[int, ...]], expert: Expert, patterns: Sequence[str]
+) -> dict[str, tuple[int, ...]]:
     """Names (component in front) and shapes of the parameters that match a pattern, with or without the component."""
     shapes, matched = {}, set()
-    for name, shape in adapter.parameter_shapes(expert).items():
+    for name, shape in known.items():
         own = mk.canonical_name(name)
         full = f"{expert.component}.{own}"
-        found = [p for p in patterns if fnmatch.fnmatchcase(full, p) or fnmatch.fnmatchcase(own, p)]
+        found = [p for p in patterns if _matches(full, p) or _matches(own, p)]
         if found:
             shapes[full] = tuple(shape)
             matched.update(found)
@@ -132,6 +156,10 @@ def selected_shapes(adapter: Adapter, expert: Expert, patterns: Sequence[str]) -
     if unmatched:
         raise OptionError(f"index: parameters must match at least one name, got {unmatched[0]!r}; '*' takes all")
     return shapes
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return fnmatch.fnmatchcase(name, "*.lora_?.weight" if pattern == "lora" else pattern)
 
 
 REST = "rest"

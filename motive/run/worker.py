@@ -119,6 +119,8 @@ class Worker:
         """The gradient pass with the transformer loaded, into another projection than the store's if one is given."""
         setup = self._setup
         transformer = setup.adapter.load_transformer(setup.expert)
+        if setup.lora is not None:
+            setup.lora.attach(transformer)
         return ClipGradients(
             setup.adapter,
             transformer,
@@ -202,11 +204,12 @@ class Worker:
             self._store.append_failures(failures)
         if rows:
             self._store.append(rows)
-            self.stored += len(rows)
+        stored = len(set(self._store.clips_of([row.clip_id for row in rows])))
+        self.stored += stored
         if self._on_commit is not None and (rows or failures):
             began, self._committed = self._committed, time.perf_counter()
             seconds = self._committed - began
-            self._on_commit(TaskResult(len(rows), len(failures), seconds, _gpu_bytes(), self.routes))
+            self._on_commit(TaskResult(stored, len(failures), seconds, _gpu_bytes(), self.routes))
 
 
 def cache_folder(cache: str | None, store: Store) -> Path:

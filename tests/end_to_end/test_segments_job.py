@@ -89,9 +89,11 @@ def test_a_selection_holds_clips_and_says_which_part(job: Path, pool: Path, tmp_
 
 
 def test_running_again_adds_nothing_and_other_segments_are_refused(
-    job: Path, pool: Path, capsys: pytest.CaptureFixture[str]
+    job: Path, pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     index = ["index", str(pool), "--out", str(job / "time"), "--cache", str(job / "cache"), *FAST]
+    assert main([*index[:3], str(tmp_path / "new"), *index[4:], "--segments", "time:3"]) == 0
+    assert "4 clips stored, 0 were there" in capsys.readouterr().out
     assert main([*index, "--segments", "time:3"]) == 0
     assert "0 clips stored, 4 were there" in capsys.readouterr().out
     assert main([*index, "--segments", "time:2"]) == 2
