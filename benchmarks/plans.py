@@ -106,15 +106,29 @@ def _suites(choice: Choice) -> list[tuple[str, Section]]:
     triton = [sys.executable, "-m", "pytest", "-q", "-rfE", "--maxfail=40", "-W", "default", "-p", "no:cacheprovider"]
     peers = ("--peers", str(choice.peers)) if choice.peers is not None else ()
     timed = ("--seconds", SECONDS)
+    full = ("--clip", "full")
+
+    def gradients(name: str, share: float, model: str, *more: str) -> tuple[str, Section]:
+        return ours("pipeline", name, share, "pipeline.gradients", "--model", model, *more, least_s=30)
+
     return [
         ours("kernels", "flat", 0.2, "kernels.gpu", "--only", "flat"),
         ours("kernels", "token", 0.25, "kernels.gpu", "--only", "token"),
+        gradients("preview", 0.5, "wan2.1-1.3b", "--clip", "preview"),
+        gradients("full", 0.5, "wan2.1-1.3b", *full),
+        ours("scoring", "search", 0.3, "scoring.gpu"),
         ("kernels", Section("weighting", weighting, 0.2)),
+        ours("pipeline", "end_to_end", 0.4, "pipeline.end_to_end", *timed, least_s=60),
         ours("kernels", "sanitizer", 0.4, "kernels.sanitize", *timed, least_s=20),
         ("kernels", Section("gate_triton", [*triton, "tests/gpu", "-k", "triton"], 0.4, 20)),
         ours("kernels", "kinds", 0.15, "kernels.gpu", "--only", "kinds"),
-        ours("kernels", "peers", 0.4, "kernels.gpu_peers", *peers, *timed),
         ours("kernels", "counters", 0.3, "kernels.counters", *timed),
+        ours("kernels", "peers", 0.4, "kernels.gpu_peers", *peers, *timed),
+        gradients("wan5b_full", 0.4, "wan2.2-ti2v-5b", *full),
+        gradients("ltx_full", 0.4, "ltx-2b", *full),
+        gradients("wan5b_preview", 0.4, "wan2.2-ti2v-5b", "--clip", "preview"),
+        gradients("ltx_preview", 0.4, "ltx-2b", "--clip", "preview"),
+        ours("pipeline", "encoders", 0.4, "pipeline.encoders"),
     ]
 
 

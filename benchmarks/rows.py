@@ -1,4 +1,4 @@
-"""Rows of results: one JSON object a line, a case at a time, so that a run that is ended keeps what it had."""
+"""Rows of results: one JSON object a line, written as it comes, so that a run that is ended keeps what it had."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any
 
 Record = dict[str, Any]
 FILE = "results.jsonl"
+COMPLETE = "complete"
+"""In a line of its own: a case was measured to its end."""
 
 
 class Sink:
@@ -32,36 +34,42 @@ class Sink:
         self._again = again
 
     def done(self, case: str) -> bool:
-        """Whether the case's rows are there, of the same device and code, and none of them ``partial``."""
+        """Whether the case was measured to its end, on the same device and by the same code."""
         if self._path is None or self._again:
             return False
         same = {key: self._common.get(key) for key in ("device", "commit", "rehearsal")}
-        found = [
-            row
-            for row in read_rows(self._path)
-            if row.get("case") == case and all(row.get(key) == value for key, value in same.items())
-        ]
-        last = latest(found).get(case, [])
-        return bool(last) and not any(row.get("partial") for row in last)
+        return any(
+            row.get("case") == case and row.get(COMPLETE) and all(row.get(key) == same[key] for key in same)
+            for row in read_lines(self._path)
+        )
 
     def take(self, case: str, rows: Iterable[Record]) -> list[Record]:
-        """Run a case that is not done: show its rows one by one, and write them together when all are there."""
+        """Run a case that is not done: show its rows, write each as it comes, and then that the case is complete.
+
+        Rows that are ``partial`` leave the case open.
+        """
         if self.done(case):
             print(f"{case}: measured before", flush=True)
             return []
         found = []
         for row in rows:
             found.append({**self._common, **row, "case": case})
+            self._write(found[-1])
             self._show(found[-1])
-        if self._path is not None and found:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with open(self._path, "a", encoding="utf-8") as file:
-                file.write("".join(json.dumps(row) + "\n" for row in found))
+        if found and not any(row.get("partial") for row in found):
+            self._write({**self._common, "case": case, COMPLETE: True})
         return found
 
+    def _write(self, row: Record) -> None:
+        if self._path is None:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with open(self._path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
 
-def read_rows(*paths: Path) -> Iterator[Record]:
-    """The rows of files that may be absent; a last line that was cut off is left out."""
+
+def read_lines(*paths: Path) -> Iterator[Record]:
+    """The lines of files that may be absent; one that was cut off is left out."""
     for path in paths:
         if not path.is_file():
             continue
@@ -72,6 +80,11 @@ def read_rows(*paths: Path) -> Iterator[Record]:
                 continue
             if isinstance(row, dict):
                 yield row
+
+
+def read_rows(*paths: Path) -> Iterator[Record]:
+    """The rows of files that may be absent, without the notes that a case is complete."""
+    return (row for row in read_lines(*paths) if COMPLETE not in row)
 
 
 def commit() -> str | None:
@@ -99,24 +112,6 @@ def common(suite: str, device: str, rehearsal: bool = False) -> Record:
         },
     }
     return {**row, "rehearsal": True} if rehearsal else row
-
-
-def latest(rows: Iterable[Record]) -> dict[str, list[Record]]:
-    """Case -> the rows of its last run; rows that are alike but for their figures replace each other."""
-    cases: dict[str, dict[str, Record]] = {}
-    for row in rows:
-        if "case" in row:
-            own = json.dumps([row.get(key) for key in ("op", "impl", "dtype", "shape", "stage")], default=str)
-            cases.setdefault(row["case"], {})[own] = row
-    return {case: list(found.values()) for case, found in cases.items()}
-
-
-def find(cases: dict[str, list[Record]], case: str, **wanted: Any) -> Record | None:
-    """The last row of a case with these values."""
-    for row in reversed(cases.get(case, [])):
-        if all(row.get(key) == value for key, value in wanted.items()):
-            return row
-    return None
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

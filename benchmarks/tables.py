@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import roofline
+from benchmarks.pipeline import extrapolate
 from benchmarks.predictions import DATA_SHEETS, Card
 from benchmarks.rows import FILE, Record, read_rows, table
 from benchmarks.session import DONE, read_state
@@ -135,13 +136,26 @@ def simple(title: str, rows: Sequence[Record], **wanted: Any) -> str:
     return _part(title, ["op", "by", "type", "shape", "ms", "of the ceiling", "x baseline"], lines)
 
 
+def end_to_end(rows: Sequence[Record]) -> str:
+    """Indexing through the real store, and its stages."""
+    lines = [
+        [row["model"], row["clip"], row["batch"], f"{row['clips']:,}", number(row["clips_per_second"]),
+         ", ".join(f"{name} {100 * share:.0f} %" for name, share in row["shares"].items())]
+        for row in newest(matching(rows, op="end to end"))
+    ]  # fmt: skip
+    header = ["model", "clip", "batch", "clips", "clips/s", "share of the time"]
+    return _part("From cached latents to a store", header, lines)
+
+
 def at_scale(rows: Sequence[Record]) -> str:
-    """Measured indexing, and what it comes to for a million clips."""
-    found = newest(matching(rows, op="extrapolation"))
-    lines = [[row["what"], row["cards"], number(row["hours"]), row["assuming"]] for row in found]
-    part = _part("A million clips", ["", "cards", "hours", "assuming"], lines)
-    compared = [[row["what"], row["paper"], row["ours"]] for row in newest(matching(rows, op="paper"))]
-    return part + _part("Beside the paper", ["", "the paper, A100", "here"], compared)
+    """What was measured on one card, taken to a million clips, and beside the paper."""
+    lines = extrapolate.lines(newest(rows))
+    if not lines:
+        lines = [("indexing", cards, NOT_MEASURED, extrapolate.Plan().assumptions()) for cards in extrapolate.CARDS]
+    compared = extrapolate.beside_the_paper(newest(rows))
+    return _part("A million clips", ["", "cards", "hours", "assuming"], lines) + _part(
+        "Beside the paper", ["", "the paper, A100", "here"], compared
+    )
 
 
 def checks(rows: Sequence[Record]) -> str:
@@ -180,7 +194,7 @@ def tables(rows: Sequence[Record]) -> str:
         part for part in (
             about, headline(rows), kernels(rows), peers(rows), gradients(rows), stages(rows),
             simple("Attention and encoders", rows, suite="pipeline", op=lambda op: op in ("attention", "encode")),
-            simple("Search", rows, suite="scoring"), at_scale(rows), checks(rows),
+            simple("Search", rows, suite="scoring"), end_to_end(rows), at_scale(rows), checks(rows),
         ) if part
     )  # fmt: skip
 

@@ -10,6 +10,7 @@ from benchmarks import run, tables
 from benchmarks.kernels import counters, gpu, gpu_peers, gpu_small, sanitize, wan
 from benchmarks.plans import SUITES, Choice, cpu_plan, plan_for
 from benchmarks.rows import read_rows
+from benchmarks.scoring import gpu as search
 from benchmarks.session import Section
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -110,3 +111,11 @@ def test_model_of_the_targets_has_all_its_parameters() -> None:
         for length in shape:
             counts[index] *= length
     assert sum(counts) == wan.PARAMETERS
+
+
+def test_search_rows_can_be_made_and_read(tmp_path: Path) -> None:
+    """Results are checked against the definition inside."""
+    assert search.main(["--rehearse", "--out", str(tmp_path)]) == 0
+    rows = list(read_rows(tmp_path / "results.jsonl"))
+    assert {(row["op"], row["dtype"]) for row in rows} > {("topk_dot", "int8"), ("vote", "float16")}
+    assert {row["impl"] for row in rows} == {"cpp", "torch", "torch.compile"}

@@ -168,8 +168,8 @@ def test_rows_of_a_case_are_written_once(tmp_path: Path) -> None:
     assert sink.take("a", fails()) == []
     with open(tmp_path / "results.jsonl", "a") as file:
         file.write('{"op": "cut')
-    assert [row["case"] for row in read_rows(tmp_path / "results.jsonl")] == ["a", "a"]
-    assert not sink.done("b")
+    assert [row["case"] for row in read_rows(tmp_path / "results.jsonl")] == ["a", "a", "b"]
+    assert not sink.done("b"), "it has a row and was not measured to its end"
     assert not Sink(tmp_path, {**common, "device": "another"}).done("a")
     assert not Sink(tmp_path, common, again=True).done("a")
 
