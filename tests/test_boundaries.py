@@ -24,13 +24,21 @@ MAY_IMPORT = {
     "motive.store": {"motive.data", "motive.errors", "motive.extras"},
     "motive.scoring": {"motive.errors", "motive.extras", "motive.store", "motive_kernels"},
     "motive.curate": {"motive.data", "motive.errors", "motive.extras", "motive.scoring", "motive.store"},
-    "motive.evaluate": {"motive.data", "motive.errors", "motive.extras", "motive.masks", "motive.store"},
+    "motive.evaluate": {
+        "motive.data",
+        "motive.errors",
+        "motive.extras",
+        "motive.masks",
+        "motive.scoring",
+        "motive.store",
+    },
     "motive.reporting": {
         "motive.data",
         "motive.errors",
         "motive.evaluate",
         "motive.extras",
         "motive.masks",
+        "motive.scoring",
         "motive.store",
     },
     "motive.run": {

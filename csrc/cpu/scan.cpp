@@ -3,31 +3,15 @@
 
 #include <cfloat>
 
+#include "coarse_scan.h"
 #include "common/parallel.h"
-#include "dot_tile.h"
 #include "elements.h"
-#include "scratch.h"
+#include "scan_state.h"
 
 namespace motive::cpu::MOTIVE_LEVEL {
 namespace {
 
-constexpr int64_t kBlock = 8 * kTileRows;        // rows that are widened at a time
-constexpr int64_t kChunk = 40 * kBlock;          // rows of a task
 constexpr int64_t kThreadProducts = 10'000'000;  // multiplications that take about as long as starting a thread
-
-MOTIVE_INLINE int any_lane(VectorInt mask) {
-#if defined(__AVX512F__)
-  return int(_mm512_test_epi32_mask((__m512i)mask, (__m512i)mask));
-#elif defined(__AVX2__)
-  return _mm256_movemask_ps((__m256)mask);
-#elif defined(__SSE2__)
-  return _mm_movemask_ps((__m128)mask);
-#else
-  int bits = 0;
-  for (int lane = 0; lane < kLanes; ++lane) bits |= (mask[lane] & 1) << lane;
-  return bits;
-#endif
-}
 
 MOTIVE_INLINE Vector pick(VectorInt mask, Vector yes, Vector no) {
   return from_bits(((VectorBits)mask & bits_of(yes)) | (~(VectorBits)mask & bits_of(no)));
@@ -78,34 +62,16 @@ struct Real {
   static MOTIVE_INLINE Vector value(VectorBits sum) { return from_bits(sum); }
 };
 
-// The queries of a scan as vectors, padded to whole ones with queries that no score reaches.
+// The queries of a scan as words, packed for tiles of kTileVectors but for the last.
 struct Panel {
-  explicit Panel(const Scan& a, int64_t words)
-      : vectors(ceil_div(a.count, kLanes)),
-        words(words),
-        columns(vectors * kLanes * words),
-        low(vectors * kLanes),
-        high(vectors * kLanes),
-        scales(vectors * kLanes),
-        padding(vectors * kLanes),
-        weights(vectors * kLanes) {
-    for (int64_t q = 0; q < vectors * kLanes; ++q) {
-      const bool real = q < a.count;
-      low[q] = real ? a.low[q] : __builtin_inff();
-      high[q] = real ? a.high[q] : __builtin_inff();
-      scales[q] = real ? a.query_scales[q] : 0.f;
-      padding[q] = real ? 0.f : -__builtin_inff();
-      weights[q] = real ? (a.weights ? a.weights[q] : 1) : 0;
-    }
-  }
+  Panel(const Lanes& lanes, int64_t words)
+      : vectors(lanes.vectors), words(words), columns(lanes.vectors * kLanes * words) {}
 
-  // First word of the tile that starts at a vector; tiles are kTileVectors wide but for the last.
+  // First word of the tile that starts at a vector.
   int64_t at(int64_t vector) const { return vector * kLanes * words; }
 
   int64_t vectors, words;
   Scratch<uint32_t> columns;
-  Scratch<float> low, high, scales, padding;
-  Scratch<int32_t> weights;
 };
 
 template <class Store>
@@ -123,67 +89,14 @@ void pack(const Scan& a, Panel& panel) {
   }
 }
 
-// What one worker found so far, a lane for each query.
-struct Tally {
-  explicit Tally(int64_t lanes)
-      : above(lanes),
-        reached(lanes),
-        lowest(lanes),
-        highest(lanes),
-        sum(lanes),
-        count_above(lanes),
-        count_reached(lanes) {
-    for (int64_t q = 0; q < lanes; ++q) {
-      above[q] = reached[q] = 0;
-      count_above[q] = count_reached[q] = 0;
-      lowest[q] = __builtin_inff();
-      highest[q] = -__builtin_inff();
-    }
-  }
-  // 32-bit lanes would overflow after 2^31 rows of one worker.
-  void flush(int64_t lanes) {
-    for (int64_t q = 0; q < lanes; ++q) {
-      count_above[q] += above[q];
-      count_reached[q] += reached[q];
-      above[q] = reached[q] = 0;
-    }
-  }
-  Scratch<int32_t> above, reached;
-  Scratch<float> lowest, highest, sum;
-  Scratch<int64_t> count_above, count_reached;
-};
-
-// Rows of one block that are in cache.
-struct Block {
-  int64_t first, rows;
-  int32_t votes[kBlock];
-  float best[kBlock];
-};
-
-void list(const Scan& a, int64_t query, int64_t row, float score) {
-  const int64_t place = __atomic_fetch_add(&a.listed[query], int64_t(1), __ATOMIC_RELAXED);
-  if (place >= a.capacity) return;
-  a.listed_scores[query * a.capacity + place] = score;
-  a.listed_rows[query * a.capacity + place] = row;
-}
-
-void broken(const Scan& a, int64_t row) {
-  int64_t seen = __atomic_load_n(a.first_broken, __ATOMIC_RELAXED);
-  while (row < seen &&
-         !__atomic_compare_exchange_n(a.first_broken, &seen, row, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
-  }
-}
-
-MOTIVE_INLINE VectorInt load_ints(const int32_t* from) { return (VectorInt)load_bits(from); }
-
 // Takes the scores of up to kTileRows rows for one vector of queries; sums[m * step] are their dot products.
 template <class Store>
-MOTIVE_INLINE void take(const Scan& a, const Panel& panel, Tally& tally, Block& block, int64_t first_row, int64_t rows,
+MOTIVE_INLINE void take(const Scan& a, const Lanes& lanes, Tally& tally, Block& block, int64_t first_row, int64_t rows,
                         int64_t vector, const VectorBits* sums, int step) {
   const int64_t q = vector * kLanes;
-  const Vector low = load(panel.low.get() + q), high = load(panel.high.get() + q);
-  const Vector scale = load(panel.scales.get() + q), padding = load(panel.padding.get() + q);
-  const VectorInt weight = load_ints(panel.weights.get() + q);
+  const Vector low = load(lanes.low.get() + q), high = load(lanes.high.get() + q);
+  const Vector scale = load(lanes.scales.get() + q), padding = load(lanes.padding.get() + q);
+  const VectorInt weight = load_ints(lanes.weights.get() + q);
   VectorInt above = load_ints(tally.above.get() + q), reached = load_ints(tally.reached.get() + q);
   Vector lowest = load(tally.lowest.get() + q), highest = load(tally.highest.get() + q);
   Vector total = load(tally.sum.get() + q);
@@ -217,7 +130,7 @@ MOTIVE_INLINE void take(const Scan& a, const Panel& panel, Tally& tally, Block& 
     while (some) {
       const int lane = __builtin_ctz(unsigned(some));
       some &= some - 1;
-      list(a, q + lane, row, score[lane]);
+      list(a, lanes.everything, q + lane, row, score[lane]);
     }
   }
   store((float*)(tally.above.get() + q), (Vector)above);
@@ -253,47 +166,64 @@ void dot_few(const Scan& a, int64_t first_query, int64_t queries, const uint32_t
   }
 }
 
+// How one call scans its rows; coarse is null where every product is made exactly.
 template <class Store>
-void scan_block(const Scan& a, const Panel& panel, const DotTile* tiles, uint32_t* rows, Tally& tally, Block& block) {
+struct Method {
+  const Scan& a;
+  const Lanes& lanes;
+  const Panel& panel;
+  const Coarse* coarse;
+  DotTile tiles[kTileVectors];
+};
+
+template <class Store>
+void scan_block(const Method<Store>& by, uint32_t* rows, Tally& tally, Block& block) {
+  const Scan& a = by.a;
+  const int64_t words = by.panel.words;
   const auto* store = static_cast<const typename Store::Element*>(a.store) + block.first * a.row_stride;
-  for (int64_t m = 0; m < block.rows; ++m) Store::widen(store + m * a.row_stride, a.dim, rows + m * panel.words);
-  const int64_t row_bytes = a.dim * int64_t(sizeof(typename Store::Element));
+  for (int64_t m = 0; m < block.rows; ++m) Store::widen(store + m * a.row_stride, a.dim, rows + m * words);
+  const int64_t size = int64_t(sizeof(typename Store::Element));
   const int64_t next = least(a.rows - block.first - block.rows, block.rows);
   VectorBits sums[kTileRows * kTileVectors] = {};
-  for (int64_t vector = 0; vector < panel.vectors; vector += kTileVectors) {
-    const int width = int(least(panel.vectors - vector, kTileVectors));
+  for (int64_t vector = 0; vector < by.lanes.vectors; vector += kTileVectors) {
+    const int width = int(least(by.lanes.vectors - vector, kTileVectors));
     for (int64_t m = 0; m < block.rows; m += kTileRows) {
-      if (vector == 0) {  // the next block comes into cache while this one is at work
-        for (int64_t ahead = m; ahead < least(m + kTileRows, next); ++ahead) {
-          const char* line = reinterpret_cast<const char*>(store + (block.rows + ahead) * a.row_stride);
-          for (int64_t byte = 0; byte < row_bytes; byte += 64) __builtin_prefetch(line + byte);
-        }
+      if (vector == 0) {
+        prefetch_rows(reinterpret_cast<const char*>(store + block.rows * a.row_stride), a.dim * size,
+                      a.row_stride * size, m, next);
       }
-      const int64_t left = a.count - vector * kLanes;
+      const int64_t left = a.count - vector * kLanes, count = least(block.rows - m, kTileRows);
       if (std::is_same<Store, Int8>::value && width == 1 && left <= kLanes / 2) {
-        dot_few(a, vector * kLanes, left, rows + m * panel.words, panel.words, sums);
-        take<Store>(a, panel, tally, block, m, least(block.rows - m, kTileRows), vector, sums, 1);
+        dot_few(a, vector * kLanes, left, rows + m * words, words, sums);
+        take<Store>(a, by.lanes, tally, block, m, count, vector, sums, 1);
         continue;
       }
-      tiles[width - 1](panel.words, rows + m * panel.words, panel.words, panel.columns.get() + panel.at(vector), sums);
+      by.tiles[width - 1](words, rows + m * words, words, by.panel.columns.get() + by.panel.at(vector), sums);
       for (int v = 0; v < width; ++v) {
-        take<Store>(a, panel, tally, block, m, least(block.rows - m, kTileRows), vector + v, sums + v, width);
+        take<Store>(a, by.lanes, tally, block, m, count, vector + v, sums + v, width);
       }
     }
   }
 }
 
 template <class Store>
-void scan_chunk(const Scan& a, const Panel& panel, const DotTile* tiles, uint32_t* rows, Tally& tally, int64_t chunk,
-                double* totals) {
-  const int64_t lanes = panel.vectors * kLanes, end = least((chunk + 1) * kChunk, a.rows);
-  for (int64_t q = 0; q < lanes; ++q) totals[q] = 0.;
+void scan_chunk(const Method<Store>& by, uint32_t* rows, Tally& tally, int64_t chunk, double* totals) {
+  const Scan& a = by.a;
+  const int64_t lanes = by.lanes.vectors * kLanes, end = least((chunk + 1) * kChunk, a.rows);
+  bool coarsely = by.coarse != nullptr;
+  int64_t near = 0;
+  for (int64_t q = 0; totals && q < lanes; ++q) totals[q] = 0.;
   for (int64_t first = chunk * kChunk; first < end; first += kBlock) {
     Block block{first, least(end - first, kBlock), {}, {}};
-    for (int64_t m = 0; m < block.rows; ++m) block.best[m] = -__builtin_inff();
-    for (int64_t q = 0; q < lanes; ++q) tally.sum[q] = 0.f;
-    scan_block<Store>(a, panel, tiles, rows, tally, block);
-    for (int64_t q = 0; q < lanes; ++q) totals[q] += double(tally.sum[q]);
+    if (coarsely) {
+      near += coarse_block(a, by.lanes, *by.coarse, rows, tally, block);
+      coarsely = near * kNearLimit[1] <= (first + block.rows - chunk * kChunk) * a.count * kNearLimit[0];
+    } else {
+      for (int64_t m = 0; m < block.rows; ++m) block.best[m] = -__builtin_inff();
+      for (int64_t q = 0; q < lanes; ++q) tally.sum[q] = 0.f;
+      scan_block<Store>(by, rows, tally, block);
+      for (int64_t q = 0; totals && q < lanes; ++q) totals[q] += double(tally.sum[q]);
+    }
     for (int64_t m = 0; m < block.rows; ++m) {
       if (a.votes) a.votes[first + m] = block.votes[m];
       if (a.best) a.best[first + m] = block.best[m];
@@ -302,53 +232,53 @@ void scan_chunk(const Scan& a, const Panel& panel, const DotTile* tiles, uint32_
   tally.flush(lanes);
 }
 
-// The workers' tallies one after another: what they hold does not depend on their order.
-class Tallies {
- public:
-  Tallies(int64_t workers, int64_t lanes) : all_(workers), made_(0) {
-    for (; made_ < workers; ++made_) new (&all_[made_]) Tally(lanes);
-  }
-  ~Tallies() {
-    while (made_ > 0) all_[--made_].~Tally();
-  }
-  Tally& operator[](int64_t worker) { return all_[worker]; }
-
- private:
-  Scratch<Tally> all_;
-  int64_t made_;
-};
-
 template <class Store>
-void run(const Scan& a) {
-  Panel panel(a, Store::words(a.dim));
+void run(const Scan& a, const Lanes& lanes, const Coarse* coarse) {
+  Panel panel(lanes, Store::words(a.dim));
   pack<Store>(a, panel);
-  const DotTile tiles[kTileVectors] = {dot_tile_of<typename Store::Arithmetic, 1>(),
-                                       dot_tile_of<typename Store::Arithmetic, 2>()};
-  const int64_t lanes = panel.vectors * kLanes, chunks = ceil_div(a.rows, kChunk), buffer = kBlock * panel.words;
-  const double products = double(a.rows) * double(lanes) * double(a.dim);
+  const Method<Store> by{a,
+                         lanes,
+                         panel,
+                         coarse,
+                         {dot_tile_of<typename Store::Arithmetic, 1>(), dot_tile_of<typename Store::Arithmetic, 2>()}};
+  const int64_t width = lanes.vectors * kLanes, chunks = ceil_div(a.rows, kChunk);
+  const int64_t exactly = kBlock * panel.words, buffer = coarse && coarse->memory > exactly ? coarse->memory : exactly;
+  const double products = double(a.rows) * double(width) * double(a.dim);
   const int threads = useful_threads(a.threads, int64_t(products < 1e18 ? products : 1e18), kThreadProducts);
   Scratch<uint32_t> rows(threads * buffer);
   memset(rows.get(), 0, size_t(threads * buffer) * sizeof(uint32_t));  // tiles read rows beyond the last
-  Scratch<double> totals(chunks * lanes);
-  Tallies tallies(threads, lanes);
+  Scratch<double> totals(a.total ? chunks * width : 0);
+  Tallies tallies(threads, width);
   parallel_for(chunks, threads, [&](int64_t chunk, int worker) {
-    scan_chunk<Store>(a, panel, tiles, rows.get() + worker * buffer, tallies[worker], chunk,
-                      totals.get() + chunk * lanes);
+    scan_chunk<Store>(by, rows.get() + worker * buffer, tallies[worker], chunk,
+                      a.total ? totals.get() + chunk * width : nullptr);
   });
   for (int64_t q = 0; q < a.count; ++q) {
     a.above[q] = a.reached[q] = 0;
+    for (int worker = 0; worker < threads; ++worker) {
+      a.above[q] += tallies[worker].count_above[q];
+      a.reached[q] += tallies[worker].count_reached[q];
+    }
+    if (lanes.everything) a.listed[q] = a.rows;
+    if (!a.lowest) continue;
     a.lowest[q] = __builtin_inff();
     a.highest[q] = -__builtin_inff();
     a.total[q] = 0.;
     for (int worker = 0; worker < threads; ++worker) {
       const Tally& tally = tallies[worker];
-      a.above[q] += tally.count_above[q];
-      a.reached[q] += tally.count_reached[q];
       a.lowest[q] = tally.lowest[q] < a.lowest[q] ? tally.lowest[q] : a.lowest[q];
       a.highest[q] = tally.highest[q] > a.highest[q] ? tally.highest[q] : a.highest[q];
     }
-    for (int64_t chunk = 0; chunk < chunks; ++chunk) a.total[q] += totals[chunk * lanes + q];
+    for (int64_t chunk = 0; chunk < chunks; ++chunk) a.total[q] += totals[chunk * width + q];
   }
+}
+
+void run_bytes(const Scan& a, const Lanes& lanes) {
+  if (coarse_may_pay(a)) {
+    const Coarse coarse(a, lanes.vectors);
+    if (coarse.usual) return run<Int8>(a, lanes, &coarse);
+  }
+  run<Int8>(a, lanes, nullptr);
 }
 
 }  // namespace
@@ -356,10 +286,11 @@ void run(const Scan& a) {
 void scan(const Scan& a) {
   *a.first_broken = a.rows;
   for (int64_t q = 0; q < a.count; ++q) a.listed[q] = 0;
+  const Lanes lanes(a);
   switch (a.dtype) {
-    case StoreType::float32: return run<Real<float>>(a);
-    case StoreType::float16: return run<Real<float16>>(a);
-    case StoreType::int8: return run<Int8>(a);
+    case StoreType::float32: return run<Real<float>>(a, lanes, nullptr);
+    case StoreType::float16: return run<Real<float16>>(a, lanes, nullptr);
+    case StoreType::int8: return run_bytes(a, lanes);
   }
 }
 

@@ -54,7 +54,7 @@ void bind_scan(py::module_& m) {
             a.reached = a.above + a.count;
             a.listed = a.reached + a.count;
             a.lowest = pointer<float>(extremes);  // [2, count]
-            a.highest = a.lowest + a.count;
+            a.highest = a.lowest ? a.lowest + a.count : nullptr;
             a.total = pointer<double>(total);
             a.first_broken = pointer<int64_t>(first_broken);
           },

@@ -17,8 +17,8 @@ from motive.evaluate import baselines
 from motive.evaluate.lookup import Lookup, label_in, open_scored
 from motive.evaluate.result import EvaluationResult, LabelCount, MethodResult
 from motive.evaluate.retrieval import NO_LABEL, Retrieval, bootstrap_interval, retrieval_by_label
-from motive.evaluate.scorefile import ScoreFile
 from motive.extras import require
+from motive.scoring.scorefile import ScoreFile
 from motive.store import Store
 
 MAGNITUDE_CLOSENESS = "similar motion magnitude"
@@ -168,8 +168,20 @@ class _Pool:
         )
 
     def rank(self, file: ScoreFile, top: int) -> Retrieval:
-        """Retrieval of one scores file, its rows brought to the order of this pool's clips."""
-        return retrieval_by_label(self._batches(file), self.clip_labels, self.query_labels, top)
+        """Retrieval of one scores file, its rows brought to the order of this pool's clips.
+
+        Raises:
+            OptionError: the file lists too few clips of a query, or others in another order.
+        """
+        found = retrieval_by_label(self._batches(file), self.clip_labels, self.query_labels, top)
+        counted = min(top, self.clip_labels.size)
+        if file.listed is not None and int(found.ranked.min()) < counted:
+            short = int(found.ranked.argmin())
+            raise OptionError(
+                f"{_WHERE}: top must be at most what a query lists of the clips that all methods have, got {top} and "
+                f"{found.ranked[short]} for {self.query_ids[short]} in {file.path}; score with more listed"
+            )
+        return found
 
     def _batches(self, file: ScoreFile) -> Iterator[tuple[NDArray[np.int64], NDArray[np.floating]]]:
         pc = require("pyarrow.compute", _WHERE, extra="tables")

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motive.errors import OptionError, StoreError
-from motive.evaluate.scorefile import ScoreFile
 from motive.extras import require
+from motive.scoring.scorefile import ScoreFile
 from motive.store import Store
 
 

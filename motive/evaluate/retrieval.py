@@ -21,10 +21,12 @@ class Retrieval:
     Attributes:
         shares: [q] float64, share of same-label clips among the query's top clips.
         chance: [q] float64, its expectation for a random ranking.
+        ranked: [q] int64, how many of the clips counted had a score.
     """
 
     shares: NDArray[np.float64]
     chance: NDArray[np.float64]
+    ranked: NDArray[np.int64]
 
 
 def chance_level(clip_labels: NDArray[np.int64], query_labels: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -65,7 +67,8 @@ def retrieval_by_label(
     shares = np.empty(query_labels.size)
     for column, label in enumerate(query_labels):
         shares[column] = np.count_nonzero(clip_labels[ranked.rows(column)] == label) / counted
-    return Retrieval(shares, chance_level(clip_labels, query_labels))
+    ranks = np.array([ranked.rows(column).size for column in range(query_labels.size)], np.int64)
+    return Retrieval(shares, chance_level(clip_labels, query_labels), ranks)
 
 
 def bootstrap_interval(

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from motive.errors import OptionError
 from motive.evaluate.lookup import Lookup, label_in, open_scored
 from motive.evaluate.result import EvaluationResult, load
-from motive.evaluate.scorefile import ScoreFile
 from motive.reporting.config import ReportConfig
 from motive.reporting.selection import Chosen, read_selection
 from motive.reporting.tally import Tally, evenly, take_tally
+from motive.scoring.scorefile import ScoreFile
 from motive.store import Store
 
 _WHERE = "motive.reporting"

@@ -145,8 +145,10 @@ def _query(inputs: Inputs, media: Mapping[tuple[str, str], Media], number: int) 
     note = f"Scores from {signed(query.low)} to {signed(query.high)}."
     if threshold is not None:
         note += f" Clips from {signed(threshold)} up get this query’s vote."
-    if query.unscored:
+    if query.unscored and inputs.tally.listed is None:
         note += f" Without a score: {plural(query.unscored, 'clip')}."
+    elif query.unscored:
+        note += f" The scores hold this query’s best {plural(ranked, 'clip')} of {count(inputs.tally.rows)}."
     return QuerySection(
         number=number + 1,
         name=name,
@@ -171,7 +173,8 @@ def _card(inputs: Inputs, media: Mapping[tuple[str, str], Media], query: QueryTa
     zero, here = -100 * low / span, 100 * (score - low) / span
     ranked = inputs.tally.rows - query.unscored
     own = _label(entry, inputs)
-    above = (ranked - rank) / ranked
+    pool = inputs.tally.rows if inputs.tally.listed is not None else ranked  # unlisted clips score less
+    above = (pool - rank) / pool
     return Card(
         media=media.get(("clip", clip_id), _GONE),
         clip_id=clean(clip_id, 200),

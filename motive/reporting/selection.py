@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motive.errors import OptionError
-from motive.evaluate.scorefile import ScoreFile
 from motive.reporting.facts import Fact, dig
 from motive.reporting.tally import SAMPLE, evenly
 from motive.reporting.text import clean, compact, count, decimal, percent, plural
+from motive.scoring.scorefile import ScoreFile
 from motive.store.segments import by_clip
 
 _WHERE = "motive.reporting"

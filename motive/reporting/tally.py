@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motive.evaluate.ranking import TopRows
-from motive.evaluate.scorefile import QUERY_PREFIX, ScoreFile, columns_to_matrix
 from motive.extras import require
+from motive.scoring.format import QUERY_PREFIX
+from motive.scoring.scorefile import ScoreFile, columns_to_matrix
 
 _WHERE = "motive.reporting"
 BINS = 48
@@ -52,6 +53,7 @@ class Tally:
         votes: [v] clips by number of votes, 0 first.
         leaders: k of the queries' top-k lists.
         shown: row -> the columns of that row, for every row in some top or bottom list.
+        listed: how many best clips a query has scores of, if not of all.
         sample_step: one row in this many is in the sample that the scatter and its correlation use.
         sample_ids: clip ids of those rows (pyarrow Array).
         sample_means: [s] their mean scores.
@@ -65,6 +67,7 @@ class Tally:
     sample_step: int
     sample_ids: Any
     sample_means: NDArray[np.float32]
+    listed: int | None = None
 
 
 def evenly(count: int, wanted: int) -> list[int]:
@@ -85,11 +88,14 @@ def take_tally(file: ScoreFile, query_ids: Sequence[str], top: int, bottom: int,
     Args:
         file: the scores.
         query_ids: the queries shown.
-        top, bottom: clips shown from each end; in a pool smaller than both, each end gets at most half.
+        top, bottom: clips shown from each end; in a pool smaller than both, each end gets at most half. Where the
+            file has the scores of a query's best clips alone, there is no other end.
         overlap_top: longest top-k list compared between queries; at most a tenth of the clips, at least 10.
     """
     head, tail = min(top, max(1, (file.rows + 1) // 2)), min(bottom, file.rows // 2)
     leaders = max(1, min(overlap_top, max(10, file.rows // 10), file.rows))
+    if file.listed is not None and file.listed < file.rows:
+        head, leaders, tail = min(head, file.listed), min(leaders, file.listed), 0
     first = _first_pass(file, query_ids, max(head, leaders), tail)
     tops = [first.best.rows(q)[:head] for q in range(len(query_ids))]
     bottoms = [rows[~np.isin(rows, tops[q])] for q, rows in enumerate(map(first.worst.rows, range(len(query_ids))))]
@@ -108,9 +114,8 @@ def take_tally(file: ScoreFile, query_ids: Sequence[str], top: int, bottom: int,
         )
         for q, query_id in enumerate(query_ids)
     )
-    return Tally(
-        file.rows, queries, first.votes, leaders, shown, sample_step(file.rows), first.sample_ids, first.sample_means
-    )
+    sample = (sample_step(file.rows), first.sample_ids, first.sample_means)
+    return Tally(file.rows, queries, first.votes, leaders, shown, *sample, file.listed)
 
 
 @dataclass

@@ -80,7 +80,7 @@ class ByteRun(Run):
             chosen = torch.tensor(mine)
             weights = levels[chosen] if self.config.weights else None
             queries = self._bytes.queries.pick(chosen)
-            done = elect(self._bytes.run, queries, self._bytes.parts, self.vote_count, weights=weights, best=True)
+            done = elect(self._bytes.run, queries, self._bytes.parts, self.vote_count, weights=weights, spread=True)
             votes = self._here(done.votes.numpy())
             if self.config.weights:
                 votes = votes * (largest / _WEIGHT_LEVELS)
@@ -106,6 +106,8 @@ class ByteRun(Run):
 
     def _summary(self, query: int, clip_id: str, done: Election, place: int) -> QuerySummary:
         assert self._top is not None
+        assert done.found.lowest is not None
+        assert done.found.total is not None
         return QuerySummary(
             clip_id,
             self.config.groups.get(clip_id),

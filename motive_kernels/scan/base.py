@@ -36,7 +36,7 @@ class Queries:
         if store.dtype != torch.int8:
             wide = torch.float64 if store.dtype == torch.float64 else torch.float32
             return cls(queries.to(wide).contiguous(), torch.ones(len(queries), device=queries.device))
-        levels = min(MAX_LEVEL, (2**31 - 1) // (127 * queries.shape[1]))
+        levels = min(MAX_LEVEL, (2**31 - 1) // (128 * queries.shape[1]))
         wide = queries.double()
         largest = wide.abs().amax(dim=1)
         factor = torch.where(largest > 0, torch.full_like(largest, levels) / largest, 0.0)
@@ -73,7 +73,8 @@ class Rows:
 
     def pick(self, rows: Tensor) -> Rows:
         """Some of the rows, all of which take part."""
-        return Rows(self.values[rows], None if self.scales is None else self.scales[rows])
+        values = self.values.index_select(0, rows)  # several times faster than an index
+        return Rows(values, None if self.scales is None else self.scales[rows])
 
     def part(self, start: int, stop: int) -> Rows:
         """Rows start to stop - 1."""
@@ -90,6 +91,8 @@ class Wanted:
         capacity: how many of them have room, for each query.
         votes: give votes; weights: [q] int32 of the queries, None is 1.
         best: give each row's largest score.
+        spread: give the queries' lowest, highest and total scores. Without it and without best a pass over bytes may
+            be faster, since it need not make every score.
     """
 
     low: Tensor
@@ -98,6 +101,7 @@ class Wanted:
     votes: bool = False
     weights: Tensor | None = None
     best: bool = False
+    spread: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,8 +110,8 @@ class Found:
 
     Attributes:
         above, reached, listed: [q] int64, rows with score > high, >= high, and strictly between low and high.
-        lowest, highest: [q] float32, extremes of the scores.
-        total: [q] float64, their sum.
+        lowest, highest: [q] float32, extremes of the scores; None unless asked for.
+        total: [q] float64, their sum; None unless asked for.
         scores, rows: [q, capacity], the listed rows in any order; only the first ``listed`` of each query are set.
         votes: [n] int32, weights of the queries with score >= high.
         best: [n] float32; -inf for rows that take no part.
@@ -117,9 +121,9 @@ class Found:
     above: Tensor
     reached: Tensor
     listed: Tensor
-    lowest: Tensor
-    highest: Tensor
-    total: Tensor
+    lowest: Tensor | None
+    highest: Tensor | None
+    total: Tensor | None
     scores: Tensor
     rows: Tensor
     votes: Tensor | None

@@ -16,11 +16,8 @@ from torch import Tensor
 
 from motive_kernels.scan.base import Found, Pass, Queries, Rows, Wanted, refuse_broken
 
-SAMPLE = 1 << 14
-SAMPLE_SHARE = 64
 MOST_SAMPLED = 1 << 18
-"""A sample is one row in SAMPLE_SHARE within these limits: the list then grows more slowly than the store."""
-SIGMAS = 5.0
+"""A sample grows more slowly than the store beyond this."""
 _SEED = 20260801
 
 
@@ -48,17 +45,17 @@ def kept_rows(parts: Sequence[Rows]) -> int:
     return sum(len(part) if part.keep is None else int(part.keep.sum()) for part in parts)
 
 
-def take_sample(run: Pass, queries: Queries, parts: Sequence[Rows], where: str, part_of: int = 1) -> Sample:
+def take_sample(run: Pass, queries: Queries, parts: Sequence[Rows], where: str, count: int) -> Sample:
     """Score a keyed choice of rows, spread over the parts by their size.
 
     Args:
         run, queries, parts: what is searched.
         where: the operation, for messages.
-        part_of: take this many times fewer rows, where a rough bound will do.
+        count: how many rows, at most.
     """
     sizes = [kept_rows([part]) for part in parts]
     total, scores = sum(sizes), []
-    wanted = min(total, max(SAMPLE, min(MOST_SAMPLED, total // SAMPLE_SHARE)) // part_of)
+    wanted = min(total, count)
     edges = [wanted * sum(sizes[:j]) // max(1, total) for j in range(len(sizes) + 1)]
     for number, (part, size) in enumerate(zip(parts, sizes, strict=True)):
         count = edges[number + 1] - edges[number]
@@ -108,8 +105,7 @@ def all_parts(run: Pass, queries: Queries, parts: Sequence[Rows], wanted: Wanted
         one = one_part(run, queries, part, wanted)
         if one.first_broken < len(part):
             refuse_broken(where, first + one.first_broken)
-        one.rows.add_(first)
-        found.append(one)
+        found.append(replace(one, rows=one.rows[:, : int(one.listed.max())] + first) if first else one)
         first += len(part)
     return found[0] if len(found) == 1 else join(found, first)
 
@@ -130,13 +126,15 @@ def join(found: Sequence[Found], first_broken: int) -> Found:
     def stacked(name: str) -> Tensor:
         return torch.stack([getattr(one, name) for one in found])
 
+    spread = found[0].lowest is not None
+
     return Found(
         above=stacked("above").sum(dim=0),
         reached=stacked("reached").sum(dim=0),
         listed=stacked("listed").sum(dim=0),
-        lowest=stacked("lowest").amin(dim=0),
-        highest=stacked("highest").amax(dim=0),
-        total=stacked("total").sum(dim=0),
+        lowest=stacked("lowest").amin(dim=0) if spread else None,
+        highest=stacked("highest").amax(dim=0) if spread else None,
+        total=stacked("total").sum(dim=0) if spread else None,
         scores=scores,
         rows=rows,
         votes=_concatenate([one.votes for one in found]),

@@ -16,8 +16,8 @@ def scan(queries: Queries, rows: Rows, wanted: Wanted) -> Found:
     scales = None if rows.scales is None else rows.scales.contiguous()
     keep = None if rows.keep is None else rows.keep.contiguous()
     counts = torch.zeros(3, count, dtype=torch.int64)
-    extremes = torch.empty(2, count)
-    total = torch.empty(count, dtype=torch.float64)
+    extremes = torch.empty(2, count) if wanted.spread else None
+    total = torch.empty(count, dtype=torch.float64) if wanted.spread else None
     votes = torch.empty(size, dtype=torch.int32) if wanted.votes else None
     best = torch.empty(size) if wanted.best else None
     scores = torch.empty(count, wanted.capacity)
@@ -45,14 +45,13 @@ def scan(queries: Queries, rows: Rows, wanted: Wanted) -> Found:
         votes=_address(votes),
         best=_address(best),
         counts=counts.data_ptr(),
-        extremes=extremes.data_ptr(),
-        total=total.data_ptr(),
+        extremes=_address(extremes),
+        total=_address(total),
         first_broken=broken.data_ptr(),
     )
     call.run(capacity=wanted.capacity, scores=scores.data_ptr(), rows=listed.data_ptr())
-    return Found(
-        counts[0], counts[1], counts[2], extremes[0], extremes[1], total, scores, listed, votes, best, int(broken[0])
-    )
+    ends = (None, None) if extremes is None else (extremes[0], extremes[1])
+    return Found(counts[0], counts[1], counts[2], *ends, total, scores, listed, votes, best, int(broken[0]))
 
 
 def _address(tensor: Tensor | None) -> int:

@@ -50,7 +50,7 @@ def topk_dot(
     """The ``top`` rows of the store with the largest score for each query, best first, equal ones by row.
 
     score(q, n) = scales[n] * dot(queries[q], store[n]). With an int8 store the queries are rounded to 16 bits (fewer
-    beyond k = 517, so that a sum fits 32 bits), products are exact integers, and every implementation gives the same
+    beyond k = 514, so that a sum fits 32 bits), products are exact integers, and every implementation gives the same
     bits. With a float store sums are float32 in a fixed order; implementations differ in the last bits. In any case
     results do not depend on threads, on what other queries there are, or on where in the store a row lies, ties aside.
 

@@ -5,15 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from motive_kernels.checks import fail
 from motive_kernels.scan.base import Found, Pass, Queries, Rows, Wanted
-from motive_kernels.scan.bracket import SIGMAS, all_parts, kept_rows, roomy, take_sample
+from motive_kernels.scan.bracket import MOST_SAMPLED, all_parts, kept_rows, roomy, take_sample
 
+SAMPLE_ROOT = 10
+"""A sample of this times the root of the store costs about as much as the list that is too long without it."""
+SIGMAS = 3.0
+"""A bound that is too high costs a pass for one query, which is little; one that is too low costs all of them."""
+MOST_ROWS = 1 << 32
+"""A row and its score are sorted as one number of 64 bits."""
 _TIE_BLOCK = 1 << 16
-_ROUGH = 4
-"""A list of the best may be a few times longer than it must, so the sample may be that much smaller."""
 _ROOM = 4
 """Lists vary as much as that; room that is not filled takes no memory, and a second pass takes time."""
 
@@ -30,25 +37,31 @@ def search(
     wanted = min(top, total)
     if wanted == 0:
         return scores, rows
-    sample = take_sample(run, queries, parts, where, _ROUGH)
+    if (size := sum(len(part) for part in parts)) > MOST_ROWS:
+        raise fail(where, "store", f"of at most {MOST_ROWS} rows", str(size), "search it in parts")
+    sample = take_sample(run, queries, parts, where, min(MOST_SAMPLED, SAMPLE_ROOT * (math.isqrt(total) + 1)))
     m = sample.scores.shape[1]
     expected = wanted * m / total
-    place = wanted if m == total else int(expected + SIGMAS * math.sqrt(expected) + 4)
+    place = wanted if m == total else int(expected + SIGMAS * math.sqrt(expected) + 2)
     open_queries = torch.arange(count)
     while open_queries.numel():
         low = sample.at(torch.full((count,), place))[open_queries]
         chosen = queries.pick(open_queries.to(queries.values.device))
         found = _listed(run, chosen, parts, low, place * total / m, where)
         enough = found.listed >= wanted
-        for j in enough.nonzero()[:, 0].tolist():
-            _settle(scores, rows, int(open_queries[j]), wanted, _of(found, j))
+        done = enough.nonzero()[:, 0]
+        if done.numel():
+            width = int(found.listed.max())
+            best = _best(found.scores[done, :width], found.rows[done, :width], found.listed[done], wanted)
+            scores[open_queries[done], :wanted], rows[open_queries[done], :wanted] = best
         for j in (~enough & low.isfinite()).nonzero()[:, 0].tolist():
-            missing = wanted - int(found.listed[j])
-            equal = _equal(run, chosen.pick(torch.tensor([j])), parts, float(low[j]), missing)
-            if len(equal) == missing:  # what is equal to the bound fills the rest
-                listed = _of(found, j)
-                listed = (torch.cat([listed[0], low[j].expand(missing)]), torch.cat([listed[1], equal]))
-                _settle(scores, rows, int(open_queries[j]), wanted, listed)
+            length = int(found.listed[j])
+            equal = _equal(run, chosen.pick(torch.tensor([j])), parts, float(low[j]), wanted - length)
+            if length + len(equal) == wanted:  # what is equal to the bound fills the rest
+                listed = torch.cat([found.scores[j, :length], low[j].expand(len(equal))])[None]
+                places = torch.cat([found.rows[j, :length], equal])[None]
+                best = _best(listed, places, torch.tensor([wanted]), wanted)
+                scores[open_queries[j], :wanted], rows[open_queries[j], :wanted] = best[0][0], best[1][0]
                 enough[j] = True
         open_queries, place = open_queries[~enough], 4 * place
     return scores, rows
@@ -83,14 +96,29 @@ def _equal(run: Pass, query: Queries, parts: Sequence[Rows], score: float, count
     return torch.cat(rows)
 
 
-def _of(found: Found, query: int) -> tuple[Tensor, Tensor]:
-    count = int(found.listed[query])
-    return found.scores[query, :count], found.rows[query, :count]
+def _best(scores: Tensor, rows: Tensor, listed: Tensor, wanted: int) -> tuple[Tensor, Tensor]:
+    """The first ``wanted`` [q, wanted] of complete lists, best first, of equal scores the lower row first.
+
+    Args:
+        scores, rows: [q, width], rows below 2^32.
+        listed: [q] how many are there, at least ``wanted``.
+        wanted: how many.
+    """
+    width = scores.shape[1]
+    keys = _sort_keys(scores.numpy(), rows.numpy())
+    keys[np.arange(width) >= listed.numpy()[:, None]] = np.iinfo(np.uint64).max
+    if wanted < width:
+        keys.partition(wanted - 1, axis=1)
+    keys = np.sort(keys[:, :wanted], axis=1)
+    rising = (~(keys >> np.uint64(32)) & np.uint64(0xFFFFFFFF)).astype(np.uint32)
+    bits = np.where(rising >> 31, rising ^ np.uint32(1 << 31), ~rising)
+    return torch.from_numpy(bits.view(np.float32)), torch.from_numpy((keys & np.uint64(0xFFFFFFFF)).astype(np.int64))
 
 
-def _settle(scores: Tensor, rows: Tensor, query: int, wanted: int, listed: tuple[Tensor, Tensor]) -> None:
-    """Sort a complete list and keep its best."""
-    by_row = listed[1].argsort()
-    order = by_row[listed[0][by_row].sort(descending=True, stable=True).indices[:wanted]]
-    scores[query, :wanted] = listed[0][order] + 0.0
-    rows[query, :wanted] = listed[1][order]
+def _sort_keys(scores: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """One number for a score and its row that is lower the better they are."""
+    sign = np.uint32(1 << 31)
+    bits = np.ascontiguousarray(scores).view(np.uint32)
+    bits = np.where(bits == sign, np.uint32(0), bits)  # -0 is 0
+    rising = np.where(bits & sign, ~bits, bits ^ sign)
+    return (~rising).astype(np.uint64) << np.uint64(32) | rows.astype(np.uint64)

@@ -10,8 +10,9 @@ import torch
 
 import motive_kernels as mk
 from motive_kernels.scan import bracket, cpp
-from motive_kernels.scan.base import Queries, Rows
+from motive_kernels.scan.base import Queries, Rows, Wanted
 from motive_kernels.scan.stream import streamed
+from motive_kernels.topk_dot import search as topk_search
 from motive_kernels.topk_dot.api import _topk_dot
 from motive_kernels.topk_dot.search import search
 from tests.kernels.search_data import stores, vectors
@@ -22,7 +23,7 @@ SHAPES = [(1, 1, 1), (2, 3, 1), (37, 5, 3), (997, 31, 17), (211, 64, 50), (60, 9
 @pytest.fixture(autouse=True)
 def small_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     """Samples so small that bounds matter, and fail, on stores of hundreds of rows."""
-    monkeypatch.setattr(bracket, "SAMPLE", 64)
+    monkeypatch.setattr(topk_search, "SAMPLE_ROOT", 1)
 
 
 def brute_force(scores: torch.Tensor, top: int) -> tuple[np.ndarray, np.ndarray]:
@@ -112,6 +113,72 @@ def test_results_do_not_depend_on_threads_batch_or_split(threads, name) -> None:
     found = search(blocks, Queries.of(queries, store), [rows], 40)
     assert torch.equal(found[0], whole[0])
     assert torch.equal(found[1], whole[1])
+
+
+def close_calls(n: int, k: int) -> torch.Tensor:
+    """Rows of equal length whose scores differ in the last digits, and others far away."""
+    generator = torch.Generator().manual_seed(n)
+    z = torch.ones(n, k) + 3e-3 * torch.randn(n, k, generator=generator)
+    z[::3] = torch.randn(len(z[::3]), k, generator=generator)
+    return z
+
+
+@pytest.mark.parametrize(
+    ("n", "k", "q"), [(1999, 24, 13), (3001, 33, 50), (2500, 530, 17), (1500, 131, 4), (700, 96, 1)]
+)
+def test_lists_of_bytes_are_those_of_a_pass_that_makes_every_score(level, threads, n, k, q) -> None:
+    """A pass for lists alone may make most products with fewer bits; what it finds must not show it."""
+    for z in (vectors(n, k), close_calls(n, k)):
+        values, scales = mk.quantize_rows(z)
+        values[5] = -128  # what quantize_rows never makes
+        queries = torch.cat([vectors(q, k, seed=1)[:-1], torch.ones(1, k)])
+        asked = Queries.of(queries, values)
+        keep = torch.arange(n) % 5 != 0
+        every = (asked.values.double() @ values.double().T).float() * scales[None] * asked.scales[:, None]
+        for share in (0.002, 0.03, 0.6):
+            low = every.sort(dim=1).values[:, int((1 - share) * (n - 1))].contiguous()
+            for kept in (None, keep):
+                for count in (1, 3):
+                    with threads(count):
+                        infinity = torch.full_like(low, math.inf)
+                        found = cpp.scan(asked, Rows(values, scales, kept), Wanted(low, infinity, n))
+                for j in range(q):
+                    there = (every[j] > low[j]) & (keep if kept is not None else True)
+                    length, rows = int(found.listed[j]), there.nonzero()[:, 0]
+                    by_row = found.rows[j, :length].argsort()
+                    np.testing.assert_array_equal(found.rows[j, :length][by_row], rows, f"{level} share {share}")
+                    np.testing.assert_array_equal(found.scores[j, :length][by_row], every[j, rows], level)
+
+
+def test_factors_of_any_size_and_sign(level) -> None:
+    """Factors that overflow, vanish or turn a score round, where a bound on rounding would be wrong."""
+    values, _ = mk.quantize_rows(vectors(1200, 40))
+    sizes = torch.tensor([1.0, -1.0, 0.0, 1e-44, 1e-38, 1e-30, 1e-20, 1e20, 1e27, -1e-40])
+    scales = sizes[torch.arange(1200) % len(sizes)]
+    for size in (1.0, 1e-37, 1e-30, 1e3):
+        queries = size * vectors(12, 40, seed=1)
+        for top in (1, 150):
+            ours, plain = (mk.topk_dot(queries, values, top, scales=scales, impl=impl) for impl in ("cpp", "torch"))
+            np.testing.assert_array_equal(ours[0].numpy(), plain[0].numpy(), f"{level} {size} {top}")
+            np.testing.assert_array_equal(ours[1].numpy(), plain[1].numpy(), f"{level} {size} {top}")
+    scales[777] = 3e38
+    for impl in ("cpp", "torch"):
+        with pytest.raises(ValueError, match="NaN or infinity in row 777"):
+            mk.topk_dot(1e3 * vectors(12, 40, seed=1), values, 3, scales=scales, impl=impl)
+
+
+@pytest.mark.parametrize("best", [True, False])
+def test_a_sample_that_misleads_costs_time_and_no_row(monkeypatch, best) -> None:
+    """It holds the best rows alone, so that the bound is too high, or the worst, so that everything is listed."""
+    store, scales = mk.quantize_rows(vectors(2000, 6))
+    queries = vectors(3, 6, seed=3)
+    plain = mk.topk_dot(queries, store, 2000, scales=scales, impl="torch")
+    order = plain[1][0] if best else plain[1][0].flip(0)
+    monkeypatch.setattr(bracket, "choose_rows", lambda total, count: order[:count].sort().values)
+    for top in (1, 30, 500, 1999):
+        ours = mk.topk_dot(queries, store, top, scales=scales, impl="cpp")
+        assert torch.equal(ours[0], plain[0][:, :top])
+        assert torch.equal(ours[1], plain[1][:, :top])
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])

@@ -8,8 +8,10 @@ import torch
 from motive_kernels.quantize_rows import reference as quantize_reference
 from motive_kernels.scan.base import Queries, Rows
 from motive_kernels.topk_dot import reference as topk_reference
+from motive_kernels.topk_dot import search as topk_search
 from motive_kernels.topk_dot.search import search
 from motive_kernels.vote import reference as vote_reference
+from motive_kernels.vote import search as vote_search
 from motive_kernels.vote.search import elect
 from tests.kernels import triton_interpreter
 from tests.kernels.search_data import vectors
@@ -62,7 +64,6 @@ if not triton_interpreter.interpreted():
 else:
     triton_interpreter.repair()
     from motive_kernels.quantize_rows import triton as quantizer
-    from motive_kernels.scan import bracket
     from motive_kernels.scan import triton as scanner
 
     @pytest.fixture(autouse=True)
@@ -71,7 +72,8 @@ else:
         monkeypatch.setattr(scanner, "ROWS", 16)
         monkeypatch.setattr(scanner, "DEPTH", 16)
         monkeypatch.setattr(quantizer, "BLOCK", 16)
-        monkeypatch.setattr(bracket, "SAMPLE", 32)
+        monkeypatch.setattr(topk_search, "SAMPLE_ROOT", 2)
+        monkeypatch.setattr(vote_search, "SAMPLE_FACTOR", 1.0)
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
     def test_quantize(dtype: torch.dtype) -> None:
@@ -101,7 +103,7 @@ else:
             weights = torch.arange(18, dtype=torch.int32)
             total = 70 if kept is None else int(kept.sum())
             done = elect(
-                scanner.scan, asked, [rows], vote_reference.share_count(0.2, total), weights=weights, best=True
+                scanner.scan, asked, [rows], vote_reference.share_count(0.2, total), weights=weights, spread=True
             )
             votes, thresholds = vote_reference.vote(queries, store, 0.2, scales, kept, weights)
             torch.testing.assert_close(done.thresholds, thresholds, rtol=1e-5, atol=1e-6)

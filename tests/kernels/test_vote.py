@@ -13,6 +13,7 @@ import motive_kernels as mk
 from motive_kernels.scan import bracket, cpp
 from motive_kernels.scan.base import Queries, Rows
 from motive_kernels.scan.stream import streamed
+from motive_kernels.vote import search as vote_search
 from motive_kernels.vote.api import _vote
 from motive_kernels.vote.search import elect
 from tests.kernels.search_data import stores, vectors
@@ -21,7 +22,7 @@ from tests.kernels.search_data import stores, vectors
 @pytest.fixture(autouse=True)
 def small_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     """Samples so small that bounds matter on stores of hundreds of rows."""
-    monkeypatch.setattr(bracket, "SAMPLE", 64)
+    monkeypatch.setattr(vote_search, "SAMPLE_FACTOR", 0.3)
 
 
 def full_sort(scores: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:

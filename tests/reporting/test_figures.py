@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from motive.errors import OptionError
-from motive.evaluate.scorefile import ScoreFile
 from motive.reporting import figures, tally
 from motive.reporting.config import ReportConfig
 from motive.reporting.selection import composition, read_selection
 from motive.reporting.tally import BINS, evenly, take_tally
 from motive.reporting.text import compact, count, decimal, percent, plural, signed
+from motive.scoring.scorefile import ScoreFile
 from tests.reporting.markup import Markup
 from tests.reporting.world import World, make_world, write_scores
 

@@ -14,7 +14,8 @@ from motive.scoring import ScoreConfig, score, topk
 from motive.scoring.filters import Filter
 from motive.scoring.precondition import LAMBDAS, held_out_lambda
 from motive.store import Store, StoreRow
-from motive_kernels.scan import bracket
+from motive_kernels.topk_dot import search as topk_search
+from motive_kernels.vote import search as vote_search
 from tests.scoring.conftest import identity_of
 
 LINEAR = {
@@ -28,7 +29,8 @@ LINEAR = {
 @pytest.fixture(autouse=True)
 def small_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     """Samples so small that bounds matter on stores of hundreds of clips."""
-    monkeypatch.setattr(bracket, "SAMPLE", 64)
+    monkeypatch.setattr(topk_search, "SAMPLE_ROOT", 1)
+    monkeypatch.setattr(vote_search, "SAMPLE_FACTOR", 0.3)
 
 
 def with_bytes(config: ScoreConfig, **changes) -> ScoreConfig:

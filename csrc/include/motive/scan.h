@@ -12,7 +12,7 @@ enum class StoreType : int { float32 = 0, float16 = 1, int8 = 2 };
 // score(q, n) = (dot(queries[q], store[n]) * row_scales[n]) * query_scales[q], in float, where the product with an int8
 // store is an exact 32-bit integer and that with a float store a float sum over k in order (in runs of 128).
 //
-// The caller makes sure that integer products fit: max |query| * 127 * dim < 2^31.
+// The caller makes sure that integer products fit: max |query| * 128 * dim < 2^31.
 struct Scan {
   const void* queries;        // [count, dim] contiguous: int16 for an int8 store, else float
   const float* query_scales;  // [count]
@@ -31,7 +31,8 @@ struct Scan {
   float* best;            // [rows] largest score over the queries; may be null
   int64_t* above;         // [count] rows with score > high
   int64_t* reached;       // [count] rows with score >= high
-  float* lowest;          // [count] smallest score; infinity if no row takes part
+  float* lowest;          // [count] smallest score; infinity if no row takes part; may be null with the next two;
+                          // a scan of bytes that asks for lists alone may then be faster
   float* highest;         // [count] largest score
   double* total;          // [count] sum of the scores; its last bits depend on the SIMD level, not on threads
   int64_t* listed;        // [count] rows with low < score < high
@@ -53,9 +54,12 @@ inline void check(const Scan& a) {
   check_pointer(where, "low", a.low);
   check_pointer(where, "high", a.high);
   for (const void* result :
-       {static_cast<const void*>(a.above), static_cast<const void*>(a.reached), static_cast<const void*>(a.lowest),
-        static_cast<const void*>(a.highest), static_cast<const void*>(a.total), static_cast<const void*>(a.listed)}) {
+       {static_cast<const void*>(a.above), static_cast<const void*>(a.reached), static_cast<const void*>(a.listed)}) {
     check_pointer(where, "result", result);
+  }
+  if (a.lowest) {
+    check_pointer(where, "highest", a.highest);
+    check_pointer(where, "total", a.total);
   }
   if (a.rows) check_pointer(where, "store", a.store);
   if (a.capacity) {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from motive.errors import OptionError, StoreError
+from motive.errors import StoreError
 from motive.extras import require
-
-QUERY_PREFIX = "query/"
-_METADATA_KEY = b"motive"
+from motive.scoring.format import QUERY_PREFIX, read_header
 
 
 class ScoreFile:
@@ -35,23 +32,26 @@ class ScoreFile:
         parquet = require("pyarrow.parquet", where, extra="tables")
         arrow = require("pyarrow", where, extra="tables")
         self.path = Path(path)
-        if not self.path.is_file():
-            raise OptionError(f"{where}: scores must be a file written by motive score, got {path}; check the path")
+        self.metadata: dict[str, Any] = read_header(self.path, where)
         try:
             self._file = parquet.ParquetFile(self.path)
-            self.metadata: dict[str, Any] = json.loads((self._file.schema_arrow.metadata or {})[_METADATA_KEY])
-        except (arrow.ArrowException, KeyError, ValueError) as error:
+        except (arrow.ArrowException, OSError) as error:
             raise StoreError(
                 f"{where}: scores must be a file written by motive score, got {path} ({error}); run motive score again"
             ) from error
         names = self._file.schema_arrow.names
         self.query_ids = tuple(name[len(QUERY_PREFIX) :] for name in names if name.startswith(QUERY_PREFIX))
         self.rows = int(self._file.metadata.num_rows)
-        if not self.query_ids or "clip_id" not in names:
+        if not self.query_ids:
             raise StoreError(
-                f"{where}: scores must have columns clip_id and {QUERY_PREFIX}..., got {', '.join(names[:8])} "
-                f"in {path}; run motive score again"
+                f"{where}: scores must have a column {QUERY_PREFIX}..., got {', '.join(names[:8])} in {path}; "
+                "run motive score again"
             )
+
+    @property
+    def listed(self) -> int | None:
+        """How many best clips a query has scores of, where it has not those of all; None if it has."""
+        return int(self.metadata["listed"]) if self.metadata.get("precision") == "int8" else None
 
     def batches(self, columns: Sequence[str], rows: int = 65536) -> Iterator[tuple[int, Any]]:
         """Yield (number of the first row, pyarrow RecordBatch with the columns in that order)."""
