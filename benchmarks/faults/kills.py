@@ -146,50 +146,6 @@ def workers(kills: int, folder: Path) -> Row:
     )
 
 
-def ray(kills: int, nodes: int, folder: Path) -> Row | None:
-    """Kill Ray actors, and whole nodes, of a cluster of several nodes on this machine; None without Ray."""
-    try:
-        import ray as package  # type: ignore[import-not-found]
-        from ray.cluster_utils import Cluster  # type: ignore[import-not-found]
-    except ImportError:
-        return None
-    from benchmarks.faults.synthetic import run_on_ray
-
-    asked = SyntheticJob(
-        120 * (kills + nodes), 20, 3, Synthetic(clip_s=0.02), LaunchConfig("ray", workers=2, max_deaths=1000)
-    )
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 100 << 20})
-    extra = [cluster.add_node(num_cpus=1, object_store_memory=100 << 20)]
-    package.init(address=cluster.address, log_to_driver=False)
-    events: list[Event] = []
-    stop, done = threading.Event(), {"actor": 0, "node": 0}
-
-    def kill() -> None:
-        while not stop.wait(3.0) and done != {"actor": kills, "node": nodes}:
-            if done["node"] < nodes and done["actor"] >= kills // 2:
-                cluster.remove_node(extra.pop(), allow_graceful=False)
-                extra.append(cluster.add_node(num_cpus=1, object_store_memory=100 << 20))
-                done["node"] += 1
-            elif done["actor"] < kills:
-                actors = _named(b"ray::Host")
-                if actors:
-                    os.kill(actors[0], signal.SIGKILL)
-                    done["actor"] += 1
-
-    thread = threading.Thread(target=kill)
-    thread.start()
-    try:
-        run_on_ray(asked, folder / "ray", events)
-    finally:
-        stop.set()
-        thread.join()
-        package.shutdown()
-        cluster.shutdown()
-    check_equal(str(folder / "ray"), asked.expected(), "after Ray actors and nodes were killed")
-    note = f"{done['actor']} actors, {done['node']} nodes; {sum(e.kind == 'died' for e in events)} replaced; ray {package.__version__}"
-    return Row("Ray actor or Ray node killed", sum(done.values()), "the run ends by itself with the same vectors", note)
-
-
 def _target(location: Path, clips: int, workers: int, clip_ms: float) -> subprocess.Popen[bytes]:
     program = [sys.executable, "-m", "benchmarks.faults.target"]
     return _start([*program, str(location), str(clips), str(workers), str(clip_ms)])
@@ -254,15 +210,4 @@ def children(parent: int) -> list[int]:
             continue
         if len(fields) > 1 and fields[1] == str(parent) and fields[0] != "Z":
             found.append(int(entry.name))
-    return found
-
-
-def _named(command: bytes) -> list[int]:
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit() and command in (entry / "cmdline").read_bytes():
-                found.append(int(entry.name))
-        except OSError:
-            continue
     return found

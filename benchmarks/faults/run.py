@@ -62,14 +62,6 @@ def real(quick: bool, folder: Path) -> list[Row]:
     return [] if quick else section.real(20, folder)
 
 
-def ray(quick: bool, folder: Path) -> list[Row]:
-    """Ray actors and nodes; nothing where Ray is absent."""
-    from benchmarks.faults import kills as section
-
-    row = None if quick else section.ray(6, 3, folder)
-    return [] if row is None else [row]
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder whose faults.jsonl the rows are added to")
@@ -94,7 +86,7 @@ def main() -> int:
 def _section(name: str) -> Section:
     if name in globals() and name in SECTIONS:
         return globals()[name]
-    return importlib.import_module(f"benchmarks.faults.{name}").run
+    return importlib.import_module(f"benchmarks.faults.{'cluster' if name == 'ray' else name}").run
 
 
 def _record(path: Path, section: str, quick: bool, seconds: float, rows: list[Row]) -> None:
