@@ -32,7 +32,7 @@ def synthetic(kills: int, workers: int, folder: Path, clips: int = 96, clip_ms: 
     if calm.stdout is not None:
         calm.stdout.readline()
     began = time.monotonic()
-    _finish(calm)
+    finish(calm)
     span_s = min(time.monotonic() - began, _LONGEST_S)  # the machine may have been busy with something else
     while done < kills:
         location = str(folder / f"kill-{workers}-{stores}")
@@ -65,7 +65,7 @@ def real(kills: int, folder: Path) -> list[Row]:
     common = ["--draws-strategy", "single", "--quiet", "--shard-rows", "2", "--clips-per-pass", "2", "--threads", "1"]
     calm = folder / "calm"
     began = time.monotonic()
-    _finish(_cli("index", str(pool), "--out", str(calm), *common))
+    finish(_cli("index", str(pool), "--out", str(calm), *common))
     span_s = time.monotonic() - began
     reference = Store.open(calm)
     expected = dict(zip(reference.clip_ids, reference.vectors(), strict=True))
@@ -95,20 +95,20 @@ def real(kills: int, folder: Path) -> list[Row]:
 
 def _scoring(kills: int, store: Path, queries: Path, folder: Path) -> Row:
     asked = folder / "asked"
-    _finish(_cli("query", str(queries), "--like", str(store), "--out", str(asked), "--quiet"))
+    finish(_cli("query", str(queries), "--like", str(store), "--out", str(asked), "--quiet"))
     scores, rng = folder / "scores.parquet", random.Random(2)
     began = time.monotonic()
-    _finish(_cli("score", str(store), str(asked), "--out", str(scores)))
+    finish(_cli("score", str(store), str(asked), "--out", str(scores)))
     span_s, expected = time.monotonic() - began, _scores(scores)
     held = 0
     for number in range(kills):
         scores.unlink(missing_ok=True)
-        _kill_within(_cli("score", str(store), str(asked), "--out", str(scores)), rng.uniform(0.5, 1.1) * span_s, False)
+        kill_within(_cli("score", str(store), str(asked), "--out", str(scores)), rng.uniform(0.5, 1.1) * span_s, False)
         check_whole(str(store), f"kill {number + 1} of motive score")
         if scores.exists():
             held += 1
             require(_scores(scores) == expected, "a scores file that is there must be whole")
-        _finish(_cli("score", str(store), str(asked), "--out", str(scores)))
+        finish(_cli("score", str(store), str(asked), "--out", str(scores)))
         require(_scores(scores) == expected, f"scores after kill {number + 1} differ")
     return Row(
         "kill -9 of `motive score`", kills, "stores unharmed; scores absent or whole; run again, they are equal",
@@ -148,20 +148,20 @@ def workers(kills: int, folder: Path) -> Row:
 
 def _target(location: Path, clips: int, workers: int, clip_ms: float) -> subprocess.Popen[bytes]:
     program = [sys.executable, "-m", "benchmarks.faults.target"]
-    return _start([*program, str(location), str(clips), str(workers), str(clip_ms)])
+    return start([*program, str(location), str(clips), str(workers), str(clip_ms)])
 
 
-def _start(command: list[str]) -> subprocess.Popen[bytes]:
+def start(command: list[str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, start_new_session=True
     )
 
 
 def _cli(*arguments: str) -> subprocess.Popen[bytes]:
-    return _start([sys.executable, "-m", "motive.cli", *arguments])
+    return start([sys.executable, "-m", "motive.cli", *arguments])
 
 
-def _kill_within(process: subprocess.Popen[bytes], after_s: float, wait_begun: bool = True) -> bool:
+def kill_within(process: subprocess.Popen[bytes], after_s: float, wait_begun: bool = True) -> bool:
     """Kill the process group so many seconds after it has begun; whether it was still at work."""
     if wait_begun and process.stdout is not None:
         process.stdout.readline()
@@ -183,12 +183,12 @@ def _kill_within(process: subprocess.Popen[bytes], after_s: float, wait_begun: b
 def _kill_or_finish(process: subprocess.Popen[bytes], kill: bool, after_s: float, wait_begun: bool = True) -> bool:
     """Kill the process group, or let it end where enough were killed; whether it was killed at work."""
     if kill:
-        return _kill_within(process, after_s, wait_begun)
-    _finish(process)
+        return kill_within(process, after_s, wait_begun)
+    finish(process)
     return False
 
 
-def _finish(process: subprocess.Popen[bytes]) -> None:
+def finish(process: subprocess.Popen[bytes]) -> None:
     process.communicate(timeout=_LIMIT_S)
     require(process.returncode in (0, 3), f"{process.args} ended with {process.returncode}")
 
