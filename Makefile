@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find csrc -name '*.[ch]*' -o -name '*.py' | grep -v __pycache__) setup.py pyproject.toml constraints.txt
 
-.PHONY: demo test lint format bench wheel clean
+.PHONY: demo test lint format fuzz bench wheel clean
 
 demo: $(VENV)/ready
 	$(BIN)/motive demo --out demo-run
@@ -22,6 +22,10 @@ format: $(VENV)/ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $$(git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'csrc/*.cuh')
+
+# Two minutes of mutated input for every reader; docs/durability.md tells of longer runs.
+fuzz: $(VENV)/ready
+	$(BIN)/python -m benchmarks.faults.run --quick --sections fuzz --out build/faults
 
 bench: $(VENV)/ready
 	$(BIN)/python -m benchmarks.run --suite all --out benchmarks/results/local

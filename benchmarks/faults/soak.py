@@ -26,6 +26,9 @@ from motive.store.writer import ShardWriter, random_writer_name
 DIM = 64
 SHARD = 4096
 WRITERS = 4
+DIGITS = 8
+"""Of a clip id."""
+_GROWTH_MB = 64
 
 
 def vectors(numbers: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -38,12 +41,13 @@ def vectors(numbers: NDArray[np.int64]) -> NDArray[np.float32]:
 def write(location: str, writer: int, writers: int, clips: int) -> None:
     """Write what is missing of one writer's share, unit by unit."""
     store = Store.open(location)
-    held = np.array([int(clip_id) for clip_id in store.clip_ids if int(clip_id) % writers == writer], np.int64)
-    share = np.setdiff1d(np.arange(writer, clips, writers), held)
+    digits = store.ids.data.reshape(-1, DIGITS).astype(np.int64) - ord("0")
+    share = np.setdiff1d(np.arange(writer, clips, writers), digits @ 10 ** np.arange(DIGITS - 1, -1, -1))
+    del digits
     shards = ShardWriter(store.files, random_writer_name(), store.manifest)
     for start in range(0, share.size, SHARD):
         part = share[start : start + SHARD]
-        ids = ClipIds.encode([f"{number:08d}" for number in part], "soak")
+        ids = ClipIds.encode([f"{number:0{DIGITS}d}" for number in part], "soak")
         table = pa.table([ids.to_arrow(), pa.array(part.astype(np.float32))], schema=schema({"loss": "float32"}))
         shards.commit_block(ids, vectors(part), encode_parquet(table))
 
@@ -57,8 +61,11 @@ def run(quick: bool, folder: Path) -> list[Row]:
     began, kills = time.monotonic(), 0
     running = {number: _start(location, number, clips) for number in range(WRITERS)}
     limit = 4 if quick else 40
+    memory: dict[int, float] = {}
     while running:
         time.sleep(rng.uniform(0.3, 1.5))
+        tenth = min(9, 10 * SHARD * sum(1 for _ in Path(location, "commits").glob("*.json")) // clips)
+        memory[tenth] = max(memory.get(tenth, 0.0), *(_memory_mb(process.pid) for process in running.values()))
         for number, process in list(running.items()):
             if process.poll() == 0:
                 del running[number]
@@ -68,12 +75,17 @@ def run(quick: bool, folder: Path) -> list[Row]:
             os.kill(running[rng.choice(sorted(running))].pid, signal.SIGKILL)
             kills += 1
     seconds = time.monotonic() - began
+    series = [round(memory[tenth]) for tenth in sorted(memory)]
+    require(quick or series[-1] - max(series[:3]) < _GROWTH_MB, f"writers grow: {series} MB")
     _check(location, clips)
     before = len(Store.open(location).commits)
     done = compact(location, 1 << 16)
     _check(location, clips)
     peak_mb = _peak_mb()
-    note = f"{kills} kills, {seconds:.0f} s, {before} shards, {done.after} after compaction; peak of a process {peak_mb:.0f} MB"
+    note = (
+        f"{kills} kills, {seconds:.0f} s, {before} shards, {done.after} after compaction; the largest writer by tenths of "
+        f"the vectors {', '.join(map(str, series))} MB; peak of any process, checking and compacting included, {peak_mb:.0f} MB"
+    )
     return [Row("soak: vectors by 4 writers with random kills", clips, "verified; every vector right, once", note)]
 
 
@@ -89,6 +101,14 @@ def _check(location: str, clips: int) -> None:
 def _start(location: str, writer: int, clips: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "benchmarks.faults.soak", location, str(writer), str(WRITERS), str(clips)]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def _memory_mb(process: int) -> float:
+    """Resident memory of a process; 0 where it has gone."""
+    try:
+        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    except (OSError, IndexError):
+        return 0.0
 
 
 def _peak_mb() -> float:

@@ -104,6 +104,7 @@ class Observer:
             **facts,
         )
         if self._bar is not None:
+            self._bar.set_postfix_str(f"{self.failed} left out" if self.failed else "", refresh=False)
             self._bar.update(clips)
         if self._committed - self._written > _METRICS_EVERY_S:
             self.write_metrics()

@@ -102,7 +102,7 @@ class Worker:
             self._do([task], clips, self._gradients_kept)
             self._commit()
         seconds = time.perf_counter() - began
-        return TaskResult(self.stored - stored, self.failed - failed, seconds, _gpu_bytes(), self.routes)
+        return TaskResult(self.stored - stored, self.failed - failed, seconds, peak_gpu_bytes(), self.routes)
 
     def prepare(self, clips: Sequence[Clip]) -> list[Prepared]:
         """Captions, latents and masks of these clips into the cache; those that failed are left out and noted."""
@@ -209,7 +209,7 @@ class Worker:
         if self._on_commit is not None and (rows or failures):
             began, self._committed = self._committed, time.perf_counter()
             seconds = self._committed - began
-            self._on_commit(TaskResult(stored, len(failures), seconds, _gpu_bytes(), self.routes))
+            self._on_commit(TaskResult(stored, len(failures), seconds, peak_gpu_bytes(), self.routes))
 
 
 def cache_folder(cache: str | None, store: Store) -> Path:
@@ -227,8 +227,11 @@ def cache_folder(cache: str | None, store: Store) -> Path:
     return store.path / "cache"
 
 
-def _gpu_bytes() -> int:
-    return torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0
+def peak_gpu_bytes() -> int:
+    """The most memory that this process has had on a GPU, on whichever it works; 0 without one."""
+    if not torch.cuda.is_initialized():
+        return 0
+    return max(torch.cuda.max_memory_allocated(number) for number in range(torch.cuda.device_count()))
 
 
 def _chunks(tasks: Iterable[Task], limit: int) -> Iterator[list[Task]]:

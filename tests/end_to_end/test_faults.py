@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.faults import damage, disks, media, run, soak
+from benchmarks.faults import damage, disks, media, run, scoring, soak
 
 
 @pytest.mark.parametrize(
     "section",
-    [run.kills, run.workers, damage.run, disks.run, media.run, soak.run],
+    [run.kills, run.workers, scoring.run, damage.run, disks.run, media.run, soak.run],
     ids=lambda s: f"{s.__module__}.{s.__name__}",
 )
 def test_faults_are_survived(section, tmp_path: Path) -> None:

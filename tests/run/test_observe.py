@@ -7,11 +7,13 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from motive.errors import OptionError
 from motive.run.local import Event
 from motive.run.observe import Observer
 from motive.run.plan import Task, TaskResult
+from motive.run.worker import peak_gpu_bytes
 
 
 def test_counts_reach_summary_log_and_metrics(tmp_path: Path) -> None:
@@ -41,6 +43,29 @@ def test_counts_reach_summary_log_and_metrics(tmp_path: Path) -> None:
         assert line.startswith("#") or re.fullmatch(r"[a-z_]+(\{worker=\"\d+\"\})? [0-9.e+-]+", line), line
         assert line.startswith("#") or re.split(r"[{ ]", line)[0] in names
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_the_memory_of_a_worker_is_that_of_its_own_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert peak_gpu_bytes() == 0, "no GPU was touched"
+    peaks = [0, 0, 7 << 30]  # a worker on cuda:2, whose current device is still cuda:0
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(peaks))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device=0: peaks[device])
+    observer = Observer(clips=1, todo=1, metrics=tmp_path / "m")
+    observer.committed(TaskResult(1, 0, 1.0, peak_gpu_bytes()), worker=2)
+    observer.close()
+    assert observer.summary()["workers"][0]["gpu_bytes"] == 7 << 30
+    assert f'motive_worker_gpu_bytes{{worker="2"}} {7 << 30}\n' in (tmp_path / "m").read_text()
+
+
+def test_the_bar_shows_rate_time_left_and_failures(capsys: pytest.CaptureFixture[str]) -> None:
+    observer = Observer(clips=10, todo=10, shown=True)
+    observer.committed(TaskResult(3, 0, 1.0))
+    assert "left out" not in capsys.readouterr().err
+    observer.committed(TaskResult(2, 2, 1.0))
+    observer.close()
+    shown = capsys.readouterr().err
+    assert re.search(r"7/10 \[\d\d:\d\d<\S+, +\S+clip/s, 2 left out\]", shown), shown
 
 
 def test_a_metrics_file_that_cannot_be_written_is_an_error_and_a_log_is_not(tmp_path: Path) -> None:

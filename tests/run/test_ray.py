@@ -44,6 +44,7 @@ class StandIn(types.ModuleType):
         self.exceptions = types.SimpleNamespace(RayError=type("RayError", (Exception,), {}))
         self.deaths, self.calls, self.made, self.killed = deaths, itertools.count(), 0, 0
         self._futures: dict[int, object] = {}
+        self.busiest = 0
 
     def is_initialized(self) -> bool:
         return True
@@ -67,6 +68,7 @@ class StandIn(types.ModuleType):
                 done = host.run(*given)
                 outcome = outcome or done
             self._futures[number] = outcome
+            self.busiest = max(self.busiest, len(self._futures))
             return number
 
         return types.SimpleNamespace(run=types.SimpleNamespace(remote=call), host=host)
@@ -94,6 +96,10 @@ def test_actors_that_die_are_replaced(tmp_path: Path, monkeypatch: pytest.Monkey
     check(run(job, tmp_path / "s", events), job)
     assert sum(event.kind == "died" for event in events) == len(deaths)
     assert ray.made == ray.killed == 2 + len(deaths)
+    assert ray.busiest == 2, "an actor is given a task when it has none, so that nothing piles up"
+    loaded = sum(event.kind == "ready" for event in events)
+    assert loaded <= ray.made, "a worker is loaded once an actor, not once a task"
+    assert deaths or loaded == 2
 
 
 def test_too_many_deaths_and_errors_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
