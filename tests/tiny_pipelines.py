@@ -66,6 +66,31 @@ def wan22() -> Any:
     )
 
 
+def image_to_video(inside: bool = False, clip: bool = False) -> Any:
+    """Wan that sees a first frame: in channels of its own, with or without an embedding of it, or in the latents."""
+    tokenizer = tiny_tokenizer()
+    config = transformers.UMT5Config(vocab_size=len(tokenizer), d_model=32, d_kv=8, d_ff=37, num_layers=2, num_heads=4)
+    seen = {"image_dim": 8, "added_kv_proj_dim": 24} if clip else {}
+    vision = transformers.CLIPVisionConfig(
+        hidden_size=8, intermediate_size=16, num_hidden_layers=3, num_attention_heads=2, image_size=32, patch_size=16
+    )
+    processor = transformers.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    return diffusers.WanImageToVideoPipeline(
+        tokenizer=tokenizer,
+        text_encoder=transformers.UMT5EncoderModel(config).eval(),
+        vae=diffusers.AutoencoderKLWan(**VAE).eval(),
+        scheduler=diffusers.UniPCMultistepScheduler(
+            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+        ),
+        image_encoder=transformers.CLIPVisionModel(vision).eval() if clip else None,
+        image_processor=processor if clip else None,
+        transformer=diffusers.WanTransformer3DModel(
+            **{**TRANSFORMER, "in_channels": 16 if inside else 36, **seen}
+        ).eval(),
+        expand_timesteps=inside,
+    )
+
+
 def ltx() -> Any:
     tokenizer = tiny_tokenizer()
     vae = diffusers.AutoencoderKLLTXVideo(
@@ -227,6 +252,13 @@ def hunyuan() -> Any:
     )
 
 
+FIRST_FRAME: dict[str, Callable[[], Any]] = {
+    "beside": image_to_video,
+    "beside, embedded": lambda: image_to_video(clip=True),
+    "inside": lambda: image_to_video(inside=True),
+}
+"""Ways in which Wan is given a first frame."""
+
 FAMILIES: dict[str, Callable[[], Any]] = {
     "wan22": wan22,
     "ltx": ltx,
@@ -240,7 +272,7 @@ def build_tiny(name: str, directory: Path, seed: int = 0) -> Path:
     """Write the pipeline of that name; the same bytes for the same seed. The global random state is kept."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        pipeline = FAMILIES[name]()
+        pipeline = {**FAMILIES, **FIRST_FRAME}[name]()
         for parameter in pipeline.transformer.parameters():  # fresh models end in zeros, which hide gradients
             if not parameter.any():
                 torch.nn.init.normal_(parameter, std=0.1)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -81,6 +81,13 @@ class Adapter(ABC):
     def video_encoder(self) -> AbstractContextManager[Callable[[Tensor], Tensor]]:
         """Encode uint8 frames [T, H, W, 3] of one standardised clip into float32 latents [c, F, h, w]."""
 
+    @contextmanager
+    def clip_encoder(self) -> Iterator[Callable[[Tensor], dict[str, Tensor]]]:
+        """Encode frames into ``latents``, as video_encoder, and the conditioning that comes from the frames, by name;
+        models that see a first frame override it."""
+        with self.video_encoder() as encode:
+            yield lambda frames: {"latents": encode(frames)}
+
     @abstractmethod
     def text_encoder(self) -> AbstractContextManager[Callable[[Sequence[str]], list[Conditioning]]]:
         """Encode captions, each into its own conditioning."""
@@ -129,6 +136,10 @@ class Adapter(ABC):
             f"{self.family}: draws must have strategy single, uniform or logit_normal, got model; "
             "the family does not say how it was trained"
         )
+
+    def loss_weights(self, weights: Tensor) -> Tensor:
+        """Weights of the loss [n, s, F, h, w] on what the model predicts; cells that it is given have none."""
+        return weights
 
     def lora_names(self, layer: str) -> Sequence[str]:
         """What LoRA training tools call a layer of the transformer beside its own name."""

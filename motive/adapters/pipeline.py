@@ -72,6 +72,10 @@ class PipelineAdapter(Adapter):
                 )
         self._vae = read_json(self.folder / "vae" / "config.json", self.where)
         self._transformer = read_json(self.folder / "transformer" / "config.json", self.where)
+        self._check_channels()
+
+    def _check_channels(self) -> None:
+        """Refuse a transformer that takes more than latents; families that know what to give it override this."""
         if self._transformer.get("in_channels") != self._latent_channels or self._transformer.get("image_dim"):
             raise ModelError(
                 f"{self.where}: transformer in_channels must be {self._latent_channels} without image conditioning, "

@@ -1,10 +1,11 @@
-"""Wan text-to-video from a diffusers folder: Wan 2.1, Wan 2.2 TI2V-5B, and the two experts of Wan 2.2 A14B."""
+"""Wan from a diffusers folder, from text or a first frame: Wan 2.1, Wan 2.2 TI2V-5B, the experts of Wan 2.2 A14B."""
 
 from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from motive.adapters.base import Conditioning, Expert
+from motive.adapters.files import fingerprint, read_json
+from motive.adapters.first_frame import (
+    BESIDE,
+    IMAGE_ENCODER,
+    INSIDE,
+    beside,
+    first_frame_mode,
+    grey_after_first,
+    image_embedder,
+)
 from motive.adapters.pipeline import PipelineAdapter, channel
 from motive.data.standardise import Standard
 from motive.errors import ModelError
@@ -53,23 +64,37 @@ def original_wan_name(layer: str) -> str:
 
 
 def predict_wan(
-    transformer: nn.Module, noisy: Tensor, sigma: Tensor, text: Tensor, *, each_token: bool = False
+    transformer: nn.Module,
+    noisy: Tensor,
+    sigma: Tensor,
+    text: Tensor,
+    *,
+    each_token: bool = False,
+    given_frames: int = 0,
+    image: Tensor | None = None,
 ) -> Tensor:
     """The transformer's prediction in float32; the time step is 1000 sigma, float32 and not rounded.
 
     Args:
         each_token: give the time step once for each token, as models take it that may hold frames free of noise.
+        given_frames: latent frames at the start that are free of noise, so at time 0; with each_token.
+        image: embedding of the first frame, for models that take one.
     """
     weight = transformer.get_parameter("patch_embedding.weight")  # others may be kept in float32
     time = 1000 * sigma.float()
     if each_token:
         cells = [length // size for length, size in zip(noisy.shape[2:], weight.shape[2:], strict=True)]
-        time = time[:, None].expand(-1, cells[0] * cells[1] * cells[2])
-    return transformer(noisy.to(weight.dtype), time, text.to(weight.dtype), return_dict=False)[0].float()
+        time = time[:, None].repeat(1, cells[0] * cells[1] * cells[2])
+        time[:, : given_frames * cells[1] * cells[2]] = 0
+    seen = {} if image is None else {"encoder_hidden_states_image": image.to(weight.dtype)}
+    return transformer(noisy.to(weight.dtype), time, text.to(weight.dtype), return_dict=False, **seen)[0].float()
 
 
 class WanAdapter(PipelineAdapter):
-    """Wan text-to-video; arguments as PipelineAdapter."""
+    """Wan, text-to-video or image-to-video; arguments as PipelineAdapter.
+
+    An image-to-video model sees the clip's own first frame, as in its training.
+    """
 
     family = "wan"
     transformer_classes = ("WanTransformer3DModel",)
@@ -88,6 +113,8 @@ class WanAdapter(PipelineAdapter):
         dtype: str | None = None,
         text_dtype: str | None = None,
     ) -> None:
+        if read_json(Path(folder) / "transformer" / "config.json", "WanAdapter").get("image_dim"):
+            self.components = {**self.components, "image_encoder": IMAGE_ENCODER}
         super().__init__(folder, device=device, dtype=dtype, text_dtype=text_dtype)
         for name in ("latents_mean", "latents_std"):
             if len(self._vae.get(name) or ()) != self._latent_channels:
@@ -95,8 +122,12 @@ class WanAdapter(PipelineAdapter):
                     f"WanAdapter: {name} must have {self._latent_channels} numbers in vae/config.json, "
                     f"got {self._vae.get(name)!r}; copy the model's config again"
                 )
+        self._first = first_frame_mode(self._index, self._transformer, self._latent_channels, self._strides[0])
         self._each_token = bool(self._index.get("expand_timesteps"))
         self.experts = _experts(self._index)
+
+    def _check_channels(self) -> None:
+        """first_frame_mode does."""
 
     @property
     def _latent_channels(self) -> int:
@@ -114,6 +145,41 @@ class WanAdapter(PipelineAdapter):
             return Standard(fps=24.0, frames=121, height=704, width=1280)
         return Standard()
 
+    @contextmanager
+    def clip_encoder(self) -> Iterator[Callable[[Tensor], dict[str, Tensor]]]:
+        with ExitStack() as stack:
+            encode = stack.enter_context(self.video_encoder())
+            embed = None
+            if "image_encoder" in self.components:
+                embed = stack.enter_context(image_embedder(self.folder, self.device, self.where))
+
+            def whole(frames: Tensor) -> dict[str, Tensor]:
+                found = {"latents": encode(frames)}
+                if self._first:
+                    found["first"] = encode(grey_after_first(frames) if self._first == BESIDE else frames[:1])
+                if embed is not None:
+                    found["image"] = embed(frames[0])
+                return found
+
+            yield whole
+
+    def fingerprints(self) -> Mapping[str, str]:
+        prints = dict(super().fingerprints())
+        if "image_encoder" in self.components:
+            prints["image_encoder"] = fingerprint(self.folder / "image_encoder", self.where)
+            prints["image_encoder"] += fingerprint(self.folder / "image_processor", self.where, ("*.json",))
+        return prints
+
+    def settings(self) -> Mapping[str, Any]:
+        return {**super().settings(), **({"first_frame": self._first} if self._first else {})}
+
+    def loss_weights(self, weights: Tensor) -> Tensor:
+        if self._first != INSIDE:
+            return weights
+        predicted = torch.ones(weights.shape[2], device=weights.device)
+        predicted[0] = 0
+        return weights * predicted[:, None, None]
+
     def lora_names(self, layer: str) -> Sequence[str]:
         return (original_wan_name(layer),)
 
@@ -127,7 +193,19 @@ class WanAdapter(PipelineAdapter):
         return [{"text": row} for row in states.cpu()]
 
     def predict(self, transformer: nn.Module, noisy: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
-        return predict_wan(transformer, noisy, sigma, conditioning["text"], each_token=self._each_token)
+        if self._first == BESIDE:
+            noisy = beside(noisy, conditioning["first"], self._strides[0])
+        elif self._first == INSIDE:
+            noisy = torch.cat([conditioning["first"], noisy[:, :, 1:]], 2)
+        return predict_wan(
+            transformer,
+            noisy,
+            sigma,
+            conditioning["text"],
+            each_token=self._each_token,
+            given_frames=int(self._first == INSIDE),
+            image=conditioning.get("image"),
+        )
 
 
 def _experts(index: Mapping[str, Any]) -> tuple[Expert, ...]:

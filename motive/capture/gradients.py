@@ -213,5 +213,8 @@ def motion_weighted_losses(
     noise, sigma = noise.repeat(n, 1, 1, 1, 1), sigma.repeat(n)
     noisy, target = adapter.add_noise(rows.latents, noise, sigma)
     prediction = adapter.predict(transformer, noisy, sigma, rows.conditioning)
-    each = [mk.weighted_loss(prediction, target, weights.contiguous())[0] for weights in rows.weights.unbind(1)]
+    each = [
+        mk.weighted_loss(prediction, target, weights.contiguous())[0]
+        for weights in adapter.loss_weights(rows.weights).unbind(1)
+    ]
     return torch.stack(each, 1).reshape(n, draws, -1)

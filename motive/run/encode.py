@@ -96,17 +96,17 @@ class Encoder:
 
         The clip is read whole once; decoding and masks run ahead in threads, the video encoder here.
         """
-        with self._adapter.video_encoder() as encode, ThreadPoolExecutor(self._threads) as pool:
+        with self._adapter.clip_encoder() as encode, ThreadPoolExecutor(self._threads) as pool:
             for clip, future in _ahead(pool, self._read, clips, 2 * self._threads):
                 try:
                     content, facts, frames = future.result()
                     if frames is not None:
-                        latents = encode(torch.from_numpy(frames))
-                        if not bool(torch.isfinite(latents).all()):
+                        encoded = encode(torch.from_numpy(frames))
+                        if not all(bool(torch.isfinite(value).all()) for value in encoded.values()):
                             raise _StagedError(
                                 "encode", ClipError("nan_latents", "the video encoder gave non-finite latents")
                             )
-                        self._cache.put("latents", self._latent_key(content), {"latents": latents})
+                        self._cache.put("latents", self._latent_key(content), encoded)
                 except _StagedError as failed:
                     error = failed.error
                     on_failure(Failure(clip.clip_id, str(clip.path), failed.stage, error.reason, error.detail))
@@ -132,7 +132,8 @@ class Encoder:
         if latents is None or mask is None or text is None:
             raise ClipError("cache_lost", "a cache entry was removed or damaged during the run")
         segments = clip_segments(self._segments, prepared.clip.path, prepared.facts, self._standard, self._grid)
-        return EncodedClip(latents["latents"], mask["weights"], text, segments)
+        seen = {name: value for name, value in latents.items() if name != "latents"}
+        return EncodedClip(latents["latents"], mask["weights"], {**text, **seen}, segments)
 
     def _read(self, clip: Clip) -> tuple[str, dict[str, Any], np.ndarray | None]:
         """(content hash, facts, frames or None where the cache already has the latents). Runs in a thread."""
@@ -180,7 +181,7 @@ class Encoder:
         return {
             "content": content,
             "standard": asdict(self._standard),
-            "encoder": self._prints.get("vae"),
+            "encoder": self._prints.get("vae", "") + self._prints.get("image_encoder", ""),
             "settings": self._settings,
         }
 
