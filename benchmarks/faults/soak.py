@@ -28,7 +28,8 @@ SHARD = 4096
 WRITERS = 4
 DIGITS = 8
 """Of a clip id."""
-_GROWTH_MB = 64
+_GROWTH_MB, _ALONE_MB = 64, 16
+"""A writer that starts again reads the ids that are there by then; one that goes on must not grow."""
 
 
 def vectors(numbers: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -56,15 +57,14 @@ def run(quick: bool, folder: Path) -> list[Row]:
     """Start the writers, kill them now and then, check at the end."""
     clips, rng = 40_000 if quick else 1_000_000, random.Random(0)
     location = str(folder / "soak")
-    identity = {"projection": {"dim": DIM}, "gradient": {"family": "synthetic"}}
-    Store.create(location, identity=identity, columns_schema={"loss": "float32"})
+    _make(location)
     began, kills = time.monotonic(), 0
     running = {number: _start(location, number, clips) for number in range(WRITERS)}
     limit = 4 if quick else 40
     memory: dict[int, float] = {}
     while running:
         time.sleep(rng.uniform(0.3, 1.5))
-        tenth = min(9, 10 * SHARD * sum(1 for _ in Path(location, "commits").glob("*.json")) // clips)
+        tenth = _tenth(location, clips)
         memory[tenth] = max(memory.get(tenth, 0.0), *(_memory_mb(process.pid) for process in running.values()))
         for number, process in list(running.items()):
             if process.poll() == 0:
@@ -86,7 +86,24 @@ def run(quick: bool, folder: Path) -> list[Row]:
         f"{kills} kills, {seconds:.0f} s, {before} shards, {done.after} after compaction; the largest writer by tenths of "
         f"the vectors {', '.join(map(str, series))} MB; peak of any process, checking and compacting included, {peak_mb:.0f} MB"
     )
-    return [Row("soak: vectors by 4 writers with random kills", clips, "verified; every vector right, once", note)]
+    row = Row("soak: vectors by 4 writers with random kills", clips, "verified; every vector right, once", note)
+    return [row, _alone(quick, str(folder / "alone"), clips)]
+
+
+def _alone(quick: bool, location: str, clips: int) -> Row:
+    """One writer from the first vector to the last: what appending itself does to memory."""
+    _make(location)
+    process, memory = _start(location, 0, clips, writers=1), dict[int, float]()
+    while process.poll() is None:
+        time.sleep(0.1)
+        tenth = _tenth(location, clips)
+        memory[tenth] = max(memory.get(tenth, 0.0), _memory_mb(process.pid))
+    require(process.returncode == 0, f"the writer ended with {process.returncode}")
+    _check(location, clips)
+    series = [round(memory[tenth]) for tenth in sorted(memory)]
+    require(quick or series[-1] - series[0] < _ALONE_MB, f"a writer grows: {series} MB")
+    held = f"memory flat: {', '.join(map(str, series))} MB by tenths of the vectors"
+    return Row("soak: one writer, undisturbed", clips, held, "verified; every vector right, once")
 
 
 def _check(location: str, clips: int) -> None:
@@ -98,8 +115,18 @@ def _check(location: str, clips: int) -> None:
         require(bool((block == right).all()), f"vectors from {start} differ")
 
 
-def _start(location: str, writer: int, clips: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "benchmarks.faults.soak", location, str(writer), str(WRITERS), str(clips)]
+def _make(location: str) -> None:
+    identity = {"projection": {"dim": DIM}, "gradient": {"family": "synthetic"}}
+    Store.create(location, identity=identity, columns_schema={"loss": "float32"})
+
+
+def _tenth(location: str, clips: int) -> int:
+    """How far the store is, 0 to 9."""
+    return min(9, 10 * SHARD * sum(1 for _ in Path(location, "commits").glob("*.json")) // clips)
+
+
+def _start(location: str, writer: int, clips: int, writers: int = WRITERS) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "benchmarks.faults.soak", location, str(writer), str(writers), str(clips)]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

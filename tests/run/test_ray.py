@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import itertools
 import os
@@ -125,8 +126,7 @@ def test_without_ray_it_says_which_extra(tmp_path: Path, monkeypatch: pytest.Mon
 
 @needs_ray
 def test_a_real_cluster_whose_actors_are_killed(tmp_path: Path) -> None:
-    import ray
-
+    ray = importlib.import_module("ray")
     job = SyntheticJob(60, work=Synthetic(clip_s=0.02), launch=LaunchConfig("ray", workers=2, max_deaths=50))
     ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100 << 20, log_to_driver=False)
     events: list[Event] = []
