@@ -42,9 +42,11 @@ def vectors(numbers: NDArray[np.int64]) -> NDArray[np.float32]:
 def write(location: str, writer: int, writers: int, clips: int) -> None:
     """Write what is missing of one writer's share, unit by unit."""
     store = Store.open(location)
-    digits = store.ids.data.reshape(-1, DIGITS).astype(np.int64) - ord("0")
-    share = np.setdiff1d(np.arange(writer, clips, writers), digits @ 10 ** np.arange(DIGITS - 1, -1, -1))
-    del digits
+    held = np.zeros(len(store), np.int64)
+    for digit in store.ids.data.reshape(-1, DIGITS).T:
+        held = 10 * held + digit - ord("0")
+    share = np.setdiff1d(np.arange(writer, clips, writers), held)
+    del held
     shards = ShardWriter(store.files, random_writer_name(), store.manifest)
     for start in range(0, share.size, SHARD):
         part = share[start : start + SHARD]
