@@ -1,6 +1,6 @@
 """The native build: writes a ninja file for the C++ library, the Python extensions and the C++ programs, and runs it.
 
-    python csrc/build.py [target ...]     targets: libmotive.a libmotive_cuda.a standalone standalone_cuda cpp_tests aarch64 cpu cuda
+    python csrc/build.py [target ...]     targets: libmotive.a libmotive_cuda.a standalone standalone_cuda cpp_tests aarch64 emulated_avx512 cpu cuda
 
 setup.py uses the same functions. Everything lands in build/native-<platform>; nothing here needs torch.
 """
@@ -30,6 +30,8 @@ X86_LEVELS = {
     "avx2": ["-march=x86-64", "-mavx2", "-mfma", "-mf16c"],
     "avx512": ["-march=x86-64", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mf16c"],
 }
+SANITIZE_FLAGS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+CHECKED_FLAGS = ["-O1", "-g1", "-fno-omit-frame-pointer", "-Wno-attributes", *SANITIZE_FLAGS]
 CUDA_FLAGS = ["-std=c++17", "-O3", "-lineinfo", "-Xcompiler", "-fPIC,-fvisibility=hidden", "-cudart", "static"]
 CUDA_ARCHITECTURES = ["compute_90a,code=sm_90a", "compute_80,code=[sm_80,compute_80]"]
 """Machine code for Hopper with its own instructions and for A100, and PTX for everything else from there on."""
@@ -102,6 +104,8 @@ def write_ninja(nvcc: str | None) -> Path:
     _programs(ninja)
     _cross(ninja)
     _cpu_extension(ninja, objects)
+    if is_x86_64():
+        _emulated(ninja)
     if nvcc is not None:
         _cuda(ninja, nvcc)
     path = out / "build.ninja"
@@ -140,16 +144,46 @@ def _programs(ninja: Ninja) -> None:
     source = CSRC / "examples" / "standalone.cpp"
     obj = ninja.build("cxx", "examples/standalone.o", [str(source)], [*COMMON_FLAGS, f"-I{CSRC / 'include'}"])
     ninja.build("link", "standalone", [obj, "libmotive.a"], ["-pthread"])
-    sanitize = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    extra = ["-O1", "-g1", "-fno-omit-frame-pointer", "-Wno-attributes", *sanitize]
     # AVX-512 is the same source once more, and few machines could run it here.
-    library = _library(ninja, "checked", {k: v for k, v in _levels().items() if k != "avx512"}, extra)
+    library = _library(ninja, "checked", {k: v for k, v in _levels().items() if k != "avx512"}, CHECKED_FLAGS)
+    ninja.alias("cpp_tests", _checked_tests(ninja, library))
+
+
+def _checked_tests(ninja: Ninja, library: Sequence[str], suffix: str = "") -> list[str]:
+    """csrc/tests/*.cpp as programs with a library that was built with CHECKED_FLAGS."""
     tests = []
     for source in sorted((CSRC / "tests").glob("*.cpp")):
-        flags = [*COMMON_FLAGS, *extra, *_include()]
-        obj = ninja.build("cxx", f"checked/tests/{source.stem}.o", [str(source)], flags)
-        tests.append(ninja.build("link", f"checked/{source.stem}", [obj, *library], ["-pthread", *sanitize]))
-    ninja.alias("cpp_tests", tests)
+        name = f"checked/{source.stem}{suffix}"
+        if not suffix:
+            flags = [*COMMON_FLAGS, *CHECKED_FLAGS, *_include()]
+            ninja.build("cxx", f"checked/tests/{source.stem}.o", [str(source)], flags)
+        inputs = [f"checked/tests/{source.stem}.o", *library]
+        tests.append(ninja.build("link", name, inputs, ["-pthread", *SANITIZE_FLAGS]))
+    return tests
+
+
+def _emulated(ninja: Ninja) -> None:
+    """The AVX-512 code for a processor without it: the C++ tests, with VNNI and without, and the Python extension.
+
+    Needs SIMDe's headers where the compiler looks (a system package, or their parent folder in CPATH).
+    """
+    header = CSRC / "tests" / "emulated_avx512.h"
+    levels = {**X86_LEVELS, "avx512": [*X86_LEVELS["avx2"], "-include", str(header)]}
+    built = []
+    for folder, extra in (("emulated-checked", CHECKED_FLAGS), ("emulated", [])):
+        library = _library(ninja, folder, levels, [*extra, "-DMOTIVE_EMULATED_VNNI=1"])
+        if extra:
+            built += _checked_tests(ninja, library, "_vnni")
+            features = f"{folder}/common/features.o"
+            flags = [*COMMON_FLAGS, *extra, *_include(), "-DMOTIVE_X86_LEVELS=3", "-DMOTIVE_EMULATED_VNNI=0"]
+            source = CSRC / "cpu" / "common" / "features.cpp"
+            without = ninja.build("cxx", f"{folder}/features_avx512.o", [str(source)], flags)
+            built += _checked_tests(ninja, [without, *(o for o in library if o != features)], "_avx512")
+        elif _python_flags() is not None:
+            bindings = _relative(extension_path("cpu").parent / "cpu_bindings.o")
+            module = f"{folder}/{extension_path('cpu').name}"
+            built.append(ninja.build("link", module, [bindings, *library], ["-shared", "-pthread"]))
+    ninja.alias("emulated_avx512", built)
 
 
 def _cross(ninja: Ninja) -> None:

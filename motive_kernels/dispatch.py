@@ -21,6 +21,23 @@ from motive_kernels import native
 PREFERENCE = {"cpu": ("cpp", "torch"), "cuda": ("cuda", "triton", "torch")}
 """Order of choice per device; a device that is not listed runs the torch reference."""
 
+_ONE_GPU_FORM = "a kind for comparison has one form on a GPU, which is CUDA C++"
+_TWO_PRODUCTS = "it is two matrix products, which torch runs on a GPU"
+_ONE_PASS = "it is one pass over memory, which Triton makes"
+ABSENT = {
+    ("dense_projection_into", "triton"): _ONE_GPU_FORM,
+    ("sjlt_into", "triton"): _ONE_GPU_FORM,
+    ("fastfood_into", "triton"): _ONE_GPU_FORM,
+    ("kronecker_into", "cuda"): _TWO_PRODUCTS,
+    ("kronecker_into", "triton"): _TWO_PRODUCTS,
+    ("kronecker_outer_into", "cuda"): _TWO_PRODUCTS,
+    ("kronecker_outer_into", "triton"): _TWO_PRODUCTS,
+    ("quantize_rows", "cuda"): _ONE_PASS,
+    ("topk_dot", "cuda"): _ONE_PASS,
+    ("vote", "cuda"): _ONE_PASS,
+}
+"""Why an op has no form in a language (docs/decisions/0005-which-language-holds-which-op.md)."""
+
 NAMES = ("cpp", "cuda", "triton", "torch")
 _DEVICE_OF = {"cpp": "cpu", "cuda": "cuda", "triton": "cuda"}
 _FAST_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -57,7 +74,7 @@ class Op:
     def why_not(self, impl: str, device: str, dtype: torch.dtype) -> str | None:
         """None if impl can run on this device and dtype, else the reason."""
         if impl not in self.functions:
-            return f"{self.name} has no {impl} implementation"
+            return absent(self.name, impl)
         if impl == "torch":
             return None
         if _DEVICE_OF[impl] != device:
@@ -89,6 +106,11 @@ class Op:
         return self.functions[impl]
 
 
+def absent(op: str, impl: str) -> str:
+    """The reason why an op has no form in a language."""
+    return f"{op} has no {impl} implementation: {ABSENT[op, impl]}"
+
+
 @functools.cache
 def unavailable(impl: str) -> str | None:
     """None if an implementation can run on this machine, else the reason."""
@@ -115,9 +137,6 @@ def traced(*tensors: torch.Tensor) -> bool:
 def implementations() -> dict[str, dict[str, str | None]]:
     """For each op and implementation: None if it can run here, else the reason why not."""
     return {
-        name: {
-            impl: (unavailable(impl) if impl in op.functions else f"{name} has no {impl} implementation")
-            for impl in NAMES
-        }
+        name: {impl: unavailable(impl) if impl in op.functions else absent(name, impl) for impl in NAMES}
         for name, op in sorted(OPS.items())
     }

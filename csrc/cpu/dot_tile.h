@@ -68,12 +68,16 @@ __attribute__((noinline)) static void dot_tile(int64_t words, const uint32_t* ro
   }
 }
 
+#if !defined(MOTIVE_TARGET_VNNI)
+#define MOTIVE_TARGET_VNNI __attribute__((target("avx512vnni")))
+#endif
+
 #if defined(__AVX512BW__)
 // The same as dot_tile<Pairs, V>, multiplying and adding in one instruction.
 template <int V>
-__attribute__((noinline, target("avx512vnni"))) static void dot_tile_vnni(int64_t words, const uint32_t* rows,
-                                                                          int64_t stride, const uint32_t* queries,
-                                                                          VectorBits* out) {
+MOTIVE_TARGET_VNNI __attribute__((noinline)) static void dot_tile_vnni(int64_t words, const uint32_t* rows,
+                                                                       int64_t stride, const uint32_t* queries,
+                                                                       VectorBits* out) {
   __m512i sum[kTileRows][V];
 #pragma GCC unroll 14
   for (int m = 0; m < kTileRows; ++m) {

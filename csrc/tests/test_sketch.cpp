@@ -96,13 +96,17 @@ void flat_route(const std::string& level) {
 }
 
 void token_route(const std::string& level) {
-  const int64_t shapes[][5] = {{1, 1, 1, 1, 1},     {2, 7, 5, 9, 4},     {3, 300, 40, 17, 16}, {2, 19, 3, 100, 37},
-                               {1, 33, 100, 3, 37}, {2, 20, 12, 10, 64}, {1, 8, 64, 64, 64},   {4, 5, 130, 70, 64}};
+  const int64_t shapes[][5] = {{1, 1, 1, 1, 1},     {2, 7, 5, 9, 4},     {3, 300, 40, 17, 16},
+                               {2, 19, 3, 100, 37}, {1, 33, 100, 3, 37}, {2, 20, 12, 10, 64},
+                               {1, 8, 64, 64, 64},  {4, 5, 130, 70, 64}, {1, 21, 530, 600, 512}};
   for (const auto& [n, t, o, i, k] : shapes) {
     const std::string what = level + " token " + std::to_string(n) + " x " + std::to_string(t) + ", " +
                              std::to_string(o) + " x " + std::to_string(i) + " to " + std::to_string(k);
     const Tables tables(o, i, k);
     std::vector<float> x = numbers(n * t * i, 1), dy = numbers(n * t * o, 2);
+    std::vector<uint16_t> half_x, half_dy;
+    for (float& value : x) value = to_float(bfloat16{half_x.emplace_back(rounded(value))});
+    for (float& value : dy) value = to_float(bfloat16{half_dy.emplace_back(rounded(value))});
     std::vector<int64_t> lengths(size_t(n), t);
     for (int64_t s = 1; s < n; ++s) lengths[size_t(s)] = s == 1 ? 0 : t / s;
     std::vector<double> gradient(size_t(n * o * i), 0.);
@@ -115,6 +119,7 @@ void token_route(const std::string& level) {
                   double(dy[size_t((s * t + u) * o + a)]) * x[size_t((s * t + u) * i + b)];
             } else {
               x[size_t((s * t + u) * i + b)] = std::numeric_limits<float>::quiet_NaN();
+              half_x[size_t((s * t + u) * i + b)] = 0x7fc0;
             }
           }
         }
@@ -146,6 +151,12 @@ void token_route(const std::string& level) {
     a.threads = 1;
     cpu::outer_sketch_into(a);
     check(one == z, what + ": one thread and three differ");
+    one.assign(one.size(), 0.f);
+    a.x = half_x.data();
+    a.dy = half_dy.data();
+    a.dtype = DType::bfloat16;
+    cpu::outer_sketch_into(a);
+    check_close(one, wanted, 1e-6 * norm(wanted) + 1e-5, what + " from bfloat16");
   }
 }
 

@@ -10,6 +10,7 @@
 #include <cstdint>
 #endif
 
+// MOTIVE_EMULATED_VNNI: the level avx512 is emulated, with (1) or without (0) VNNI.
 namespace motive::cpu {
 namespace {
 
@@ -31,11 +32,17 @@ Level detect() {
   const uint64_t state = saved_state();
   const bool avx2 = has(c1, bit_AVX | bit_FMA | bit_F16C) && has(b7, bit_AVX2) && (state & 0x6) == 0x6;
   if (!avx2) return Level::baseline;
+#if defined(MOTIVE_EMULATED_VNNI)
+  return Level::avx512;
+#endif
   const bool avx512 = has(b7, bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL) && (state & 0xe6) == 0xe6;
   return avx512 && MOTIVE_X86_LEVELS >= 3 ? Level::avx512 : Level::avx2;
 }
 
 bool detect_vnni() {
+#if defined(MOTIVE_EMULATED_VNNI)
+  return MOTIVE_EMULATED_VNNI;
+#endif
   uint32_t a = 0, b = 0, c = 0, d = 0;
   return best_level() == Level::avx512 && __get_cpuid_count(7, 0, &a, &b, &c, &d) && has(c, bit_AVX512VNNI);
 }
