@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -13,12 +14,10 @@ import numpy as np
 import pytest
 import torch
 
-import motive_kernels as mk
 from motive.adapters import Adapter, Conditioning, batch_conditioning, load_adapter
 from motive.data.standardise import Standard
 from motive.errors import ModelError, OptionError
-from motive_kernels.capture.loop import per_sample_gradients
-from tests.tiny_pipelines import FAMILIES, build_tiny
+from tests.tiny_pipelines import FAMILIES
 
 
 @dataclass
@@ -54,14 +53,11 @@ def build(adapter: Adapter, standard: Standard) -> Case:
 
 
 @pytest.fixture(scope="module", params=["toy", "wan", *FAMILIES])
-def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
+def case(request: pytest.FixtureRequest, tiny_folder: Callable[[str], Path]) -> Case:
     if request.param == "toy":
         adapter = load_adapter("toy")
         return build(adapter, adapter.standard)
-    if request.param == "wan":
-        adapter = load_adapter(request.getfixturevalue("tiny_wan"))
-    else:
-        adapter = load_adapter(build_tiny(request.param, tmp_path_factory.mktemp("models") / request.param))
+    adapter = load_adapter(tiny_folder(request.param))
     height, width = (64, 96) if request.param == "wan22" else (32, 48)
     frames = 13 if request.param == "mochi" else 9
     return build(adapter, replace(adapter.standard, frames=frames, height=height, width=width))
@@ -156,22 +152,6 @@ def test_noise_and_target_are_those_of_the_family(case: Case) -> None:
     torch.testing.assert_close(target, towards_noise * (noise - case.latents))
 
 
-def test_every_parameter_is_captured_without_a_pass_of_its_own(case: Case) -> None:
-    """Vectors of a batch equal the loop of backward passes, and no parameter falls back to the stream route."""
-    projector = mk.Projector(mk.ProjectionSpec(dim=32), {k: p.shape for k, p in case.transformer.named_parameters()})
-
-    def losses() -> torch.Tensor:
-        return predict(case, [0, 2], [0.3, 0.8]).square().mean((1, 2, 3, 4))
-
-    exact = per_sample_gradients(case.transformer, losses, dict(case.transformer.named_parameters()))
-    want = projector.project({name: g.double() for name, g in exact.items()}, impl="torch")
-    capture = mk.GradientCapture(case.transformer, projector)
-    for _ in range(2):
-        torch.testing.assert_close(capture(losses), want, rtol=1e-3, atol=1e-4 * float(want.abs().max()))
-    streamed = [name for name, route in capture.routes.items() if route == "stream"]
-    assert not streamed
-
-
 def test_prediction_has_the_latents_shape_and_repeats(case: Case) -> None:
     with torch.no_grad():
         first, second = (predict(case, [0, 1, 2], [0.1, 0.5, 0.9]) for _ in range(2))
@@ -246,6 +226,8 @@ def test_the_noise_levels_of_training_are_those_of_the_scheduler(case: Case) -> 
 
 
 def test_encoders_work_again_after_a_failure_inside(case: Case) -> None:
+    if case.adapter.family not in ("toy", "wan", "hunyuan"):  # the others share what Wan does
+        return
     with pytest.raises(KeyError), case.adapter.video_encoder():
         raise KeyError
     with pytest.raises(KeyError), case.adapter.text_encoder():

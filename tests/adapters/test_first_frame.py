@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import diffusers
@@ -27,8 +28,8 @@ CAPTIONS = ["a red disc", "the blue square and a wall"]
 
 
 @pytest.fixture(scope="module", params=FIRST_FRAME)
-def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_tiny(request.param, tmp_path_factory.mktemp("models") / "wan")
+def folder(request: pytest.FixtureRequest, tiny_folder: Callable[[str], Path]) -> Path:
+    return tiny_folder(request.param)
 
 
 @pytest.fixture(scope="module")
