@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.faults.fuzz_targets import TARGETS, Target
 from benchmarks.faults.rows import Row, require
 
-QUICK_S, FULL_S = 120.0, 600.0
+QUICK_S, FULL_S = 120.0, 300.0
 _GROWTH_MB = 64
 _SLOW_S = 10.0
 

@@ -40,7 +40,11 @@ def synthetic(kills: int, workers: int, folder: Path, clips: int = 96, clip_ms: 
         killed = True
         while killed:
             process = _target(Path(location), clips, workers, clip_ms)
-            killed = _kill_or_finish(process, done < kills, rng.uniform(0.0, span_s))
+            after_s = rng.uniform(0.0, span_s)
+            if done % 2:  # every other kill comes between commits, wherever the start of processes takes most time
+                _reach(process, Path(location), rng.randrange(1, 4))
+                after_s = rng.uniform(0.0, clip_ms / 50)
+            killed = _kill_or_finish(process, done < kills, after_s)
             done += killed
             if (Path(location) / "manifest.json").exists():
                 held = len(check_whole(location, f"kill {done}"))
@@ -159,6 +163,17 @@ def start(command: list[str]) -> subprocess.Popen[bytes]:
 
 def _cli(*arguments: str) -> subprocess.Popen[bytes]:
     return start([sys.executable, "-m", "motive.cli", *arguments])
+
+
+def _reach(process: subprocess.Popen[bytes], store: Path, records: int) -> None:
+    """Wait until so many further records are committed, or the process has ended."""
+
+    def committed() -> int:
+        return sum(1 for _ in (store / "commits").glob("*.json"))
+
+    wanted = committed() + records
+    while process.poll() is None and committed() < wanted:
+        time.sleep(0.002)
 
 
 def kill_within(process: subprocess.Popen[bytes], after_s: float, wait_begun: bool = True) -> bool:
