@@ -157,18 +157,21 @@ def tar_shard(kind: int) -> bytes:
 def config(folder: Path) -> Target:
     """run.json, from which a run is repeated."""
     path = folder / "run.json"
-    record = {"verb": "index", "arguments": {"dataset": "x", "probe": 0}, "config": to_json(IndexConfig())}
+    good = {"verb": "index", "arguments": {"dataset": "x", "probe": 0}, "config": to_json(IndexConfig())}
 
     def check(data: bytes) -> None:
         path.write_bytes(data[1:])
         try:
-            found = from_json(IndexConfig, read_record(path)["config"], "run.json")
+            record = read_record(path)
+            arguments = (Path(record["arguments"]["dataset"]), record["arguments"].get("probe", 0) + 0)
+            require(record["verb"] in ("index", "query") and len(arguments) == 2, "a record can be replayed")
+            found = from_json(IndexConfig, record["config"], "run.json")
             require(isinstance(found, IndexConfig), "a config is a config")
             PlanConfig.from_json(to_json(found))
         except MotiveError:
             return
 
-    return Target([b"\0" + json.dumps(record).encode()], check)
+    return Target([b"\0" + json.dumps(good).encode()], check)
 
 
 TARGETS: Mapping[str, Callable[[Path], Target]] = {

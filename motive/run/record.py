@@ -115,7 +115,7 @@ def read_record(path: Path) -> dict[str, Any]:
     """A run.json as it was written.
 
     Raises:
-        StoreError: not there, or not a record.
+        StoreError: not there, not a record, or without what a replay needs.
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -123,4 +123,14 @@ def read_record(path: Path) -> dict[str, Any]:
         raise StoreError(f"replay: {path} must be a run.json, got {error}; give the file that a run wrote") from error
     if not isinstance(record, dict) or not {"verb", "arguments", "config"} <= set(record):
         raise StoreError(f"replay: {path} must hold verb, arguments and config, got others; give a run.json")
+    verb, arguments = record["verb"], record["arguments"]
+    if verb not in ("index", "query") or not isinstance(arguments, dict):
+        raise StoreError(
+            f"replay: {path} must hold the verb index or query and its arguments, got {str(verb)[:100]!r} and "
+            f"{type(arguments).__name__}; restore the file"
+        )
+    if not isinstance(arguments.get("dataset"), str) or type(arguments.get("probe", 0)) is not int:
+        raise StoreError(
+            f"replay: arguments of {path} must hold dataset, a path, and probe, a number, got others; restore the file"
+        )
     return record

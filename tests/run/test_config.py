@@ -66,6 +66,22 @@ def test_a_record_that_nests_too_deeply_is_an_error_of_the_file(tmp_path: Path) 
         read_record(tmp_path / "run.json")
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"verb": "demo"}, {"verb": ["index"]}, {"arguments": []}, {"arguments": {}}, {"arguments": {"dataset": 3}},
+        {"arguments": {"dataset": "x", "probe": True}}, {"arguments": {"dataset": "x", "probe": "1"}},
+    ],
+)  # fmt: skip
+def test_a_record_that_cannot_be_replayed_says_so(tmp_path: Path, change: dict) -> None:
+    record = {"verb": "index", "arguments": {"dataset": "x"}, "config": {}}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    assert read_record(tmp_path / "run.json") == record
+    (tmp_path / "run.json").write_text(json.dumps({**record, **change}))
+    with pytest.raises(StoreError, match="restore the file"):
+        read_record(tmp_path / "run.json")
+
+
 def parse(*arguments: str) -> IndexConfig:
     parser = argparse.ArgumentParser()
     add_flags(parser, IndexConfig)
