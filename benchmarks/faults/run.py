@@ -65,7 +65,7 @@ def real(quick: bool, folder: Path) -> list[Row]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder whose faults.jsonl the rows are added to")
-    parser.add_argument("--quick", action="store_true", help="about a minute: a few of each, and none that need more")
+    parser.add_argument("--quick", action="store_true", help="a few minutes: a few of each, and none that need more")
     parser.add_argument("--sections", default=",".join(SECTIONS), help="comma-separated, of " + ", ".join(SECTIONS))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)

@@ -145,7 +145,8 @@ def plain(name: str, data: bytes = b"x") -> bytes:
 GOOD = plain("good.mp4")
 END = bytes(1024)
 HOSTILE = {
-    "a size of minus some blocks": pax(record(b"size", b"-4096"), plain("x.mp4")),
+    "a size that leads back to its own header": pax(record(b"size", b"-1536"), plain("x.mp4")),
+    "a size that leads before the file": pax(record(b"size", b"-4096"), plain("x.mp4")),
     "a size past the end": pax(record(b"size", b"%d" % 2**62), plain("x.mp4")),
     "a size of a thousand digits": pax(record(b"size", b"9" * 1000), plain("x.mp4")),
     "digits without end": pax(b"1" * 60_000, plain("x.mp4")),
