@@ -7,7 +7,7 @@ between where asked; the median counts. Small kernels are captured in a graph ov
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.predictions import Card
 from benchmarks.rows import FILE, Record, Sink, common, read_rows
 
 L2_BYTES = 256 * 2**20
@@ -146,10 +147,10 @@ class Ceilings:
     int8: float | None = None
     fp8: float | None = None
 
-    def floor_ms(self, moved: float | None, flops: float | None = None) -> float | None:
-        """The least time for so many bytes read and bfloat16 operations."""
-        terms = [moved / self.read if moved else 0.0, flops / self.product if flops else 0.0]
-        return max(terms) or None
+    @property
+    def card(self) -> Card:
+        """As predictions take it."""
+        return Card("", self.read, self.product)
 
 
 def ceilings(setting: Setting, out: Path | None = None) -> Ceilings:
@@ -256,6 +257,13 @@ class Meter:
         return None if found is None else found / 1e3
 
 
+def clocked(rows: Iterable[Record], setting: Setting) -> Iterator[Record]:
+    """The rows, each with what the card ran at when it was measured."""
+    meter = Meter(setting.device)
+    for row in rows:
+        yield {**row, **meter.clocks()}
+
+
 @contextmanager
 def memory_of(device: str) -> Iterator[Record]:
     """Peak memory of what runs inside, in bytes: allocated, and reserved, which is what the card must have."""
@@ -279,8 +287,7 @@ def main(arguments: list[str] | None = None) -> int:
     if setting is None:
         return 0
     sink = Sink(options.out, setting.common("ceilings"), show_ceiling, options.again)
-    sink.take(CASE, ceiling_rows(setting))
-    print(Meter(setting.device).clocks())
+    sink.take(CASE, clocked(ceiling_rows(setting), setting))
     return 0
 
 

@@ -106,6 +106,8 @@ def _suites(choice: Choice) -> list[tuple[str, Section]]:
     triton = [sys.executable, "-m", "pytest", "-q", "-rfE", "--maxfail=40", "-W", "default", "-p", "no:cacheprovider"]
     peers = ("--peers", str(choice.peers)) if choice.peers is not None else ()
     timed = ("--seconds", SECONDS)
+    report = str(choice.out / "resources.md")
+    resources = [sys.executable, "-m", "benchmarks.kernels.resources", "--write", report]
     full = ("--clip", "full")
 
     def gradients(name: str, share: float, model: str, *more: str) -> tuple[str, Section]:
@@ -123,6 +125,7 @@ def _suites(choice: Choice) -> list[tuple[str, Section]]:
         ("kernels", Section("gate_triton", [*triton, "tests/gpu", "-k", "triton"], 0.4, 20)),
         ours("kernels", "kinds", 0.15, "kernels.gpu", "--only", "kinds"),
         ours("kernels", "counters", 0.3, "kernels.counters", *timed),
+        ("kernels", Section("resources", resources, 0.1, 5)),
         ours("kernels", "peers", 0.4, "kernels.gpu_peers", *peers, *timed),
         gradients("wan5b_full", 0.4, "wan2.2-ti2v-5b", *full),
         gradients("ltx_full", 0.4, "ltx-2b", *full),

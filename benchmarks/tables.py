@@ -1,8 +1,8 @@
 """The results of a run on a GPU as Markdown: targets beside what was predicted and what was measured, then each part.
 
 python -m benchmarks.tables [--results DIR]                        print the tables of a run
-python -m benchmarks.tables [--results DIR] --write docs/performance.md
-                                                                   put them between the marks of a page
+python -m benchmarks.tables [--results DIR] --write docs/performance.md docs/log.md
+                                                                   put them between the marks of pages
 
 Without --results, those that are committed.
 """
@@ -22,8 +22,9 @@ from benchmarks.predictions import DATA_SHEETS, Card
 from benchmarks.rows import FILE, Record, read_rows, table
 from benchmarks.session import DONE, read_state
 from benchmarks.targets import TARGETS, matching, number
+from benchmarks.tuning import EXPECTED
 
-BEGIN, END = "<!-- gpu tables: python -m benchmarks.tables --write -->", "<!-- end of gpu tables -->"
+BEGIN, END = "<!-- gpu {}: python -m benchmarks.tables --write -->", "<!-- end of gpu {} -->"
 NOT_MEASURED = "not measured"
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -66,6 +67,17 @@ def headline(rows: Sequence[Record]) -> str:
         told = NOT_MEASURED if value is None else number(value) + ("" if target.met(value) else ", missed")
         lines.append([target.title, target.promise(), _expected(target, shown), told])
     return table(["", "target", title, "measured"], lines)
+
+
+def tuning(rows: Sequence[Record]) -> str:
+    """Every kernel: predicted, measured, and how far apart."""
+    card = measured_card(rows) or DATA_SHEETS[0]
+    lines = []
+    for expected in EXPECTED:
+        ms, found = expected.ms(card), expected.measured(rows)
+        told = [NOT_MEASURED, ""] if found is None else [_ms(found), f"{number(found['ms_median'] / ms)} x"]
+        lines.append([expected.name, number(ms), *told, expected.why])
+    return table(["kernel", f"predicted for {card.name}, ms", "measured, ms", "", "the prediction"], lines)
 
 
 def _ms(row: Record) -> str:
@@ -192,7 +204,7 @@ def tables(rows: Sequence[Record]) -> str:
         about = f"{card.name}; measured ceilings, GB/s or GFLOP/s: {reached}. Commit {found.get('commit')}.\n"
     return "\n".join(
         part for part in (
-            about, headline(rows), kernels(rows), peers(rows), gradients(rows), stages(rows),
+            about, headline(rows), f"### Predicted and measured\n\n{tuning(rows)}" if card else "", kernels(rows), peers(rows), gradients(rows), stages(rows),
             simple("Attention and encoders", rows, suite="pipeline", op=lambda op: op in ("attention", "encode")),
             simple("Search", rows, suite="scoring"), end_to_end(rows), at_scale(rows), checks(rows),
         ) if part
@@ -217,31 +229,39 @@ def write(out: Path) -> None:
     (out / "tables.md").write_text("\n".join([*notes, tables(rows), verdicts(state)]), encoding="utf-8")
 
 
+PARTS = {"tables": tables, "tuning": tuning}
+"""Name in the marks of a page -> what goes between them."""
+
+
 def into_page(page: str, rows: Sequence[Record]) -> str:
-    """A page with the tables between its marks.
+    """A page with each part between its marks.
 
     Raises:
         ValueError: the page has no marks.
     """
-    head, begin, rest = page.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"tables: the page must hold {BEGIN} and {END}, got neither or one; put them where they go")
-    return f"{head}{BEGIN}\n\n{tables(rows)}\n{END}{tail}"
+    found = False
+    for name, part in PARTS.items():
+        head, begin, rest = page.partition(BEGIN.format(name))
+        _, end, tail = rest.partition(END.format(name))
+        if begin and end:
+            page, found = f"{head}{begin}\n\n{part(rows)}\n{end}{tail}", True
+    if not found:
+        must = f"{BEGIN.format('tables')} and {END.format('tables')}"
+        raise ValueError(f"tables: the page must hold {must}, got neither or one; put them where they go")
+    return page
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, help="folder of a run")
-    parser.add_argument("--write", type=Path, help="page to put the tables into")
+    parser.add_argument("--write", type=Path, nargs="+", default=[], help="pages to put the tables into")
     options = parser.parse_args(arguments)
     rows = committed() if options.results is None else list(read_rows(options.results / FILE))
-    if options.write is None:
-        print(tables(rows))
-        return 0
-    page = options.write.read_text(encoding="utf-8")
     measured = [row for row in rows if not row.get("rehearsal")]
-    options.write.write_text(into_page(page, measured), encoding="utf-8")
+    for path in options.write:
+        path.write_text(into_page(path.read_text(encoding="utf-8"), measured), encoding="utf-8")
+    if not options.write:
+        print(tables(rows))
     return 0
 
 

@@ -1,11 +1,11 @@
 """The projected gradient of every parameter and clip, beside a plain forward and backward pass.
 
-    python -m benchmarks.capture.forward_backward [--quick] [--growth] [--compile] [--cuda] [--threads N] [--out DIR]
+    python -m benchmarks.capture.forward_backward [--quick] [--growth] [--compile] [--threads N] [--out DIR]
 
 One model and batch of the Wan architecture (benchmarks.capture.models); the baseline is the forward and backward pass
 of the same model and batch with all parameters requiring gradients, the faster of eager and compiled (--compile).
 Targets on the CPU: time at most 0.85 of it, memory at most 0.9. --growth varies batch, frames and parameters and draws
-capture_growth.svg; --cuda measures the sizes of Wan2.1-1.3B in bfloat16 on a GPU.
+capture_growth.svg. Full-size models on a GPU: benchmarks.pipeline.gradients.
 
 Peers: a backward pass for each clip; hooks that form each sample's gradient; torch.func's vmap(grad), alone and with
 the projectors of traker and dattri where they are installed. The latter take minutes for all parameters, so one layer
@@ -29,7 +29,7 @@ from typing import Any
 import torch
 
 import motive_kernels as mk
-from benchmarks.capture.models import CUDA, GROWTH, TARGET, TINY, Bench, Size
+from benchmarks.capture.models import GROWTH, TARGET, TINY, Bench, Size
 from benchmarks.kernels.kinds import Record, complete
 from motive_kernels.capture.loop import per_sample_gradients
 
@@ -195,14 +195,6 @@ def draw(found: list[Record], path: Path) -> None:
 
 def all_records(options: argparse.Namespace) -> Iterator[Record]:
     """What the options ask for."""
-    if options.cuda:
-        for name, size in CUDA.items():
-            bench = Bench(size, "cuda", torch.bfloat16)
-            calls = runs(bench, compiled=True, quick=True)
-            for record in records(bench, calls, 5, "cuda"):
-                per_clip = record["ms_median"] / 1e3 / size.batch
-                yield {**record, "op": f"capture, {name}", "device": "cuda", "clips_per_second": 1 / per_clip}
-        return
     if options.growth:
         yield from growth(2 if options.quick else 3)
         return
@@ -222,7 +214,6 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a small model, two repetitions, no peers")
     parser.add_argument("--growth", action="store_true", help="growth curves instead")
     parser.add_argument("--compile", action="store_true", help="also time the compiled plain pass")
-    parser.add_argument("--cuda", action="store_true", help="the sizes of Wan2.1-1.3B on a GPU instead")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of every row")
     parser.add_argument("--memory", choices=MEMORY, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help="folder whose results.jsonl the rows are added to")

@@ -44,11 +44,6 @@ TARGET = Size()
 
 TINY = Size(1, 64, 1, (2, 4, 6), 3, 16)
 
-CUDA = {
-    "Wan2.1-1.3B, 17 frames 240x416": Size(12, 8960, 30, (5, 30, 52), 16),
-    "Wan2.1-1.3B, 81 frames 480x832": Size(12, 8960, 30, (21, 60, 104), 1),
-}
-
 GROWTH = {
     "batch": [replace(TARGET, batch=n) for n in (1, 2, 4)],
     "frames": [replace(TARGET, latent=(frames, 32, 32)) for frames in (1, 2, 4)],

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 import motive_kernels as mk
-from benchmarks.device import Call, Ceilings, Setting, ceilings, dtype_name, measure, parse, replayed
+from benchmarks.device import Call, Ceilings, Setting, ceilings, clocked, dtype_name, measure, parse, replayed
 from benchmarks.kernels import wan
 from benchmarks.rows import Record, Sink
 from motive_kernels.outer_sketch.api import outer_sketch_into
@@ -233,7 +233,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"{'op':33} {'by':28} {'type':9} {'shape':20} {'ms':>9} {'least':>9} {'GB/s':>8} {'of read':>8}")
     sink = Sink(options.out, setting.common("kernels"), show, options.again)
     for name, rows in cases(set(options.only.split(",")), limit, setting):
-        sink.take(name, rows())
+        sink.take(name, clocked(rows(), setting))
         if not setting.rehearsal:
             torch.cuda.empty_cache()
     return 0

@@ -23,7 +23,7 @@ from torch._dynamo.exc import TorchDynamoException
 
 import motive_kernels as mk
 from benchmarks import machine
-from benchmarks.device import Call, Ceilings, Setting, ceilings, measure, parse, synchronize
+from benchmarks.device import Call, Ceilings, Setting, ceilings, clocked, measure, parse, synchronize
 from benchmarks.kernels.gpu import DIM, tables
 from benchmarks.rows import Record, Sink
 from motive_kernels.tensor_sketch import reference
@@ -153,7 +153,7 @@ def main(arguments: list[str] | None = None) -> int:
     limit = ceilings(setting, options.out)
     sink = Sink(options.out, setting.common("kernels"), show, options.again)
     for dtype in (torch.float32, torch.bfloat16):
-        sink.take(f"peers/{str(dtype).removeprefix('torch.')}", rows(dtype, limit, setting))
+        sink.take(f"peers/{str(dtype).removeprefix('torch.')}", clocked(rows(dtype, limit, setting), setting))
     return 0
 
 

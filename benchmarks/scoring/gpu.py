@@ -49,7 +49,7 @@ def make_store(rows: int, dtype: torch.dtype, device: str) -> tuple[Tensor, Tens
 
 def plant(store: Tensor, scales: Tensor | None, queries: Tensor) -> Tensor:
     """Make one row of the store the best of each query; which rows those are."""
-    places = torch.arange(len(queries), device=store.device) * (len(store) // len(queries)) + 7 % len(store)
+    places = torch.arange(len(queries), device=store.device) * (len(store) // len(queries)) + 7
     if store.dtype == torch.int8:
         values, factors = mk.quantize_rows(queries)
         store[places] = values

@@ -59,7 +59,7 @@ def test_every_pass_of_a_model_runs(tmp_path: Path) -> None:
     assert gradients.main(["--rehearse", "--quick", "--clip", "full", "--out", str(tmp_path)]) == 0
     rows = list(read_rows(tmp_path / "results.jsonl"))
     passes = {row["impl"]: row for row in rows if row["op"] == "gradients"}
-    assert set(passes) == {"ours", "training step, eager", "training step, compiled", "ours, CUDA graph"}
+    assert set(passes) == {"ours", "training step, eager", "training step, compiled"}
     assert passes["ours"]["ratio"] > 0
     assert passes["ours"]["checkpointed_blocks"] == 2
     stages = [row for row in rows if row["op"] == "stages"]

@@ -9,6 +9,7 @@ import pytest
 from benchmarks import predictions, roofline, tables
 from benchmarks.predictions import DATA_SHEETS, WAN_1_3B
 from benchmarks.targets import TARGETS, number
+from benchmarks.tuning import EXPECTED
 
 ROOT = Path(__file__).resolve().parents[2]
 H200 = DATA_SHEETS[0]
@@ -43,7 +44,8 @@ def test_rows_meet_or_miss_their_targets() -> None:
 
 
 def test_a_page_gets_its_tables() -> None:
-    page = f"before\n{tables.BEGIN}\nold\n{tables.END}\nafter\n"
+    begin, end = tables.BEGIN.format("tables"), tables.END.format("tables")
+    page = f"before\n{begin}\nold\n{end}\nafter\n"
     done = tables.into_page(page, ROWS)
     assert done.startswith("before\n")
     assert done.endswith("after\n")
@@ -53,10 +55,19 @@ def test_a_page_gets_its_tables() -> None:
         tables.into_page("no marks", ROWS)
 
 
-def test_the_committed_page_is_what_the_results_give() -> None:
-    """docs/performance.md is generated: python -m benchmarks.tables --write docs/performance.md."""
-    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["performance.md", "log.md"])
+def test_committed_pages_are_what_the_results_give(name: str) -> None:
+    """They are generated: python -m benchmarks.tables --write docs/performance.md docs/log.md."""
+    page = (ROOT / "docs" / name).read_text(encoding="utf-8")
     assert tables.into_page(page, tables.committed()) == page
+
+
+def test_every_kernel_has_a_prediction_before_it_is_measured() -> None:
+    assert tables.tuning([]).count(tables.NOT_MEASURED) == len(EXPECTED)
+    assert all(0 < expected.ms(card) < 1e5 for expected in EXPECTED for card in DATA_SHEETS)
+    card = predictions.Card("", 4e9, 8e11)
+    line = next(line for line in tables.tuning(ROWS).splitlines() if "one list" in line)
+    assert f"{number(predictions.flat_ms(card))} | 0.8 | {number(0.8 / predictions.flat_ms(card))} x" in line
 
 
 def test_roofline_points() -> None:
