@@ -20,6 +20,7 @@ from motive_kernels import philox
 
 FOLDER = Path(__file__).parents[1] / "golden"
 VECTORS = json.loads((FOLDER / "tensor_sketch.json").read_text())
+KINDS = json.loads((FOLDER / "kinds.json").read_text())
 NOISE = json.loads((FOLDER / "noise.json").read_text())
 
 
@@ -40,6 +41,20 @@ def test_vectors(case: dict[str, Any], impl: str) -> None:
     head = len(case["vectors"][0])
     assert z[:, :head].tolist() == case["vectors"]
     assert (z.double() * torch.arange(1, case["dim"] + 1)).sum().item() == case["weighted_sum"]
+    assert projector.identity == case["identity"]
+
+
+@pytest.mark.parametrize("impl", ["cpp", "torch"])
+@pytest.mark.parametrize("case", KINDS["cases"], ids=lambda case: f"{case['kind']}-{case['dim']}-{case['options']}")
+def test_vectors_of_the_other_kinds(case: dict[str, Any], impl: str) -> None:
+    """Made in float64; float32 sums are as near as their rounding."""
+    assert KINDS["format"] == philox.FORMAT_VERSION
+    shapes = KINDS["parameters"]
+    projector = mk.Projector(mk.ProjectionSpec(case["kind"], case["dim"], case["seed"], case["options"]), shapes)
+    z = projector.project({name: eighths(2, *shape) for name, shape in shapes.items()}, impl=impl).double()
+    allowed = 2e-6 * max(case["norms"])
+    torch.testing.assert_close(z[:, :6], torch.tensor(case["vectors"], dtype=torch.float64), rtol=0, atol=allowed)
+    torch.testing.assert_close(z.norm(dim=1), torch.tensor(case["norms"], dtype=torch.float64), rtol=0, atol=allowed)
     assert projector.identity == case["identity"]
 
 
