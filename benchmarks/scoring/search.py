@@ -28,6 +28,7 @@ from torch import Tensor
 import motive_kernels as mk
 from motive.scoring.config import ScoreConfig
 from motive.scoring.int8 import Int8Store, byte_errors
+from motive.scoring.joint import Exact
 from motive.scoring.kernel import Kernel
 from motive.scoring.topk import ByteScores, rescored_top
 
@@ -80,10 +81,10 @@ def rescored(z: Tensor, values: Tensor, scales: Tensor, queries: Tensor) -> Call
     facts = [byte_errors(a.numpy(), b.numpy(), c.numpy()) for a, b, c in parts]
     norms, errors = (np.concatenate(found).astype(np.float32) for found in zip(*facts, strict=True))
     stored = Int8Store(values.numpy(), scales.numpy(), norms, errors, "")
-    kernel = Kernel.of(queries.numpy(), ScoreConfig(), None)
+    exact = Exact((Kernel.of(queries.numpy(), ScoreConfig(), None),))
 
     def call() -> tuple[Any, Any]:
-        top = rescored_top(kernel, ByteScores.of(kernel, stored, None), lambda rows: record[rows], TOP, len(record))
+        top = rescored_top(exact, ByteScores.of(exact, stored, None), lambda rows: [record[rows]], TOP, len(record))
         return top.scores, top.rows
 
     return call

@@ -13,7 +13,7 @@ from motive.errors import StoreError
 from motive.extras import require
 from motive.scoring.config import ScoreConfig
 from motive.scoring.int8 import Int8Store
-from motive.scoring.kernel import Kernel
+from motive.scoring.record import Record
 from motive.scoring.run import TOP, WHERE, Run
 from motive.scoring.summary import QuerySummary
 from motive.scoring.topk import ByteScores, Top, rescored_top
@@ -30,19 +30,20 @@ class ByteRun(Run):
 
     Args:
         clips: those that are ranked.
-        kernel: exact scores of the queries.
-        stored: the bytes of the whole view that clips are from.
+        record: the checkpoints.
+        stored: their bytes.
         query_ids: in order.
         config: options.
     """
 
     def __init__(
-        self, clips: View, kernel: Kernel, stored: Int8Store, query_ids: list[str], config: ScoreConfig
+        self, clips: View, record: Record, stored: Int8Store, query_ids: list[str], config: ScoreConfig
     ) -> None:
         super().__init__(clips, query_ids, config)
-        self._kernel = kernel
+        self._record, self._stored = record, stored
+        self._directions = record.exact.directions
         self._chosen = clips.chosen
-        self._bytes = ByteScores.of(kernel, stored, self._chosen, config.devices)
+        self._bytes = ByteScores.of(record.exact, stored, self._chosen, config.devices)
         self.zero = np.flatnonzero(self._here(stored.norms) == 0)
         self._top: Top | None = None
 
@@ -59,10 +60,8 @@ class ByteRun(Run):
         place = np.full(len(self._bytes.parts[0]) + 1, -1, np.int64)
         place[rows] = np.arange(self.clips)
 
-        def fetch(wanted: NDArray[np.int64]) -> NDArray[np.float32]:
-            return self.view.vectors_at(place[wanted])
-
-        top = rescored_top(self._kernel, self._bytes, fetch, self.config.listed, self.clips)
+        fetch = self._record.fetch(self._stored)
+        top = rescored_top(self._record.exact, self._bytes, fetch, self.config.listed, self.clips)
         self._top = Top(top.scores, place[top.rows], top.rescored)
         for query, clip_id in enumerate(self.query_ids):
             self.summaries.append(self._summary(query, clip_id, *elections[query]))
@@ -95,7 +94,7 @@ class ByteRun(Run):
     def _means(self, queries: NDArray[np.int64]) -> NDArray[np.float32]:
         """Mean scores are the scores of the mean query."""
         weights = self.weights[queries]
-        direction = (weights[:, None] * self._kernel.directions[queries]).sum(axis=0) / weights.sum()
+        direction = (weights[:, None] * self._directions[queries]).sum(axis=0) / weights.sum()
         part = self._bytes.parts[0]
         bound = torch.tensor([math.inf])
         query = Queries.of(torch.from_numpy(direction)[None], part.values)

@@ -47,6 +47,8 @@ class ScoreConfig:
             ``listed`` best clips with their float32 scores.
         listed: with int8, how many best clips a query lists.
         devices: with int8, the GPUs that scan, such as ``cuda:0``; none scans on the CPU.
+        cache: folder for caches (bytes, preconditioners), for stores that are not on a local disk or may only be
+            read; empty keeps them beside the first store.
         block_rows: clips scored at a time; it bounds memory and does not change a bit of the result.
     """
 
@@ -63,6 +65,7 @@ class ScoreConfig:
     precision: Literal["float32", "int8"] = "float32"
     listed: int = 100
     devices: tuple[str, ...] = ()
+    cache: str = ""
     block_rows: int = 4096
 
     def __post_init__(self) -> None:
@@ -98,10 +101,6 @@ class ScoreConfig:
             raise OptionError(
                 "ScoreConfig: precision must be float32 with whiten and relative, whose factor on a clip needs its "
                 "float32 vector, got int8; take float32, or ridge"
-            )
-        if self.precision == "int8" and self.model_part:
-            raise OptionError(
-                f"ScoreConfig: precision must be float32 with model_part, got int8 for {self.model_part}; take float32"
             )
         if self.precision != "int8" and self.devices:
             raise OptionError(

@@ -18,6 +18,7 @@ from motive.scoring.format import FORMAT, VERSION, prepare_target
 from motive.scoring.int8 import int8_store
 from motive.scoring.kernel import Kernel
 from motive.scoring.precondition import SecondMoment, held_out_lambda, second_moment
+from motive.scoring.record import Record
 from motive.scoring.run import WHERE, FullRun, Progress, Side
 from motive.scoring.scratch import Scratch
 from motive.scoring.summary import ScoreSummary
@@ -60,19 +61,18 @@ def score(
         StoreError: a store is empty or damaged, checkpoints hold different clips, or out cannot be written.
     """
     config, out = config or ScoreConfig(), Path(out)
-    if checkpoints and config.precision == "int8":
-        raise OptionError(f"{WHERE}: precision must be float32 with checkpoints, got int8; take float32")
-    pairs = [_Pair.open(*pair, config.model_part) for pair in ((store, queries), *checkpoints)]
-    _require_same_clips(pairs)
+    pairs = _open_pairs(((store, queries), *checkpoints), config)
     prepare_target(out)
     query_ids = pairs[0].queries.clip_ids
     _require_known(config, pairs[0].queries, query_ids)
     made = [pair.kernel(config) for pair in pairs]
-    sides = [Side(pair.clips(config), kernel) for pair, (kernel, _) in zip(pairs, made, strict=True)]
+    clips = _filtered([pair.view for pair in pairs], config)
+    sides = [Side(view, kernel) for view, (kernel, _) in zip(clips, made, strict=True)]
     provenance = _provenance(pairs, config, [moment for _, moment in made])
     if config.precision == "int8":
-        stored = int8_store(pairs[0].view, WHERE)
-        run = ByteRun(sides[0].clips, sides[0].kernel, stored, query_ids, config)
+        record = _record(pairs, [kernel for kernel, _ in made], config)
+        stored = int8_store(record.source, WHERE)
+        run = ByteRun(clips[0], record, stored, query_ids, config)
         run.score_clips()
         run.rank()
         return run.write(out, {**provenance, "int8_cache": stored.cache})
@@ -91,13 +91,15 @@ def topk(
     config: ScoreConfig | None = None,
     *,
     rescore: bool = True,
+    checkpoints: Sequence[tuple[Stores, StoreLike]] = (),
 ) -> Top:
     """Each query's best clips, without a scores file.
 
     Args:
         store, queries: as for score.
         top: how many clips.
-        config: similarity, preconditioner, lambda, filter and devices count.
+        config: similarity, preconditioner, lambda, filter, devices and cache count.
+        checkpoints: as for score.
         rescore: score a longer list from the float32 record, extended until it is proven to hold the best ones; else
             the scores and ranks are those of the bytes.
 
@@ -108,12 +110,13 @@ def topk(
         As score.
     """
     config = dataclasses.replace(config or ScoreConfig(), precision="int8")
-    pair = _Pair.open(store, queries)
-    kernel, _ = pair.kernel(config)
-    clips = pair.clips(config)
-    byte_scores = ByteScores.of(kernel, int8_store(pair.view, WHERE), clips.chosen, config.devices)
+    pairs = _open_pairs(((store, queries), *checkpoints), config)
+    record = _record(pairs, [pair.kernel(config)[0] for pair in pairs], config)
+    (clips,) = _filtered([pairs[0].view], config)
+    stored = int8_store(record.source, WHERE)
+    byte_scores = ByteScores.of(record.exact, stored, clips.chosen, config.devices)
     if rescore:
-        return rescored_top(kernel, byte_scores, pair.view.vectors_at, top, len(clips))
+        return rescored_top(record.exact, byte_scores, record.fetch(stored), top, len(clips))
     return Top(*byte_scores.top(min(top, len(clips))), 0)
 
 
@@ -125,19 +128,15 @@ class _Pair:
     queries: Store
 
     @classmethod
-    def open(cls, stores: Stores, queries: StoreLike, part: str = "") -> _Pair:
+    def open(cls, stores: Stores, queries: StoreLike, config: ScoreConfig) -> _Pair:
         opened, (asked,) = open_stores(stores), open_stores(queries)
         if not opened:
             raise OptionError(f"{WHERE}: store must be one store or several, got none; name one")
         require_same_identity(opened[0], asked, WHERE)
-        view = View(opened, WHERE)
+        view = View(opened, WHERE, Path(config.cache) if config.cache else None)
         if len(asked) == 0:
             raise StoreError(f"{WHERE}: queries must hold at least one clip, got none in {asked.location}; index clips")
-        return cls(view.part(part) if part else view, asked)
-
-    def clips(self, config: ScoreConfig) -> View:
-        """Those that pass the filter."""
-        return self.view.keep(Filter(config.filter, WHERE)) if config.filter else self.view
+        return cls(view.part(config.model_part) if config.model_part else view, asked)
 
     def kernel(self, config: ScoreConfig) -> tuple[Kernel, _Moment | None]:
         """The scoring function of the queries, and what it took from the clips."""
@@ -164,6 +163,26 @@ class _Moment:
 
     moment: SecondMoment
     lambda_: float
+
+
+def _open_pairs(given: Sequence[tuple[Stores, StoreLike]], config: ScoreConfig) -> list[_Pair]:
+    """Every checkpoint, of the same clips and queries."""
+    pairs = [_Pair.open(*pair, config) for pair in given]
+    _require_same_clips(pairs)
+    return pairs
+
+
+def _filtered(views: Sequence[View], config: ScoreConfig) -> list[View]:
+    """The clips that pass the filter, by the index columns of the first view."""
+    if not config.filter:
+        return list(views)
+    first = views[0].keep(Filter(config.filter, WHERE))
+    assert first.chosen is not None
+    return [first, *(view.restrict(first.chosen) for view in views[1:])]
+
+
+def _record(pairs: Sequence[_Pair], kernels: Sequence[Kernel], config: ScoreConfig) -> Record:
+    return Record([pair.view for pair in pairs], kernels, config.similarity == "cosine", WHERE)
 
 
 def _require_same_clips(pairs: Sequence[_Pair]) -> None:

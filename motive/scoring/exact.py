@@ -20,7 +20,7 @@ BITS = 26
 
 GRAM_BITS = 20
 GRAM_ROWS = 4096
-"""4096 rows of norm 2^20 add up to at most 2^52."""
+"""4096 rows of norm 2^20 add up to at most 2^52, and 256 of norm 2^22."""
 
 Floats = NDArray[np.float64]
 
@@ -84,21 +84,33 @@ class Gram:
 
     Args:
         dim: k.
+        bits: rows have norms of at most 2^bits (up to rounding).
+        high, low: [k, k] a sum to go on from; None starts from zero.
+
+    Attributes:
+        high, low: the sum so far, high * 2^32 + low.
     """
 
-    def __init__(self, dim: int) -> None:
-        self._high = np.zeros((dim, dim), np.int64)
-        self._low = np.zeros((dim, dim), np.int64)
+    def __init__(
+        self,
+        dim: int,
+        bits: int = GRAM_BITS,
+        high: NDArray[np.int64] | None = None,
+        low: NDArray[np.int64] | None = None,
+    ) -> None:
+        self.bits, self._rows = bits, GRAM_ROWS >> 2 * (bits - GRAM_BITS)
+        self.high = np.zeros((dim, dim), np.int64) if high is None else high
+        self.low = np.zeros((dim, dim), np.int64) if low is None else low
 
     def add(self, units: Floats) -> None:
-        """Add rows [m, k] of integers with norms of at most 2^GRAM_BITS (up to rounding)."""
-        for start in range(0, len(units), GRAM_ROWS):
-            block = units[start : start + GRAM_ROWS]
+        """Add rows [m, k] of integers."""
+        for start in range(0, len(units), self._rows):
+            block = units[start : start + self._rows]
             product = (block.T @ block).astype(np.int64)
-            self._high += product >> 32
-            self._low += product & 0xFFFFFFFF
+            self.high += product >> 32
+            self.low += product & 0xFFFFFFFF
 
     def total(self) -> Floats:
-        """The sum so far, in units where a row of norm 2^GRAM_BITS has norm 1; rounded once."""
-        high, low = self._high + (self._low >> 32), self._low & 0xFFFFFFFF
-        return np.ldexp(np.ldexp(high.astype(np.float64), 32) + low, -2 * GRAM_BITS)
+        """The sum so far, in units where a row of norm 2^bits has norm 1; rounded once."""
+        high, low = self.high + (self.low >> 32), self.low & 0xFFFFFFFF
+        return np.ldexp(np.ldexp(high.astype(np.float64), 32) + low, -2 * self.bits)

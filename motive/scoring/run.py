@@ -15,6 +15,7 @@ from motive.scoring.blocks import prefetched, read_blocks, refuse_clip
 from motive.scoring.config import ScoreConfig
 from motive.scoring.cores import CutTies, rank_rows, share_count, ties_at_cut, top_rows, vote_threshold
 from motive.scoring.format import columns_of, row_groups, scores_writer, summary_path, write_summary
+from motive.scoring.joint import mean_scores
 from motive.scoring.kernel import Kernel
 from motive.scoring.scratch import Scratch
 from motive.scoring.summary import QuerySummary, ScoreSummary
@@ -174,7 +175,7 @@ class FullRun(Run):
             for first in range(0, len(self.query_ids), _QUERY_TILE):
                 last = min(first + _QUERY_TILE, len(self.query_ids))
                 made = [side.kernel.score(one, first, last) for side, one in zip(self.sides, clips, strict=True)]
-                scores = np.ascontiguousarray(made[0].T if len(made) == 1 else _mean(made).T)
+                scores = np.ascontiguousarray(made[0].T if len(made) == 1 else mean_scores(made).T)
                 self._require_finite(scores, start)
                 self.scratch.write(first, start, scores)
                 for query, row in enumerate(scores, first):  # one by one: the order of a sum is part of its bits
@@ -227,11 +228,3 @@ class FullRun(Run):
     def query_columns(self, start: int, stop: int) -> list[Any]:
         """Every score."""
         return [self.scratch.read(query, start, stop) for query in range(len(self.query_ids))]
-
-
-def _mean(scores: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Of the checkpoints' scores, added in their order."""
-    total = scores[0].astype(np.float64)
-    for other in scores[1:]:
-        total += other
-    return (total / len(scores)).astype(np.float32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from motive.scoring.exact import Floats
 from motive.scoring.int8 import Int8Store
-from motive.scoring.kernel import Kernel
+from motive.scoring.joint import Exact
 from motive_kernels.scan import passes
 from motive_kernels.scan.base import Pass, Queries, Rows
 from motive_kernels.scan.stream import streamed
 from motive_kernels.topk_dot.search import search
 
-Fetch = Callable[[NDArray[np.int64]], NDArray[np.float32]]
-"""Vectors of some rows, from the float32 record."""
+Fetch = Callable[[NDArray[np.int64]], Sequence[NDArray[np.float32]]]
+"""Vectors of some rows, from the float32 record of each checkpoint."""
 
 LONGER = 4
 _ROUNDING = 2e-6
@@ -42,7 +42,7 @@ class Top:
 
 @dataclass(frozen=True)
 class ByteScores:
-    """What scans a store's bytes for the queries of a kernel.
+    """What scans a store's bytes for some queries.
 
     Attributes:
         run: the pass.
@@ -58,20 +58,20 @@ class ByteScores:
 
     @classmethod
     def of(
-        cls, kernel: Kernel, stored: Int8Store, keep: NDArray[np.int64] | None, devices: tuple[str, ...] = ()
+        cls, exact: Exact, stored: Int8Store, keep: NDArray[np.int64] | None, devices: tuple[str, ...] = ()
     ) -> ByteScores:
-        """For a kernel without whitening; keep are the rows that take part, None all."""
+        """For the queries of ``exact``; keep are the rows that take part, None all."""
         values = torch.from_numpy(stored.values)
-        scales = stored.scales * stored.norms if kernel.keep_length else stored.scales
+        scales = stored.scales * stored.norms if exact.keep_length else stored.scales
         mask = None
         if keep is not None:
             mask = torch.zeros(len(values), dtype=torch.bool)
             mask[torch.from_numpy(keep)] = True
-        directions = torch.from_numpy(kernel.directions)
+        directions = torch.from_numpy(exact.directions)
         queries = Queries.of(directions, values)
         stand_ins = queries.values.double() * queries.scales.double()[:, None]
         missed, sizes = (directions - stand_ins).norm(dim=1), stand_ins.norm(dim=1)
-        factors = stored.norms.astype(np.float64) if kernel.keep_length else np.ones(len(values))
+        factors = stored.norms.astype(np.float64) if exact.keep_length else np.ones(len(values))
         largest, error = float(factors.max()), float((factors * stored.errors).max())
         bounds = (missed + _ROUNDING * sizes) * largest + sizes * error
         run = passes.cpp if not devices else streamed(passes.triton, [torch.device(name) for name in devices])
@@ -83,15 +83,15 @@ class ByteScores:
         return scores.numpy(), rows.numpy()
 
 
-def rescored_top(kernel: Kernel, byte_scores: ByteScores, fetch: Fetch, top: int, clips: int) -> Top:
+def rescored_top(exact: Exact, byte_scores: ByteScores, fetch: Fetch, top: int, clips: int) -> Top:
     """Each query's ``top`` best clips by exact scores, as if all had been made.
 
     The list by bytes is longer than asked for. A clip beyond its end scores at most the last of the list plus the
     bound; unless the top-th exact score is larger, the list is extended and the query looked at again.
 
     Args:
-        kernel: exact scores.
-        byte_scores: of the same kernel.
+        exact: exact scores.
+        byte_scores: of the same queries.
         fetch: the record.
         top: how many.
         clips: how many take part.
@@ -111,7 +111,7 @@ def rescored_top(kernel: Kernel, byte_scores: ByteScores, fetch: Fetch, top: int
 
         def one(place: int) -> tuple[bool, int]:
             query = int(waiting[place])  # noqa: B023 -- done before the loop goes on
-            best = _Best(kernel, query, fetch, listed[place])  # noqa: B023
+            best = _Best(exact, query, fetch, listed[place])  # noqa: B023
             done = best.rescore(by_bytes[place].astype(np.float64), part.bounds[place], top, complete)  # noqa: B023
             if done:
                 scores[query], rows[query] = best.scores[:top], best.rows[:top]
@@ -126,33 +126,41 @@ def rescored_top(kernel: Kernel, byte_scores: ByteScores, fetch: Fetch, top: int
 
 
 class _Best:
-    """The listed clips of one query, scored exactly from the front as far as it takes."""
+    """The listed clips of one query, scored exactly as far as it takes."""
 
-    def __init__(self, kernel: Kernel, query: int, fetch: Fetch, listed: NDArray[np.int64]) -> None:
-        self._kernel, self._query, self._fetch, self._listed = kernel, query, fetch, listed
+    def __init__(self, exact: Exact, query: int, fetch: Fetch, listed: NDArray[np.int64]) -> None:
+        self._exact, self._query, self._fetch, self._listed = exact, query, fetch, listed
+        self._parts: list[NDArray[np.float32]] = []
+        self._rough, self._error = np.empty(0), np.empty(0)
         self.scores = np.empty(0, np.float32)
         self.rows = np.empty(0, np.int64)
         self.rescored = 0
 
     def rescore(self, by_bytes: Floats, bound: float, top: int, complete: bool) -> bool:
         """Whether the first ``top`` are proven to be the best of all; ``complete``: the list holds every clip."""
-        self._score(0, top)
-        reach = np.searchsorted(-by_bytes, -(self._least(top) - bound), side="right")
-        self._score(top, int(reach))
-        order = np.lexsort((self.rows, -self.scores))
-        self.scores, self.rows = self.scores[order], self.rows[order]
-        return complete or by_bytes[-1] + bound < self._least(top)
+        self._look_at(top)
+        self._look_at(int(np.searchsorted(-by_bytes, -(self._least(top) - bound), side="right")))
+        places = np.flatnonzero(self._rough + self._error >= self._least(top))
+        scores = self._exact.scores([part[places] for part in self._parts], self._query)
+        rows = self._listed[places]
+        order = np.lexsort((rows, -scores))
+        self.scores, self.rows, self.rescored = scores[order], rows[order], places.size
+        last = float(self.scores[top - 1])
+        return complete or by_bytes[-1] + bound < last - 1e-7 * abs(last)
 
     def _least(self, top: int) -> float:
-        """The top-th score so far, less what its own rounding may hide."""
-        value = float(np.partition(self.scores, self.scores.size - top)[self.scores.size - top])
-        return value - 1e-7 * abs(value)
+        """No less than this is the top-th score of those looked at."""
+        sure = self._rough - self._error
+        return float(np.partition(sure, sure.size - top)[sure.size - top])
 
-    def _score(self, first: int, last: int) -> None:
-        rows = self._listed[first:last]
+    def _look_at(self, last: int) -> None:
+        """Rough scores of the first ``last`` of the list."""
+        rows = self._listed[self._rough.size : last]
         if rows.size == 0:
             return
-        clips = self._kernel.prepare(self._fetch(rows))
-        found = self._kernel.score(clips, self._query, self._query + 1)[:, 0]
-        self.scores, self.rows = np.concatenate([self.scores, found]), np.concatenate([self.rows, rows])
-        self.rescored += rows.size
+        parts = list(self._fetch(rows))
+        found = self._exact.rough(parts, self._query)
+        self._rough, self._error = (
+            np.concatenate(both) for both in zip((self._rough, self._error), found, strict=True)
+        )
+        self._parts = [np.concatenate(b) for b in zip(self._parts, parts, strict=True)] if self._parts else parts

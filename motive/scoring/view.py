@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from motive.errors import OptionError, StoreError
 from motive.scoring.filters import Filter
+from motive.scoring.ledger import Ledger
 from motive.store import ClipIds, Store, require_same_identity
-from motive.store.files import Files
+from motive.store.files import Files, LocalFiles
 from motive.store.fingerprint import digest
 from motive.store.ids import sort_ids
 
@@ -25,17 +26,19 @@ class View:
     Args:
         stores: at least one, of equal identity.
         where: the operation, for messages.
+        cache: folder for caches; None keeps them beside the first store.
 
     Raises:
         IdentityMismatch: the stores' vectors cannot be compared.
         StoreError: there is no clip.
     """
 
-    def __init__(self, stores: Sequence[Store], where: str) -> None:
+    def __init__(self, stores: Sequence[Store], where: str, cache: Path | None = None) -> None:
         for other in stores[1:]:
             require_same_identity(stores[0], other, where)
         self.stores = tuple(stores)
         self.where = where
+        self.cache: Files = stores[0].files if cache is None else LocalFiles(cache)
         self._first = np.cumsum([0, *(len(store) for store in stores)], dtype=np.int64)
         self._rows: NDArray[np.int64] | None = None
         self._chosen: NDArray[np.int64] | None = None
@@ -58,11 +61,6 @@ class View:
         return ", ".join(store.location for store in self.stores)
 
     @property
-    def files(self) -> Files:
-        """The first store's files; caches lie there."""
-        return self.stores[0].files
-
-    @property
     def dim(self) -> int:
         """k."""
         return len(range(*self.columns.indices(self.stores[0].dim)))
@@ -72,6 +70,33 @@ class View:
         """Digest of which clips are there, a filter aside; a single store's own version."""
         versions = [store.version for store in self.stores]
         return versions[0] if len(versions) == 1 else digest("".join(f"{v}\n" for v in versions).encode())
+
+    @property
+    def content(self) -> str:
+        """What of the vectors is compared: caches of other content are other caches."""
+        return "whole" if self.columns == slice(None) else f"{self.columns.start}-{self.columns.stop}"
+
+    def ledger(self) -> Ledger:
+        """The shards that the clips are in."""
+        return Ledger.of(self.stores)
+
+    def known(self, before: Ledger, clips: int) -> NDArray[np.bool_] | None:
+        """Which clips of the whole view were all of those there when a cache was made; None if some are gone.
+
+        Args:
+            before: the shards at that time.
+            clips: how many clips there were.
+        """
+        if before.manifests != [str(store.manifest["digest"]) for store in self.stores]:
+            return None
+        marks = []
+        for held, store in zip(before.stores, self.stores, strict=True):
+            covered = np.array([held.covers(commit) for commit in store.index.commits], np.bool_)
+            shard = np.searchsorted(store.index.starts, store.index.order, side="right") - 1
+            marks.append(covered[shard])
+        mask = np.concatenate(marks)
+        mask = mask if self._rows is None else mask[self._rows]
+        return mask if int(np.count_nonzero(mask)) == clips else None
 
     @property
     def chosen(self) -> NDArray[np.int64] | None:
@@ -91,13 +116,17 @@ class View:
         masks = [filter_.mask(store.columns(filter_.names), self.where) for store in self.stores]
         mask = np.concatenate(masks)
         mask = mask if self._rows is None else mask[self._rows]
+        if not mask.any():
+            raise StoreError(f"{self.where}: filter must keep a clip, got none with {filter_.text!r}; loosen it")
+        return self.restrict(np.flatnonzero(mask))
+
+    def restrict(self, chosen: NDArray[np.int64]) -> View:
+        """Some rows of a whole view."""
         kept = View.__new__(View)
         kept.__dict__.update(self.__dict__)
-        kept._chosen = np.flatnonzero(mask)
-        kept._rows = kept._chosen if self._rows is None else self._rows[kept._chosen]
-        kept.ids = self.ids.take(kept._chosen)
-        if len(kept.ids) == 0:
-            raise StoreError(f"{self.where}: filter must keep a clip, got none with {filter_.text!r}; loosen it")
+        kept._chosen = chosen
+        kept._rows = chosen if self._rows is None else self._rows[chosen]
+        kept.ids = self.ids.take(chosen)
         return kept
 
     def part(self, name: str) -> View:
@@ -126,17 +155,18 @@ class View:
         for start in range(0, len(self), rows):
             yield start, self.vectors_at(np.arange(start, min(start + rows, len(self))))
 
-    def vectors_at(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Vectors of some rows, [m, k]."""
+    def vectors_at(self, rows: NDArray[np.int64], *, check: bool = True) -> NDArray[np.float32]:
+        """Vectors of some rows, [m, k]; check: as the stores were opened, or False if the caller sees to it."""
         stored = rows if self._rows is None else self._rows[rows]
         if len(self.stores) == 1:
-            return np.ascontiguousarray(self.stores[0].vectors_at(stored)[:, self.columns])
+            return np.ascontiguousarray(self.stores[0].vectors_at(stored, check=check)[:, self.columns])
         vectors = np.empty((rows.size, self.dim), np.float32)
         owner = np.searchsorted(self._first, stored, side="right") - 1
         for number, store in enumerate(self.stores):
             mine = np.flatnonzero(owner == number)
             if mine.size:
-                vectors[mine] = store.vectors_at(stored[mine] - self._first[number])[:, self.columns]
+                found = store.vectors_at(stored[mine] - self._first[number], check=check)
+                vectors[mine] = found[:, self.columns]
         return vectors
 
     def record(self) -> list[dict[str, Any]]:

@@ -51,6 +51,9 @@ class Files(ABC):
     location: str
     """The folder or address, for people."""
 
+    near_bytes = 1 << 16
+    """Reading over a gap of so many bytes costs no more than a second request."""
+
     @abstractmethod
     def where(self, name: str) -> str:
         """The place of a file, for messages."""

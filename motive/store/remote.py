@@ -47,6 +47,8 @@ class RemoteFiles(Files):
         first_wait_s: seconds before the second attempt; each further wait is twice as long, up to ten seconds.
     """
 
+    near_bytes = 1 << 22
+
     def __init__(self, filesystem: Any, root: str, location: str, first_wait_s: float = _FIRST_WAIT_S) -> None:
         self.location = location.rstrip("/")
         self._system = filesystem

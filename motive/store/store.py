@@ -222,9 +222,15 @@ class Store:
         for start in range(0, len(index.ids), rows):
             yield start, self._gather(index, np.arange(start, min(start + rows, len(index.ids))))
 
-    def vectors_at(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Vectors of the given rows of clip_ids, [m, k], in that order."""
-        return self._gather(self._merged(), np.asarray(rows, np.int64))
+    def vectors_at(self, rows: NDArray[np.int64], *, check: bool = True) -> NDArray[np.float32]:
+        """Vectors of the given rows of clip_ids, [m, k], in that order.
+
+        Args:
+            rows: in any order.
+            check: hash a shard before its first vectors are handed out, unless the store was opened without; False
+                leaves it to the caller to tell whether the vectors are right.
+        """
+        return self._gather(self._merged(), np.asarray(rows, np.int64), check)
 
     def columns(self, names: Sequence[str] | None = None, rows: NDArray[np.int64] | None = None) -> Any:
         """Index columns as a pyarrow.Table.
@@ -369,12 +375,17 @@ class Store:
             return clip_id in self._appended or index.ids.holds_start(clip_id + SEGMENT)
         return clip_id in self._appended or index.ids.find(clip_id) >= 0
 
-    def _gather(self, index: Index, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    def _gather(self, index: Index, rows: NDArray[np.int64], check: bool = True) -> NDArray[np.float32]:
         """Vectors of the given rows; rows near each other in a shard are read in one piece."""
         vectors = np.empty((rows.size, self.dim), np.float32)
+        near = max(1, self._files.near_bytes // (4 * self.dim))
         for commit, places, inner in index.by_shard(rows):
-            first, last = int(inner.min()), int(inner.max())
-            vectors[places] = self._shards.vectors(commit, first, last + 1)[inner - first]
+            order = np.argsort(inner, kind="stable")
+            cuts = np.flatnonzero(np.diff(inner[order]) > near) + 1
+            for piece in np.split(order, cuts):
+                first, last = int(inner[piece[0]]), int(inner[piece[-1]])
+                block = self._shards.vectors(commit, first, last + 1, check)
+                vectors[places[piece]] = block[inner[piece] - first]
         return vectors
 
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from motive.errors import OptionError
-from motive.scoring import ScoreConfig, score
+from motive.scoring import ScoreConfig, score, topk
 
 PARTS = ("blocks.0", "blocks.1", "rest")
 
@@ -47,6 +47,10 @@ def test_a_part_scores_as_a_store_of_its_own(
         for name in want:
             assert np.array_equal(got[name], want[name])
             total[name] = total.get(name, 0) + got[name].astype(np.float64)
+        if options.get("preconditioner") != "whiten":
+            listed = topk(*whole, 7, ScoreConfig(model_part=part, **options))
+            for place_of_query, name in enumerate(want):
+                assert np.array_equal(listed.scores[place_of_query], np.sort(want[name])[::-1][:7])
     if options.get("similarity") == "dot":
         score(*whole, tmp_path / "whole.parquet", ScoreConfig(**options))
         for name, values in table(tmp_path / "whole.parquet").items():
@@ -59,5 +63,3 @@ def test_a_part_that_is_not_there_is_refused(
     store = stored("clips", random_vectors(4, 6))
     with pytest.raises(OptionError, match="model_part must be one of none"):
         score(store, store, tmp_path / "s.parquet", ScoreConfig(model_part="blocks.0"))
-    with pytest.raises(OptionError, match="precision must be float32"):
-        ScoreConfig(model_part="blocks.0", precision="int8")
