@@ -48,7 +48,7 @@ def version() -> str:
 
 
 def _index_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("dataset", type=Path, help="folder of videos, or a metadata file")
+    parser.add_argument("dataset", type=Path, help="folder of videos or of tar shards, or a metadata file")
     parser.add_argument(
         "--out",
         type=store_verbs.location,
