@@ -124,13 +124,14 @@ def _summary(done: IndexSummary) -> int:
 
 
 def _score_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("store", type=Path)
-    parser.add_argument("queries", type=Path, help="store of query clips, made by motive query")
+    place = store_verbs.location
+    parser.add_argument("store", type=place)
+    parser.add_argument("queries", type=place, help="store of query clips, made by motive query")
     parser.add_argument("--out", type=Path, required=True, help="scores.parquet to write")
-    parser.add_argument("--also", type=Path, nargs="+", default=[], metavar="STORE", help="further stores of clips")
+    parser.add_argument("--also", type=place, nargs="+", default=[], metavar="STORE", help="further stores of clips")
     parser.add_argument(
         "--checkpoint",
-        type=Path,
+        type=place,
         nargs=2,
         action="append",
         default=[],
@@ -148,7 +149,7 @@ def _score(args: argparse.Namespace) -> int:
 
 
 def _export_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("store", type=Path, nargs="+", help="one store of clips, or several")
+    parser.add_argument("store", type=store_verbs.location, nargs="+", help="one store of clips, or several")
     parser.add_argument("--out", type=Path, required=True, help="index file, or folder of Parquet files, to write")
     add_flags(parser, ExportConfig)
 

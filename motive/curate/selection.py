@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from motive.curate.config import SelectConfig
 from motive.curate.place import check_target, placed, write_record
 from motive.curate.ranking import Cut, Ranking
-from motive.curate.source import INDEX_COLUMNS, clips_of, dataset_of
+from motive.curate.stores import ScoredStores, StoreLike
 from motive.data import SubsetRow, write_subset
-from motive.errors import StoreError
 from motive.extras import require
 from motive.scoring.cores import CutTies
-from motive.store import Store
+from motive.scoring.view import place_of
 from motive.store.ids import clip_of
 from motive.store.records import package_version, utc_now
 
@@ -60,7 +58,11 @@ class Selection:
 
 
 def select(
-    scores: Path | str, out: Path | str, config: SelectConfig | None = None, *, store: Store | Path | str | None = None
+    scores: Path | str,
+    out: Path | str,
+    config: SelectConfig | None = None,
+    *,
+    store: StoreLike | Sequence[StoreLike] | None = None,
 ) -> Selection:
     """Write the best clips as a dataset in the form of the one they come from, with their scores as columns.
 
@@ -70,7 +72,8 @@ def select(
         scores: what ``motive score`` wrote.
         out: folder for the selection: new, empty, or an earlier selection, which is replaced in one step.
         config: options; None takes the paper's 10 % by votes.
-        store: where the clips' store is now; None takes the place recorded in the scores.
+        store: where the clips' store is now, or the stores in the order in which they were scored; None takes the
+            places recorded in the scores.
 
     Raises:
         OptionError: an option cannot be met, or out holds other files.
@@ -79,11 +82,11 @@ def select(
     """
     config, scores, out = config or SelectConfig(), Path(scores), Path(out)
     ranking = Ranking(scores, config, _WHERE)
-    store = _store(store, ranking)
-    cut = ranking.cut(bool(store.segments))
+    stores = ScoredStores(store, ranking.header, _WHERE)
+    cut = ranking.cut(bool(stores.stores[0].segments))
     check_target(out, _WHERE)
-    rows, dataset = _subset(ranking, cut, store)
-    record = _record(scores, config, ranking, cut, store)
+    rows, dataset = _subset(ranking, cut, stores)
+    record = _record(scores, config, ranking, cut, stores)
     with placed(out, _WHERE) as folder:
         write_subset(dataset, rows, folder, files=config.files)
         write_record(folder, record, _WHERE)
@@ -98,55 +101,29 @@ def select(
     )
 
 
-def _store(store: Store | Path | str | None, ranking: Ranking) -> Store:
-    if isinstance(store, Store):
-        return store
-    recorded = ranking.header.get("store")
-    path = recorded if store is None else store
-    if not isinstance(path, (str, Path)):
-        raise StoreError(f"{_WHERE}: the scores must name their store, got {recorded!r}; run motive score again")
-    return Store.open(path)
-
-
-def _subset(ranking: Ranking, cut: Cut, store: Store) -> tuple[list[SubsetRow], Any]:
-    """Join the selected clips with the store's index; best first."""
-    pa, compute = require("pyarrow", _WHERE, extra="tables"), require("pyarrow.compute", _WHERE, extra="tables")
-    wanted = ranking.clip_ids(cut.rows).cast(pa.large_string())
-    found = compute.index_in(store.ids.to_arrow(), value_set=wanted)
-    places = np.flatnonzero(found.is_valid().to_numpy(zero_copy_only=False))
-    if len(places) < len(wanted):
-        lost = wanted.filter(compute.invert(compute.is_in(wanted, value_set=store.ids.to_arrow())))[0].as_py()
-        raise StoreError(
-            f"{_WHERE}: the store must hold every scored clip, got none for {lost!r} in {store.path}; "
-            "give the store that was scored"
-        )
-    stored = np.empty(len(wanted), np.int64)
-    stored[found.drop_null().to_numpy()] = places
-    missing = [name for name in INDEX_COLUMNS[1:] if name not in store.manifest["columns"]]
-    if missing:
-        raise StoreError(
-            f"{_WHERE}: the store's index must have column {missing[0]}, got {', '.join(store.manifest['columns'])}; "
-            "make the store with motive index"
-        )
-    clips = clips_of(store.columns(INDEX_COLUMNS, stored), _WHERE)
+def _subset(ranking: Ranking, cut: Cut, stores: ScoredStores) -> tuple[list[SubsetRow], Any]:
+    """Join the selected clips with their stores' index; best first."""
+    pa = require("pyarrow", _WHERE, extra="tables")
+    clips, dataset = stores.clips(ranking.clip_ids(cut.rows).cast(pa.large_string()))
     shown: list[dict[str, Any]] = [*ranking.shown(cut.rows)]
     if cut.segments:
         clips = [replace(clip, clip_id=clip_of(clip.clip_id)) for clip in clips]
+        dataset = replace(dataset, clips=tuple(sorted(clips, key=lambda clip: clip.clip_id)))
         shown = [{**scores, "motive_segment": name} for scores, name in zip(shown, cut.segments, strict=True)]
-    rows = [SubsetRow(clip, scores) for clip, scores in zip(clips, shown, strict=True)]
-    return rows, dataset_of(store.manifest, sorted(clips, key=lambda clip: clip.clip_id), _WHERE)
+    return [SubsetRow(clip, scores) for clip, scores in zip(clips, shown, strict=True)], dataset
 
 
-def _record(scores: Path, config: SelectConfig, ranking: Ranking, cut: Cut, store: Store) -> dict[str, Any]:
+def _record(scores: Path, config: SelectConfig, ranking: Ranking, cut: Cut, stores: ScoredStores) -> dict[str, Any]:
     """What selection.json says, but for the list of files."""
     scored_version = ranking.header.get("store_version")
     return {
         "created": utc_now(),
         "package": {"name": "motive", "version": package_version()},
         "scores": str(scores.resolve()),
-        "store": str(store.path.resolve()),
+        "store": place_of(stores.stores[0]),
+        "stores": [place_of(store) for store in stores.stores],
         "store_version": scored_version,
-        "store_changed": scored_version != store.version,
+        "store_changed": scored_version != stores.version,
         "config": config.to_json(),
         "clips": {"scored": cut.total, "selected": len(cut.rows)},
         "segmented": bool(cut.segments),

@@ -6,5 +6,16 @@ from motive.scoring.config import ScoreConfig
 from motive.scoring.engine import score, topk
 from motive.scoring.export import ExportConfig, Exported, export
 from motive.scoring.summary import QuerySummary, ScoreSummary
+from motive.scoring.view import scored_version
 
-__all__ = ["ExportConfig", "Exported", "QuerySummary", "ScoreConfig", "ScoreSummary", "export", "score", "topk"]
+__all__ = [
+    "ExportConfig",
+    "Exported",
+    "QuerySummary",
+    "ScoreConfig",
+    "ScoreSummary",
+    "export",
+    "score",
+    "scored_version",
+    "topk",
+]

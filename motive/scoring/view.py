@@ -68,8 +68,7 @@ class View:
     @property
     def version(self) -> str:
         """Digest of which clips are there, a filter aside; a single store's own version."""
-        versions = [store.version for store in self.stores]
-        return versions[0] if len(versions) == 1 else digest("".join(f"{v}\n" for v in versions).encode())
+        return scored_version(self.stores)
 
     @property
     def content(self) -> str:
@@ -172,6 +171,12 @@ class View:
     def record(self) -> list[dict[str, Any]]:
         """Each store's place and version, for the record of a result."""
         return [{"store": place_of(store), "version": store.version, "clips": len(store)} for store in self.stores]
+
+
+def scored_version(stores: Sequence[Store]) -> str:
+    """Digest of which clips some stores hold together; a single store's own version."""
+    versions = [store.version for store in stores]
+    return versions[0] if len(versions) == 1 else digest("".join(f"{v}\n" for v in versions).encode())
 
 
 def open_stores(given: StoreLike | Sequence[StoreLike]) -> list[Store]:

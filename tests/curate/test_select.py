@@ -14,7 +14,7 @@ from motive.curate import SelectConfig, select
 from motive.curate.ranking import Ranking
 from motive.data import read_dataset
 from motive.errors import MotiveError, OptionError, StoreError
-from motive.scoring import ScoreConfig
+from motive.scoring import ScoreConfig, score
 from motive.store import Store, StoreRow
 
 
@@ -198,3 +198,44 @@ def test_a_missing_video_leaves_no_half_selection(tmp_path, scored) -> None:
     assert sorted(path.name for path in (tmp_path / "out").rglob("*")) == kept, "the earlier selection is untouched"
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".tmp")) == []
     assert len(first.clip_ids) == 3
+
+
+def test_clips_of_several_stores_are_selected_together(tmp_path, scored) -> None:
+    """Two stores of one dataset, one scores file: the selection is that of the one store."""
+    made = scored("jsonl")
+    whole = select(made.scores, tmp_path / "whole", SelectConfig(top="20%"))
+    header = Ranking(made.scores, SelectConfig(), "test").header
+    one, queries = Store.open(header["store"]), header["queries"]
+    table = one.columns()
+    parts = []
+    for number in range(2):
+        part = Store.create(
+            tmp_path / f"part{number}",
+            identity=one.identity,
+            columns_schema=one.manifest["columns"],
+            manifest_extra=one.manifest["extra"],
+        )
+        rows = np.arange(number, len(one), 2)
+        facts = table.take(rows).drop_columns(["clip_id"]).to_pylist()
+        vectors = one.vectors_at(rows)
+        part.append([StoreRow(one.ids[int(r)], v, f) for r, v, f in zip(rows, vectors, facts, strict=True)])
+        parts.append(part.path)
+    for precision in ("float32", "int8"):
+        scores = tmp_path / f"{precision}.parquet"
+        score(parts, queries, scores, ScoreConfig(precision=precision))
+        found = select(scores, tmp_path / precision, SelectConfig(top="20%"))
+        assert found.store_changed is False
+        record = json.loads((tmp_path / precision / "selection.json").read_text())
+        assert record["stores"] == [str(path) for path in parts]
+        if precision == "float32":
+            assert found.clip_ids == whole.clip_ids
+    with pytest.raises(OptionError, match="must be the 2 that were scored, got 1"):
+        select(scores, tmp_path / "x", store=parts[0])
+    other = Store.create(tmp_path / "other", identity=one.identity, columns_schema=one.manifest["columns"],
+                         manifest_extra={"source": {"root": "/elsewhere", "format": "folder"}})  # fmt: skip
+    rows = np.arange(1, len(one), 2)
+    facts = table.take(rows).drop_columns(["clip_id"]).to_pylist()
+    other.append([StoreRow(one.ids[int(r)], v, f) for r, v, f in zip(rows, one.vectors_at(rows), facts, strict=True)])
+    score([parts[0], other], queries, scores)
+    with pytest.raises(OptionError, match="selected clips must be of one dataset"):
+        select(scores, tmp_path / "x", SelectConfig(top="100%"))
