@@ -1,11 +1,11 @@
 """The projected gradient of every parameter and clip, beside a plain forward and backward pass.
 
-    python -m benchmarks.capture.forward_backward [--quick] [--growth] [--compile] [--threads N] [--out DIR]
+    python -m benchmarks.capture.forward_backward [--quick] [--growth] [--apart] [--compile] [--threads N] [--out DIR]
 
 One model and batch of the Wan architecture (benchmarks.capture.models); the baseline is the forward and backward pass
 of the same model and batch with all parameters requiring gradients, the faster of eager and compiled (--compile).
 Targets on the CPU: time at most 0.85 of it, memory at most 0.9. --growth varies batch, frames and parameters and draws
-capture_growth.svg. Full-size models on a GPU: benchmarks.pipeline.gradients.
+capture_growth.svg; --apart keeps segments and draws apart. Full-size models on a GPU: benchmarks.pipeline.gradients.
 
 Peers: a backward pass for each clip; hooks that form each sample's gradient; torch.func's vmap(grad), alone and with
 the projectors of traker and dattri where they are installed. The latter take minutes for all parameters, so one layer
@@ -22,6 +22,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -29,7 +30,7 @@ from typing import Any
 import torch
 
 import motive_kernels as mk
-from benchmarks.capture.models import GROWTH, TARGET, TINY, Bench, Size
+from benchmarks.capture.models import APART, GROWTH, TARGET, TINY, Bench, Size
 from benchmarks.kernels.kinds import Record, complete
 from motive_kernels.capture.loop import per_sample_gradients
 
@@ -168,6 +169,33 @@ def growth(repeats: int) -> Iterator[Record]:
                 yield {**record, "op": f"capture, growing {axis}"}
 
 
+def apart(repeats: int) -> Iterator[Record]:
+    """Vectors of four segments of each clip, and of four draws of one clip, beside one vector a clip."""
+    bench = Bench(APART)
+    capture = mk.GradientCapture(bench.model, bench.projector)
+    whole = capture(lambda: bench.segments(1)[:, 0])
+    error = float((capture(lambda: bench.segments(4)).sum(1) - whole).norm() / whole.norm())
+    if error > 1e-4:
+        raise RuntimeError(f"benchmarks: vectors of segments must add up within 1e-4, got {error:.1e}; run the tests")
+    calls: dict[str, Callable[[], Any]] = {
+        "forward_backward, eager": bench.forward_backward,
+        "ours": lambda: capture(bench.losses),
+        "ours, four segments": lambda: capture(lambda: bench.segments(4)),
+        "ours, a pass a segment": lambda: [capture(lambda j=j: bench.segments(4)[:, j]) for j in range(4)],
+    }
+    yield from records(bench, calls, repeats, "cpu")
+    draws = Bench(replace(APART, batch=4))
+    summed, separate = (mk.GradientCapture(draws.model, draws.projector) for _ in range(2))
+    calls = {
+        "forward_backward, eager": draws.forward_backward,
+        "ours, four draws summed": lambda: summed(lambda: draws.losses().sum(0, keepdim=True)),
+        "ours, four draws apart": lambda: separate(draws.losses),
+    }
+    for record in records(draws, calls, repeats, "cpu"):
+        if record["impl"] != "forward_backward, eager":
+            yield record
+
+
 def draw(found: list[Record], path: Path) -> None:
     """The growth curves as a picture."""
     import matplotlib
@@ -198,6 +226,10 @@ def all_records(options: argparse.Namespace) -> Iterator[Record]:
     if options.growth:
         yield from growth(2 if options.quick else 3)
         return
+    if options.apart:
+        for record in apart(1 if options.quick else 2):
+            yield {**record, "op": "capture, apart"}
+        return
     size = Size(2, 512, 1, (2, 16, 16), 2, 256) if options.quick else TARGET
     bench = Bench(size)
     yield from records(bench, runs(bench, options.compile, options.quick), 2 if options.quick else 3, "cpu")
@@ -213,6 +245,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a small model, two repetitions, no peers")
     parser.add_argument("--growth", action="store_true", help="growth curves instead")
+    parser.add_argument("--apart", action="store_true", help="what keeping segments and draws apart costs instead")
     parser.add_argument("--compile", action="store_true", help="also time the compiled plain pass")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of every row")
     parser.add_argument("--memory", choices=MEMORY, help=argparse.SUPPRESS)

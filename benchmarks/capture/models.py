@@ -44,6 +44,9 @@ TARGET = Size()
 
 TINY = Size(1, 64, 1, (2, 4, 6), 3, 16)
 
+APART = Size(4, 2048, latent=(2, 32, 32))
+"""d = 512, ffn 2048, two blocks, 512 tokens, two clips: what vectors of parts and draws cost."""
+
 GROWTH = {
     "batch": [replace(TARGET, batch=n) for n in (1, 2, 4)],
     "frames": [replace(TARGET, latent=(frames, 32, 32)) for frames in (1, 2, 4)],
@@ -86,11 +89,18 @@ class Bench:
 
     def losses(self, model: Callable[..., tuple[Tensor]] | None = None, clip: int | None = None) -> Tensor:
         """Losses of the batch, or of one clip of it."""
+        return self.errors(model, clip).mean((1, 2, 3, 4))
+
+    def errors(self, model: Callable[..., tuple[Tensor]] | None = None, clip: int | None = None) -> Tensor:
+        """Squared errors [n, c, F, h, w] of one forward pass."""
         rows = slice(None) if clip is None else slice(clip, clip + 1)
-        prediction = (self.model if model is None else model)(*(part[rows] for part in self.batch), return_dict=False)[
-            0
-        ]
-        return prediction.float().square().mean((1, 2, 3, 4))
+        batch = (part[rows] for part in self.batch)
+        return (self.model if model is None else model)(*batch, return_dict=False)[0].float().square()
+
+    def segments(self, count: int) -> Tensor:
+        """Losses [n, count] of bands of the picture, from one forward pass."""
+        bands = self.errors().chunk(count, 3)
+        return torch.stack([band.sum((1, 2, 3, 4)) for band in bands], 1)
 
     def forward_backward(self, model: Callable[..., tuple[Tensor]] | None = None) -> None:
         """A training step's gradients."""

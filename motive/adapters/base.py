@@ -96,6 +96,20 @@ class Adapter(ABC):
     def load_transformer(self, expert: Expert) -> nn.Module:
         """The expert's transformer in eval mode, every parameter requiring a gradient."""
 
+    def enable_checkpointing(self, transformer: nn.Module) -> None:
+        """Have a transformer keep no activations inside its blocks, as diffusers' models can.
+
+        Raises:
+            OptionError: this one cannot.
+        """
+        enable = getattr(transformer, "enable_gradient_checkpointing", None)
+        if enable is None:
+            raise OptionError(
+                f"{self.family}: checkpointing must be left out for {type(transformer).__name__}, got True; "
+                "lower --clips-per-pass and --draws-per-pass instead"
+            )
+        enable()
+
     def parameter_shapes(self, expert: Expert) -> Mapping[str, tuple[int, ...]]:
         """Names and shapes of the expert's parameters; families override it where that needs no weights in memory."""
         return {name: tuple(p.shape) for name, p in self.load_transformer(expert).named_parameters()}

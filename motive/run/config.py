@@ -48,6 +48,8 @@ class IndexConfig:
         cache: folder for latents, masks and text embeddings; None is ``cache`` inside the store.
         draws_per_pass: draws that share one forward and backward pass; more is faster and takes more memory.
         clips_per_pass: clips that share one forward and backward pass, likewise.
+        checkpointing: recompute each block's activations in the backward pass instead of keeping them: about a third
+            more time for a fraction of the memory, for long clips and large models. The vectors are the same.
         shard_rows: clips in one committed shard, about; at most so many a worker are lost by a crash.
         decode_threads: clips decoded ahead in parallel, each in a process of its own.
         threads: of torch on the CPU; 0 takes those of the machine where the store is begun. Vectors can depend on it
@@ -74,6 +76,7 @@ class IndexConfig:
     cache: str | None = None
     draws_per_pass: int = 1
     clips_per_pass: int = 1
+    checkpointing: bool = False
     shard_rows: int = 256
     decode_threads: int = 2
     threads: int = 0

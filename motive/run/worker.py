@@ -121,6 +121,8 @@ class Worker:
         transformer = setup.adapter.load_transformer(setup.expert)
         if setup.lora is not None:
             setup.lora.attach(transformer)
+        if setup.config.checkpointing:
+            setup.adapter.enable_checkpointing(transformer)
         return ClipGradients(
             setup.adapter,
             transformer,

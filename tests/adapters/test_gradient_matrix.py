@@ -119,11 +119,29 @@ def test_a_sample_does_not_depend_on_its_mates(family: dict[str, Model], dtype: 
 
 def test_checkpointing_changes_nothing(family: dict[str, Model]) -> None:
     model = family["float32"]
-    model.transformer.enable_gradient_checkpointing()
+    model.adapter.enable_checkpointing(model.transformer)
+    blocks = getattr(model.transformer, "transformer_blocks", None) or model.transformer.get_submodule("blocks")
+    passes: list[int] = []
+    handle = next(blocks.children()).register_forward_pre_hook(lambda *_: passes.append(1))
     try:
-        model.close(model.taken("token", model.losses())[0])
+        z = model.tokens
+        passes.clear()
+        again, _ = model.taken("token", model.losses())
+        assert len(passes) >= 4, "each forward pass, of the checks and of the vectors, must be done again"
+        torch.testing.assert_close(again, z, rtol=1e-5, atol=1e-6 * float(z.abs().max()))
+        model.close(again)
     finally:
+        handle.remove()
         model.transformer.disable_gradient_checkpointing()
+
+
+def test_the_backend_of_attention_changes_nothing(family: dict[str, Model]) -> None:
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    model = family["float32"]
+    with sdpa_kernel([SDPBackend.MATH]):
+        z, _ = model.taken("token", model.losses(slice(1, 3)))
+    model.close(z, slice(1, 3))
 
 
 def test_vectors_repeat_to_the_bit(family: dict[str, Model]) -> None:

@@ -74,6 +74,29 @@ def test_each_parameter_alone(name: str) -> None:
         torch.testing.assert_close(z, expected, rtol=1e-4, atol=1e-5, msg=lambda m, r=route: f"{name} by {r}: {m}")
 
 
+@pytest.mark.parametrize("route", ["auto", *ROUTES])
+def test_several_losses_of_a_sample_share_its_forward_pass(route: str) -> None:
+    """Each has its own vector, also by groups and in a loop of one's own; one that is zero spoils nothing."""
+    model, losses, projector = make(4)
+    passes: list[int] = []
+    model.register_forward_hook(lambda *_: passes.append(1))
+    factors = torch.tensor([[1.0, 2.0, 0.0], [3.0, 0.0, 0.0], [1.0, 1.0, 0.0], [0.5, 4.0, 0.0]])
+    whole = oracle(model, losses, projector)
+    capture = mk.GradientCapture(model, projector, route=route)
+    for _ in range(2):
+        passes.clear()
+        z = capture(lambda: losses()[:, None] * factors)
+        torch.testing.assert_close(z, factors[:, :, None] * whole[:, None], rtol=1e-4, atol=1e-5)
+    assert len(passes) == 1
+    with capture:
+        torch.testing.assert_close(capture.backward(losses()[:, None] * factors), z, rtol=1e-5, atol=1e-6)
+    names = list(projector.shapes)
+    grouped = mk.GradientCapture(model, projector, route=route, groups={"a": names[:3], "b": names[3:]})
+    parts = grouped(lambda: losses()[:, None] * factors)
+    assert parts.shape == (4, 3, 2, 32)
+    torch.testing.assert_close(parts.sum(2), z, rtol=1e-4, atol=1e-5)
+
+
 def test_samples_may_own_several_rows() -> None:
     """Draws of one sample are rows of the leading axis; their gradients add up."""
     model, _, projector = make(1)
