@@ -26,6 +26,12 @@ CPU = {
 }
 """Suite -> modules."""
 
+# A warning of another version of torch must not hide what a test would say.
+GPU_TESTS = [sys.executable, "-m", "pytest", "-q", "-rfE", "--maxfail=40", "-W", "default", "-p", "no:cacheprovider",
+             "tests/gpu"]  # fmt: skip
+BESIDE = "triton or a_pass_in_a_graph"
+"""Tests that are no gate: of the second language, which takes minutes to compile, and of graphs, which nothing needs."""
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -76,9 +82,7 @@ def _module(choice: Choice, section: str, name: str, *arguments: str) -> list[st
 
 def _machine(choice: Choice) -> list[Section]:
     machine = [sys.executable, "-m", "benchmarks.machine"]
-    # A warning of another version of torch must not hide what a test would say.
-    gate = [sys.executable, "-m", "pytest", "-q", "-rfE", "--maxfail=40", "-W", "default", "-p", "no:cacheprovider"]
-    gate += ["tests/gpu", "-k", "not triton"]
+    gate = [*GPU_TESTS, "-k", f"not ({BESIDE})"]
     plan = [Section("versions", [*machine, "versions"], 0.1, 5, always=True)]
     if choice.wheels is not None:
         plan.append(Section("wheels", [*machine, "wheels", str(choice.wheels)], 0.15, 5, always=True))
@@ -103,7 +107,6 @@ def _suites(choice: Choice) -> list[tuple[str, Section]]:
         weighting += ["--device", "cpu", "--quick", "--no-compile"]
     else:
         weighting += ["--device", "cuda", "--out", str(choice.out)]
-    triton = [sys.executable, "-m", "pytest", "-q", "-rfE", "--maxfail=40", "-W", "default", "-p", "no:cacheprovider"]
     peers = ("--peers", str(choice.peers)) if choice.peers is not None else ()
     timed = ("--seconds", SECONDS)
     report = str(choice.out / "resources.md")
@@ -122,7 +125,7 @@ def _suites(choice: Choice) -> list[tuple[str, Section]]:
         ("kernels", Section("weighting", weighting, 0.2)),
         ours("pipeline", "end_to_end", 0.4, "pipeline.end_to_end", *timed, least_s=60),
         ours("kernels", "sanitizer", 0.4, "kernels.sanitize", *timed, least_s=20),
-        ("kernels", Section("gate_triton", [*triton, "tests/gpu", "-k", "triton"], 0.4, 20)),
+        ("kernels", Section("tests_beside", [*GPU_TESTS, "-k", BESIDE], 0.4, 20)),
         ours("kernels", "kinds", 0.15, "kernels.gpu", "--only", "kinds"),
         ours("kernels", "counters", 0.3, "kernels.counters", *timed),
         ("kernels", Section("resources", resources, 0.1, 5)),

@@ -194,21 +194,29 @@ def _part(title: str, header: Sequence[str], lines: Sequence[Sequence[Any]]) -> 
 
 
 def tables(rows: Sequence[Record]) -> str:
-    """All of it."""
-    card = measured_card(rows)
+    """All of it; targets, predictions and what a million clips take are for real measurements alone."""
+    card, real = measured_card(rows), [row for row in rows if not row.get("rehearsal")]
     if card is None:
         about = "Nothing has been measured on a GPU yet.\n"
     else:
         found = matching(rows, op="ceilings")[-1]
         reached = ", ".join(f"{name} {number(value / 1e6)}" for name, value in found["per_ms"].items() if value)
         about = f"{card.name}; measured ceilings, GB/s or GFLOP/s: {reached}. Commit {found.get('commit')}.\n"
-    return "\n".join(
-        part for part in (
-            about, headline(rows), f"### Predicted and measured\n\n{tuning(rows)}" if card else "", kernels(rows), peers(rows), gradients(rows), stages(rows),
-            simple("Attention and encoders", rows, suite="pipeline", op=lambda op: op in ("attention", "encode")),
-            simple("Search", rows, suite="scoring"), end_to_end(rows), at_scale(rows), checks(rows),
-        ) if part
-    )  # fmt: skip
+    parts = [
+        about,
+        headline(real),
+        f"### Predicted and measured\n\n{tuning(real)}" if measured_card(real) else "",
+        kernels(rows),
+        peers(rows),
+        gradients(rows),
+        stages(rows),
+        simple("Attention and encoders", rows, suite="pipeline", op=lambda op: op in ("attention", "encode")),
+        simple("Search", rows, suite="scoring"),
+        end_to_end(rows),
+        at_scale(real),
+        checks(rows),
+    ]
+    return "\n".join(part for part in parts if part)
 
 
 def verdicts(state: dict[str, dict[str, Any]]) -> str:

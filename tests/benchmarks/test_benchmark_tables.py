@@ -43,6 +43,13 @@ def test_rows_meet_or_miss_their_targets() -> None:
     assert number(1234.5) == "1,234"
 
 
+def test_a_rehearsal_meets_and_misses_nothing() -> None:
+    text = tables.tables([{**row, "rehearsal": True} for row in ROWS])
+    assert text.count(f"| {tables.NOT_MEASURED} |") >= len(TARGETS)
+    assert "missed" not in text
+    assert "cuda, one list" in text, "its rows are shown"
+
+
 def test_a_page_gets_its_tables() -> None:
     begin, end = tables.BEGIN.format("tables"), tables.END.format("tables")
     page = f"before\n{begin}\nold\n{end}\nafter\n"
