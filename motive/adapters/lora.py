@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -176,7 +177,14 @@ class LoraFile:
             raise self._wrong("hold both factors of a layer", f"{', '.join(parts)} of {layer}", "copy the file again")
         a, b = parts["A"], parts["B"]
         outputs, inputs = shapes[f"{layer}.weight"]
-        if a.ndim != 2 or b.ndim != 2 or a.shape[1] != inputs or b.shape[0] != outputs or len(a) != b.shape[1]:
+        if (
+            a.ndim != 2
+            or b.ndim != 2
+            or not len(a)
+            or a.shape[1] != inputs
+            or b.shape[0] != outputs
+            or len(a) != b.shape[1]
+        ):
             raise self._wrong(
                 f"fit {layer} [{outputs}, {inputs}]",
                 f"{list(b.shape)} by {list(a.shape)}",
@@ -187,7 +195,10 @@ class LoraFile:
         if not (torch.isfinite(a).all() and torch.isfinite(b).all()):
             raise self._wrong("be finite", f"NaN or infinity in {layer}", "give another checkpoint of it")
         rank = len(a)
-        return Factors(a, b, float(parts["alpha"]) / rank if "alpha" in parts else scale(rank))
+        found = float(parts["alpha"]) / rank if "alpha" in parts else scale(rank)
+        if not math.isfinite(found):
+            raise self._wrong("have a finite alpha", f"{found * rank} of {layer}", "give another checkpoint of it")
+        return Factors(a, b, found)
 
     def _wrong(self, wanted: str, got: str, remedy: str) -> ModelError:
         return ModelError(f"lora: {self.path} must {wanted}, got {got}; {remedy}")

@@ -191,6 +191,8 @@ def test_of_a_file_for_two_experts_each_takes_its_own(
         (lambda t, n: t.pop(n), "both factors"),
         (lambda t, n: t.update({n: t[n][:, :3].contiguous()}), "fit"),
         (lambda t, n: t.update({n: t[n] * torch.nan}), "finite"),
+        (lambda t, n: t.update({n.replace("lora_A.weight", "alpha"): torch.tensor(torch.inf)}), "finite"),
+        (lambda t, n: t.update({n: t[n][:0], n.replace("_A", "_B"): t[n.replace("_A", "_B")][:, :0].clone()}), "fit"),
         (lambda t, n: t.update({n.replace("lora_A", "lora_A.default"): t[n].clone()}), "once"),
         (lambda t, n: t.update({n.replace("lora_A.weight", "alpha"): torch.ones(3)}), "one number"),
         (lambda t, n: t.clear() or t.update({"transformer_2.x.alpha": torch.ones(1)}), "none"),
