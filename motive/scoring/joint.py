@@ -116,7 +116,7 @@ class Exact:
         """The same scores in float32, and how far each may be off."""
         total, error = np.zeros(len(parts[0])), np.zeros(len(parts[0]))
         for kernel, vectors in zip(self.kernels, parts, strict=True):
-            direction = kernel.directions[query]
+            direction = kernel.direction(query)
             products = (vectors @ direction.astype(np.float32)).astype(np.float64)
             lengths = np.sqrt(np.einsum("nk,nk->n", vectors, vectors).astype(np.float64))
             sizes = 1.0 if kernel.keep_length else np.where(lengths > 0, lengths, 1.0)

@@ -130,7 +130,7 @@ class _Best:
 
     def __init__(self, exact: Exact, query: int, fetch: Fetch, listed: NDArray[np.int64]) -> None:
         self._exact, self._query, self._fetch, self._listed = exact, query, fetch, listed
-        self._parts: list[NDArray[np.float32]] = []
+        self._pieces: list[Sequence[NDArray[np.float32]]] = []  # vectors, piece by piece of the list
         self._rough, self._error = np.empty(0), np.empty(0)
         self.scores = np.empty(0, np.float32)
         self.rows = np.empty(0, np.int64)
@@ -141,12 +141,21 @@ class _Best:
         self._look_at(top)
         self._look_at(int(np.searchsorted(-by_bytes, -(self._least(top) - bound), side="right")))
         places = np.flatnonzero(self._rough + self._error >= self._least(top))
-        scores = self._exact.scores([part[places] for part in self._parts], self._query)
+        scores = self._exact.scores(self._vectors(places), self._query)
         rows = self._listed[places]
         order = np.lexsort((rows, -scores))
         self.scores, self.rows, self.rescored = scores[order], rows[order], places.size
         last = float(self.scores[top - 1])
         return complete or by_bytes[-1] + bound < last - 1e-7 * abs(last)
+
+    def _vectors(self, places: NDArray[np.int64]) -> list[NDArray[np.float32]]:
+        """Vectors of each checkpoint at rising places of the list."""
+        found, first = [], 0
+        for piece in self._pieces:
+            here = places[(places >= first) & (places < first + len(piece[0]))] - first
+            found.append([part[here] for part in piece])
+            first += len(piece[0])
+        return [np.concatenate(parts) for parts in zip(*found, strict=True)]
 
     def _least(self, top: int) -> float:
         """No less than this is the top-th score of those looked at."""
@@ -158,9 +167,9 @@ class _Best:
         rows = self._listed[self._rough.size : last]
         if rows.size == 0:
             return
-        parts = list(self._fetch(rows))
+        parts = self._fetch(rows)
         found = self._exact.rough(parts, self._query)
         self._rough, self._error = (
             np.concatenate(both) for both in zip((self._rough, self._error), found, strict=True)
         )
-        self._parts = [np.concatenate(b) for b in zip(self._parts, parts, strict=True)] if self._parts else parts
+        self._pieces.append(parts)
