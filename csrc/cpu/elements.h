@@ -6,11 +6,14 @@
 
 namespace motive::cpu::MOTIVE_LEVEL {
 
-// Sixteen-bit patterns of the values, rounded to nearest even, one in each lane, whose high half is zero.
-MOTIVE_INLINE VectorBits narrow(Vector value, bfloat16) {
+// The value with its top half rounded to nearest even, and anything in the other half.
+MOTIVE_INLINE VectorBits rounded_to_bfloat16(Vector value) {
   const VectorBits bits = bits_of(value), is_nan = (VectorBits)(value != value);
-  return ((bits + 0x7fffu + ((bits >> 16) & 1u)) | is_nan) >> 16;
+  return (bits + 0x7fffu + ((bits >> 16) & 1u)) | is_nan;
 }
+
+// Sixteen-bit patterns of the values, rounded to nearest even, one in each lane, whose high half is zero.
+MOTIVE_INLINE VectorBits narrow(Vector value, bfloat16) { return rounded_to_bfloat16(value) >> 16; }
 
 MOTIVE_INLINE VectorBits narrow(Vector value, float16) {
   const VectorBits sign = bits_of(value) & 0x80000000u;
@@ -50,6 +53,41 @@ MOTIVE_INLINE void store(float16* to, Vector value) {
   const VectorHalfBits half = low_halves(narrow(value, float16{}));
 #endif
   memcpy(to, &half, sizeof half);
+}
+
+// 2 kLanes elements that lie together. Those of 16 bits that are halves of floats come as the even and the odd ones,
+// each by one instruction; the others as the first and the last.
+struct Twice {
+  Vector a, b;
+};
+
+template <class T>
+MOTIVE_INLINE Twice load_twice(const T* from) {
+  return {load(from), load(from + kLanes)};
+}
+MOTIVE_INLINE Twice load_twice(const bfloat16* from) {
+  const VectorBits both = load_bits(from);
+  return {from_bits(both << 16), from_bits(both & 0xffff0000u)};
+}
+
+// Floats in the order of load_twice(const T*).
+template <class T>
+MOTIVE_INLINE Twice load_twice_like(const float* from, const T*) {
+  return load_twice(from);
+}
+MOTIVE_INLINE Twice load_twice_like(const float* from, const bfloat16*) {
+  const Vector a = load(from), b = load(from + kLanes);
+  return {in_order(every_other<0>(a, b)), in_order(every_other<1>(a, b))};
+}
+
+template <class T>
+MOTIVE_INLINE void store_twice(T* to, const Twice& value) {
+  store(to, value.a);
+  store(to + kLanes, value.b);
+}
+MOTIVE_INLINE void store_twice(bfloat16* to, const Twice& value) {
+  const VectorBits both = (rounded_to_bfloat16(value.a) >> 16) | (rounded_to_bfloat16(value.b) & 0xffff0000u);
+  memcpy(to, &both, sizeof both);
 }
 
 // The first count elements, count < kLanes, with zeros behind them.

@@ -1,6 +1,7 @@
 // For rows of flow: squared lengths, square roots, and the smallest and largest of many magnitudes in any order.
 #pragma once
 
+#include "elements.h"
 #include "motive/dtype.h"
 #include "simd.h"
 
@@ -22,48 +23,24 @@ MOTIVE_INLINE Vector squared_length(Vector dx, Vector dy) {
 #endif
 }
 
-// Squared lengths of kLanes (dx, dy) that lie in memory as pairs; in_order() puts them into the order of memory.
+// Squared lengths of kLanes (dx, dy) that lie in memory as pairs; squares_in_order() puts them into the order of
+// memory.
 template <class T>
 MOTIVE_INLINE Vector squares_of_pairs(const T* from) {
   const Vector a = load(from), b = load(from + kLanes);
-#if defined(__AVX512F__)
-  return squared_length((Vector)_mm512_shuffle_ps((__m512)a, (__m512)b, 0x88),
-                        (Vector)_mm512_shuffle_ps((__m512)a, (__m512)b, 0xdd));
-#elif defined(__AVX2__)
-  return squared_length((Vector)_mm256_shuffle_ps((__m256)a, (__m256)b, 0x88),
-                        (Vector)_mm256_shuffle_ps((__m256)a, (__m256)b, 0xdd));
-#elif defined(__SSE__)
-  return squared_length((Vector)_mm_shuffle_ps((__m128)a, (__m128)b, 0x88),
-                        (Vector)_mm_shuffle_ps((__m128)a, (__m128)b, 0xdd));
-#else
-  Vector dx, dy;
-  for (int lane = 0; lane < kLanes / 2; ++lane) {
-    dx[lane] = a[2 * lane];
-    dy[lane] = a[2 * lane + 1];
-    dx[lane + kLanes / 2] = b[2 * lane];
-    dy[lane + kLanes / 2] = b[2 * lane + 1];
-  }
-  return squared_length(dx, dy);
-#endif
+  return squared_length(every_other<0>(a, b), every_other<1>(a, b));
 }
-
 template <class T>
-MOTIVE_INLINE Vector in_order(const T*, Vector squares) {
-#if defined(__AVX512F__)
-  return (Vector)_mm512_permutexvar_pd(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), (__m512d)squares);
-#elif defined(__AVX2__)
-  return (Vector)_mm256_permute4x64_pd((__m256d)squares, 0xd8);
-#else
-  return squares;
-#endif
+MOTIVE_INLINE Vector squares_in_order(const T*, Vector squares) {
+  return in_order(squares);
 }
 
 // A pair is one 32-bit lane, and each half of it is the top of a float.
 MOTIVE_INLINE Vector squares_of_pairs(const bfloat16* from) {
-  const VectorBits both = load_bits(from);
-  return squared_length(from_bits(both << 16), from_bits(both & 0xffff0000u));
+  const Twice pairs = load_twice(from);
+  return squared_length(pairs.a, pairs.b);
 }
-MOTIVE_INLINE Vector in_order(const bfloat16*, Vector squares) { return squares; }
+MOTIVE_INLINE Vector squares_in_order(const bfloat16*, Vector squares) { return squares; }
 
 // Floats are compared as integers in the same order, where NaN lies beyond the infinities: an integer minimum may be
 // taken in any order, and one that is not finite cannot get lost.

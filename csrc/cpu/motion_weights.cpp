@@ -48,7 +48,7 @@ struct Pairs {
 
   MOTIVE_INLINE void fetch_ahead(int64_t x) const { fetch(from + 2 * x); }
   MOTIVE_INLINE Vector in_any_order(int64_t x) const { return squares_of_pairs(from + 2 * x); }
-  MOTIVE_INLINE Vector in_order(int64_t x) const { return cpu::MOTIVE_LEVEL::in_order(from, in_any_order(x)); }
+  MOTIVE_INLINE Vector in_order(int64_t x) const { return squares_in_order(from, in_any_order(x)); }
   MOTIVE_INLINE Vector first(int64_t count) const {
     T padded[2 * kLanes] = {};
     memcpy(padded, from, size_t(2 * count) * sizeof(T));

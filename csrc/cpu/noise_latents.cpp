@@ -21,6 +21,11 @@ void one_chunk(const NoiseLatents& a, int64_t sample, int64_t begin, int64_t cou
   T* target = static_cast<T*>(a.target) + sample * a.size + begin;
   const Vector sigma = broadcast(a.sigma[sample]), keep = 1.f - sigma;
   int64_t j = 0;
+  for (; j + 2 * kLanes <= count; j += 2 * kLanes) {
+    const Twice from = load_twice(z + j), to = load_twice(eps + j);
+    store_twice(noisy + j, {mix(from.a, to.a, keep, sigma), mix(from.b, to.b, keep, sigma)});
+    store_twice(target + j, {to.a - from.a, to.b - from.b});
+  }
   for (; j + kLanes <= count; j += kLanes) {
     const Vector from = load(z + j), to = load(eps + j);
     store(noisy + j, mix(from, to, keep, sigma));

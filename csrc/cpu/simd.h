@@ -96,6 +96,35 @@ MOTIVE_INLINE Vector load(const float16* from) {
 #endif
 }
 
+// The even or the odd ones of 2 kLanes elements, in an order that in_order() turns into that of memory.
+template <int odd>
+MOTIVE_INLINE Vector every_other(Vector a, Vector b) {
+#if defined(__AVX512F__)
+  return (Vector)_mm512_shuffle_ps((__m512)a, (__m512)b, odd ? 0xdd : 0x88);
+#elif defined(__AVX2__)
+  return (Vector)_mm256_shuffle_ps((__m256)a, (__m256)b, odd ? 0xdd : 0x88);
+#elif defined(__SSE__)
+  return (Vector)_mm_shuffle_ps((__m128)a, (__m128)b, odd ? 0xdd : 0x88);
+#else
+  Vector chosen;
+  for (int lane = 0; lane < kLanes / 2; ++lane) {
+    chosen[lane] = a[2 * lane + odd];
+    chosen[lane + kLanes / 2] = b[2 * lane + odd];
+  }
+  return chosen;
+#endif
+}
+
+MOTIVE_INLINE Vector in_order(Vector chosen) {
+#if defined(__AVX512F__)
+  return (Vector)_mm512_permutexvar_pd(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), (__m512d)chosen);
+#elif defined(__AVX2__)
+  return (Vector)_mm256_permute4x64_pd((__m256d)chosen, 0xd8);
+#else
+  return chosen;
+#endif
+}
+
 MOTIVE_INLINE Vector square_root(Vector value) {
 #if defined(__AVX512F__)
   return (Vector)_mm512_sqrt_ps((__m512)value);

@@ -11,7 +11,7 @@ namespace motive::cpu::MOTIVE_LEVEL {
 namespace {
 
 constexpr int64_t kBlock = 2048;           // cells of a task; a multiple of kSums
-constexpr int64_t kSums = 32;              // a power of two, and a multiple of every kLanes
+constexpr int64_t kSums = 32;              // a power of two, and a multiple of every 2 kLanes
 constexpr int64_t kThreadBytes = 1 << 20;  // bytes that take about as long as starting a thread
 
 // Asks for an address that the processor's own look-ahead does not guess; any address will do.
@@ -28,7 +28,14 @@ struct Channel {
   T* gradient;
   uintptr_t next;  // bytes to the next channel
 
-  // Adds W r^2 of kLanes cells to the sum and writes their gradient.
+  // Adds W r^2 of 2 kLanes cells to two sums and writes their gradient.
+  MOTIVE_INLINE void two_vectors(int64_t j, Vector factor, Vector* sums) const {
+    const Twice p = load_twice(prediction + j), t = load_twice(target + j);
+    const Twice ones = {broadcast(1.f), broadcast(1.f)};
+    const Twice w = weights != nullptr ? load_twice_like(weights + j, prediction) : ones;
+    store_twice(gradient + j, {step(p.a, t.a, w.a, factor, sums[0]), step(p.b, t.b, w.b, factor, sums[1])});
+  }
+
   MOTIVE_INLINE void one_vector(int64_t j, Vector factor, Vector& sum) const {
     const Vector weight = weights != nullptr ? load(weights + j) : broadcast(1.f);
     store(gradient + j, step(load(prediction + j), load(target + j), weight, factor, sum));
@@ -65,7 +72,7 @@ void one_channel(const Channel<T>& channel, float gradient_factor, int64_t count
   int64_t j = 0;
   for (; j + kSums <= count; j += kSums) {
     channel.fetch_next(j);
-    for (int v = 0; v < kVectors; ++v) channel.one_vector(j + v * kLanes, factor, found[v]);
+    for (int v = 0; v < kVectors; v += 2) channel.two_vectors(j + v * kLanes, factor, found + v);
   }
   for (int v = 0; v < kVectors && j < count; ++v, j += kLanes) {
     if (j + kLanes <= count) {
