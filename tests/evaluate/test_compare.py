@@ -12,7 +12,7 @@ from motive.errors import ClipError, DatasetError, OptionError, StoreError
 from motive.evaluate import BASELINES, EvaluateConfig, compare, load, save
 from motive.evaluate.compare import MAGNITUDE, MAGNITUDE_CLOSENESS, PIXELS
 from motive.store import Store
-from tests.reporting.world import MOTIONS, World, make_world, write_scores
+from tests.reporting.world import MOTIONS, World, keep_listed, make_world, write_scores
 
 CONFIG = EvaluateConfig(top=7, resamples=400)
 
@@ -149,3 +149,17 @@ def test_what_cannot_be_compared_is_named(world: World, tmp_path: Path) -> None:
         EvaluateConfig(baselines=("v-jepa",))
     with pytest.raises(OptionError, match="path must be a file written by"):
         load(text)
+
+
+def test_listed_scores_are_enough_up_to_what_is_listed(world: World, tmp_path: Path) -> None:
+    """Scores of a query's best clips alone give the same shares, and too few of them are refused."""
+    listed = tmp_path / "listed.parquet"
+    write_scores(
+        listed, world.values, world.clip_ids, world.query_ids, world.folder / "clips", world.folder / "queries"
+    )
+    keep_listed(listed, 7)
+    config = replace(CONFIG, baselines=())
+    found = compare({"all": world.scores, "listed": listed}, config)
+    assert found.rows[0].share == found.rows[1].share
+    with pytest.raises(OptionError, match=r"top must be at most what a query lists .* got 8 and 7"):
+        compare({"listed": listed}, replace(config, top=8))

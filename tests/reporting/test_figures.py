@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 from motive.errors import OptionError
 from motive.reporting import figures, tally
+from motive.reporting.build import build_report
 from motive.reporting.config import ReportConfig
 from motive.reporting.selection import composition, read_selection
 from motive.reporting.tally import BINS, evenly, take_tally
 from motive.reporting.text import compact, count, decimal, percent, plural, signed
 from motive.scoring.scorefile import ScoreFile
 from tests.reporting.markup import Markup
-from tests.reporting.world import World, make_world, write_scores
+from tests.reporting.world import World, keep_listed, make_world, write_scores
 
 
 @given(st.integers(0, 60), st.integers(1, 20))
@@ -186,3 +187,19 @@ def test_numbers_read_well() -> None:
     assert decimal(-0.001) == "0.00"
     assert percent(0.0833) == "8.3 %"
     assert [compact(v) for v in (0.0, 0.2, 1500.0, -2.5e-7, 3e9)] == ["0", "0.2", "1500", "−2.5e−7", "3e9"]
+
+
+def test_scores_of_listed_clips_alone_show_the_best_and_no_worst(tmp_path: Path) -> None:
+    world = make_world(tmp_path / "world", clips=60)
+    listed = 12
+    keep_listed(world.scores, listed)
+    file = ScoreFile(world.scores, "test")
+    found = take_tally(file, world.query_ids, 8, 5, 40)
+    assert (file.listed, found.listed, found.leaders) == (listed, listed, 10)
+    for q, query in enumerate(found.queries):
+        order = np.argsort(-world.values[:, q], kind="stable")
+        assert query.top.tolist() == order[:8].tolist()
+        assert query.bottom.size == 0, "which clips are worst is not in the scores"
+        assert (query.unscored, query.counts.sum()) == (60 - listed, listed)
+    page = build_report(world.scores, tmp_path / "page", ReportConfig(bottom=5), world.source)
+    assert "best 12 clips of 60" in page.read_text(encoding="utf-8")

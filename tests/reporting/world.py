@@ -161,3 +161,15 @@ def write_scores(
     }
     table = pa.table(columns).replace_schema_metadata({b"motive": json.dumps(metadata).encode()})
     pq.write_table(table, path)
+
+
+def keep_listed(scores: Path, listed: int) -> None:
+    """Make a scores file one of bytes: of each query the scores of its best clips alone."""
+    table = pq.read_table(scores)
+    columns = {name: table.column(name) for name in table.column_names}
+    for name in (name for name in columns if name.startswith("query/")):
+        values = columns[name].to_numpy()
+        best = np.argsort(-values, kind="stable")[:listed]
+        columns[name] = pa.array(values, mask=~np.isin(np.arange(len(values)), best))
+    header = {**json.loads(table.schema.metadata[b"motive"]), "precision": "int8", "listed": listed}
+    pq.write_table(pa.table(columns).replace_schema_metadata({b"motive": json.dumps(header).encode()}), scores)
