@@ -12,7 +12,8 @@ from benchmarks.faults.rows import Row, require
 
 QUICK_S, FULL_S = 120.0, 300.0
 _GROWTH_MB = 64
-_SLOW_S = 10.0
+_SLOW_S, _HANG_S = 10.0, 120.0
+"""Of processor time, and by the clock, which runs on while a busy machine does other things."""
 
 
 def run(quick: bool, folder: Path) -> list[Row]:
@@ -28,12 +29,13 @@ def run(quick: bool, folder: Path) -> list[Row]:
     before, began = _memory_mb(), time.monotonic()
     while time.monotonic() - began < seconds:
         for name, target in targets.items():
-            started = time.monotonic()
+            started, worked = time.monotonic(), time.process_time()
             _once(target, rng)
-            slowest = max(slowest, time.monotonic() - started)
+            slowest = max(slowest, time.process_time() - worked)
+            require(time.monotonic() - started < _HANG_S, f"{name}: an input took more than {_HANG_S:g} s")
             counts[name] += 1
     growth = _memory_mb() - before
-    require(slowest < _SLOW_S, f"an input took {slowest:.1f} s")
+    require(slowest < _SLOW_S, f"an input took {slowest:.1f} s of processor time")
     require(growth < _GROWTH_MB, f"memory grew by {growth:.0f} MB")
     note = ", ".join(f"{name} {count:,}" for name, count in counts.items())
     note += f" in {seconds:.0f} s; slowest {slowest:.2f} s, memory +{growth:.0f} MB"
