@@ -43,9 +43,10 @@ def queries(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def job(pool: Path, queries: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole job; its folder holds store, queries, scores.parquet, selected and report."""
+    """A whole job; its folder holds store, run.json of indexing, queries, scores.parquet, selected and report."""
     out = tmp_path_factory.mktemp("job")
     assert main(["index", str(pool), "--out", str(out / "store"), *FAST]) == 3, "static clips must be left out"
+    shutil.copy(out / "store" / "run.json", out / "run.json")  # a later run into the store writes its own
     assert main(["query", str(queries), "--like", str(out / "store"), "--out", str(out / "queries"), "--quiet"]) == 0
     scores = str(out / "scores.parquet")
     assert main(["score", str(out / "store"), str(out / "queries"), "--out", scores]) == 0
@@ -104,12 +105,12 @@ def test_running_again_adds_nothing(job: Path, pool: Path, capsys: pytest.Captur
 
 def test_replay_gives_the_same_vectors(job: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the machine's speeds were measured anew in between, which would give layers another form."""
-    record = json.loads((job / "store" / "run.json").read_text())
+    record = json.loads((job / "run.json").read_text())
     form, other = ("flat", 1e-6) if "flat" in record["routes"] else ("token", 1e6)
     measured = CostModel(matmul=other, flat=other)
     assert measured.token_is_cheaper(75, 96, 96, 512) == (form == "flat")
     monkeypatch.setattr("motive.run.setup.load_costs", lambda _: measured)
-    main(["replay", str(job / "store" / "run.json"), "--out", str(tmp_path / "again"), "--quiet"])
+    main(["replay", str(job / "run.json"), "--out", str(tmp_path / "again"), "--quiet"])
     first, again = motive.Store.open(job / "store"), motive.Store.open(tmp_path / "again")
     assert first.clip_ids == again.clip_ids
     assert np.array_equal(first.vectors(), again.vectors())
