@@ -112,19 +112,6 @@ class Exact:
         ]
         return mean_scores(found)
 
-    def rough(self, parts: Sequence[NDArray[np.float32]], query: int) -> tuple[Floats, Floats]:
-        """The same scores in float32, and how far each may be off."""
-        total, error = np.zeros(len(parts[0])), np.zeros(len(parts[0]))
-        for kernel, vectors in zip(self.kernels, parts, strict=True):
-            direction = kernel.direction(query)
-            products = (vectors @ direction.astype(np.float32)).astype(np.float64)
-            lengths = np.sqrt(np.einsum("nk,nk->n", vectors, vectors).astype(np.float64))
-            sizes = 1.0 if kernel.keep_length else np.where(lengths > 0, lengths, 1.0)
-            unit = (vectors.shape[1] + 16) * 2.0**-24  # of a float32 sum, in whatever order
-            total += products / sizes
-            error += 4 * unit * np.linalg.norm(direction) * lengths / sizes
-        return total / len(self.kernels), error / len(self.kernels)
-
 
 def mean_scores(scores: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     """Of the checkpoints' scores, added in their order; those of one checkpoint as they are."""

@@ -53,10 +53,6 @@ class Kernel:
         """[q, k] vectors whose dot product with a unit clip is the score, but for the clip's norm with keep_length."""
         return self.columns.T / self.sizes[:, None] * self.scale[:, None]
 
-    def direction(self, query: int) -> Floats:
-        """[k] one of the directions."""
-        return self.columns[:, query] / self.sizes[query] * self.scale[query]
-
     def prepare(self, vectors: NDArray[np.float32]) -> Units:
         """Clips [m, k] as score takes them; a zero vector keeps zeros."""
         units = unit_rows(vectors)

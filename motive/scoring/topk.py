@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -48,13 +47,18 @@ class ByteScores:
         run: the pass.
         queries: in the form that meets bytes.
         parts: the bytes, with the factor of each clip.
-        bounds: [q], no clip's score by bytes is further from its exact score.
+        missed, sizes: [q] lengths of what the queries lost when they were rounded, and of what is left.
+        lengths: [n] what scores of each clip are multiplied with; None is 1.
+        errors: [n] lengths of what the clips lost when they became bytes, before that.
     """
 
     run: Pass
     queries: Queries
     parts: list[Rows]
-    bounds: Floats
+    missed: Floats
+    sizes: Floats
+    lengths: NDArray[np.float32] | None
+    errors: NDArray[np.float32]
 
     @classmethod
     def of(
@@ -70,12 +74,27 @@ class ByteScores:
         directions = torch.from_numpy(exact.directions)
         queries = Queries.of(directions, values)
         stand_ins = queries.values.double() * queries.scales.double()[:, None]
-        missed, sizes = (directions - stand_ins).norm(dim=1), stand_ins.norm(dim=1)
-        factors = stored.norms.astype(np.float64) if exact.keep_length else np.ones(len(values))
-        largest, error = float(factors.max()), float((factors * stored.errors).max())
-        bounds = (missed + _ROUNDING * sizes) * largest + sizes * error
+        missed, sizes = (directions - stand_ins).norm(dim=1).numpy(), stand_ins.norm(dim=1).numpy()
         run = passes.cpp if not devices else streamed(passes.triton, [torch.device(name) for name in devices])
-        return cls(run, queries, [Rows(values, torch.from_numpy(scales), mask)], bounds.numpy())
+        parts = [Rows(values, torch.from_numpy(scales), mask)]
+        lengths = stored.norms if exact.keep_length else None
+        return cls(run, queries, parts, missed + _ROUNDING * sizes, sizes, lengths, stored.errors)
+
+    def pick(self, chosen: NDArray[np.int64]) -> ByteScores:
+        """Of some of the queries."""
+        queries = self.queries.pick(torch.from_numpy(chosen))
+        return replace(self, queries=queries, missed=self.missed[chosen], sizes=self.sizes[chosen])
+
+    def bounds(self) -> Floats:
+        """[q], no clip's score by bytes is further from its exact score."""
+        largest = 1.0 if self.lengths is None else float(self.lengths.max())
+        errors = self.errors if self.lengths is None else self.errors * self.lengths.astype(np.float64)
+        return self.missed * largest + self.sizes * float(errors.max())
+
+    def bounds_of(self, query: int, rows: NDArray[np.int64]) -> Floats:
+        """The same of some clips for one query."""
+        found = self.missed[query] + self.sizes[query] * self.errors[rows].astype(np.float64)
+        return found if self.lengths is None else found * self.lengths[rows]
 
     def top(self, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Scores and rows [q, count] by bytes alone."""
@@ -99,28 +118,22 @@ def rescored_top(exact: Exact, byte_scores: ByteScores, fetch: Fetch, top: int, 
     top = min(top, clips)
     count = len(byte_scores.queries)
     scores, rows = np.empty((count, top), np.float32), np.empty((count, top), np.int64)
-    waiting, length, rescored = np.arange(count), LONGER * top, 0
+    waiting, length, rescored, bounds = np.arange(count), LONGER * top, 0, byte_scores.bounds()
     while waiting.size:
         length = min(length, clips)
-        chosen = torch.from_numpy(waiting)
-        part = ByteScores(
-            byte_scores.run, byte_scores.queries.pick(chosen), byte_scores.parts, byte_scores.bounds[waiting]
-        )
+        part = byte_scores.pick(waiting)
         by_bytes, listed = part.top(length)
-        complete = length == clips
+        beyond = by_bytes[:, -1] + bounds[waiting] if length < clips else np.full(waiting.size, -np.inf)
 
-        def one(place: int) -> tuple[bool, int]:
-            query = int(waiting[place])  # noqa: B023 -- done before the loop goes on
-            best = _Best(exact, query, fetch, listed[place])  # noqa: B023
-            done = best.rescore(by_bytes[place].astype(np.float64), part.bounds[place], top, complete)  # noqa: B023
-            if done:
+        done = np.zeros(waiting.size, np.bool_)
+        for place, query in enumerate(waiting.tolist()):
+            best = _Best(exact, query, fetch, listed[place])
+            at_most = by_bytes[place] + part.bounds_of(place, listed[place])
+            done[place] = best.rescore(at_most, beyond[place], top)
+            rescored += best.rows.size
+            if done[place]:
                 scores[query], rows[query] = best.scores[:top], best.rows[:top]
-            return done, best.rescored
-
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            results = list(pool.map(one, range(waiting.size)))
-        rescored += sum(number for _, number in results)
-        waiting = waiting[~np.array([done for done, _ in results])]
+        waiting = waiting[~done]
         length *= LONGER
     return Top(scores, rows, rescored)
 
@@ -130,46 +143,33 @@ class _Best:
 
     def __init__(self, exact: Exact, query: int, fetch: Fetch, listed: NDArray[np.int64]) -> None:
         self._exact, self._query, self._fetch, self._listed = exact, query, fetch, listed
-        self._pieces: list[Sequence[NDArray[np.float32]]] = []  # vectors, piece by piece of the list
-        self._rough, self._error = np.empty(0), np.empty(0)
         self.scores = np.empty(0, np.float32)
         self.rows = np.empty(0, np.int64)
-        self.rescored = 0
 
-    def rescore(self, by_bytes: Floats, bound: float, top: int, complete: bool) -> bool:
-        """Whether the first ``top`` are proven to be the best of all; ``complete``: the list holds every clip."""
-        self._look_at(top)
-        self._look_at(int(np.searchsorted(-by_bytes, -(self._least(top) - bound), side="right")))
-        places = np.flatnonzero(self._rough + self._error >= self._least(top))
-        scores = self._exact.scores(self._vectors(places), self._query)
-        rows = self._listed[places]
-        order = np.lexsort((rows, -scores))
-        self.scores, self.rows, self.rescored = scores[order], rows[order], places.size
+    def rescore(self, at_most: Floats, beyond: float, top: int) -> bool:
+        """Whether the first ``top`` are proven to be the best of all.
+
+        Args:
+            at_most: what no listed clip's score is above.
+            beyond: what that of no other clip is above.
+            top: how many.
+        """
+        self._score(np.arange(top))
+        least = float(self.scores.min())  # no less than this is the top-th score of all
+        self._score(top + np.flatnonzero(at_most[top:] >= least - _slack(least)))
+        order = np.lexsort((self.rows, -self.scores))
+        self.scores, self.rows = self.scores[order], self.rows[order]
         last = float(self.scores[top - 1])
-        return complete or by_bytes[-1] + bound < last - 1e-7 * abs(last)
+        return beyond < last - _slack(last)
 
-    def _vectors(self, places: NDArray[np.int64]) -> list[NDArray[np.float32]]:
-        """Vectors of each checkpoint at rising places of the list."""
-        found, first = [], 0
-        for piece in self._pieces:
-            here = places[(places >= first) & (places < first + len(piece[0]))] - first
-            found.append([part[here] for part in piece])
-            first += len(piece[0])
-        return [np.concatenate(parts) for parts in zip(*found, strict=True)]
+    def _score(self, places: NDArray[np.int64]) -> None:
+        """Exact scores of some of the list."""
+        rows = self._listed[places]
+        if rows.size:
+            scores = self._exact.scores(self._fetch(rows), self._query)
+            self.scores, self.rows = np.concatenate([self.scores, scores]), np.concatenate([self.rows, rows])
 
-    def _least(self, top: int) -> float:
-        """No less than this is the top-th score of those looked at."""
-        sure = self._rough - self._error
-        return float(np.partition(sure, sure.size - top)[sure.size - top])
 
-    def _look_at(self, last: int) -> None:
-        """Rough scores of the first ``last`` of the list."""
-        rows = self._listed[self._rough.size : last]
-        if rows.size == 0:
-            return
-        parts = self._fetch(rows)
-        found = self._exact.rough(parts, self._query)
-        self._rough, self._error = (
-            np.concatenate(both) for both in zip((self._rough, self._error), found, strict=True)
-        )
-        self._pieces.append(parts)
+def _slack(score: float) -> float:
+    """What a score may have lost when it became float32."""
+    return 1e-7 * abs(score)
