@@ -1,6 +1,6 @@
 """Which training clips shape the motion that a video diffusion model makes.
 
-The verbs of the command line are functions here; importing this package imports none of them yet.
+The verbs of the main job are functions here; importing this package imports none of them yet.
 """
 
 from __future__ import annotations
