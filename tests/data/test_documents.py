@@ -19,7 +19,7 @@ MASKS = (ROOT / "docs/masks.md").read_text(encoding="utf-8")
 def test_every_reason_is_listed_and_exists() -> None:
     sources = [*(ROOT / "motive/data").glob("*.py"), *(ROOT / "motive/masks").glob("*.py")]
     code = "".join(path.read_text(encoding="utf-8") for path in sources)
-    listed = set(re.findall(r"^\| `([a-z_]+)` \| (?:read|decode|mask)", DATASETS, re.MULTILINE))
+    listed = set(re.findall(r"^\| `([a-z_]+)` \| (?:read|decode|mask|gradient)", DATASETS, re.MULTILINE))
     raised = set(re.findall(r'ClipError\(\s*"([a-z_]+)"', code))
     assert raised <= listed, f"not in docs/formats/datasets.md: {sorted(raised - listed)}"
     quoted = set(re.findall(r'"([a-z_]+)"', code)) | {"static"}  # the caller raises that one
