@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 import os
@@ -13,10 +14,12 @@ from typing import Any, Literal
 from motive.data.base import Dataset
 from motive.data.formats import dataset_format
 from motive.data.metadata import CLIP_COLUMNS, SUBSET_CSV
+from motive.data.paths import PathGuard
 from motive.data.reader import Subset, SubsetRow
-from motive.data.stretch import find_stretch, open_bytes
+from motive.data.stretch import Stretch, find_stretch
 from motive.data.tables import write_csv
-from motive.errors import DatasetError, OptionError
+from motive.data.tar import members
+from motive.errors import ClipError, DatasetError, OptionError
 
 # A cell that starts with one of these is a formula to a spreadsheet (the last four are full-width forms).
 _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
@@ -55,6 +58,7 @@ def write_subset(dataset: Dataset, rows: Sequence[SubsetRow], out: Path, *, file
     if len({row.clip.clip_id for row in rows}) < len(rows):
         raise OptionError("write_subset: rows must name each clip once, got one twice; drop the repeated clip")
     _check_out(dataset, out, targets)
+    _check_shards(rows)
     finite = [SubsetRow(row.clip, {name: _finite(row.scores[name]) for name in names}) for row in rows]
     subset = Subset(dataset, finite, targets, names)
     try:
@@ -107,12 +111,52 @@ def _check_out(dataset: Dataset, out: Path, targets: Sequence[str]) -> None:
             raise OptionError(f"write_subset: out must not hold {name} yet, got {out / name}; choose another folder")
 
 
+def _check_shards(rows: Sequence[SubsetRow]) -> None:
+    """Refuse videos in shards that lie there no more: the shard was written again since it was read."""
+    wanted: dict[Path, list[Stretch]] = {}
+    for row in rows:
+        stretch = find_stretch(row.clip.path)
+        if stretch is not None:
+            wanted.setdefault(stretch.file, []).append(stretch)
+    for file, stretches in wanted.items():
+        held = _stretches_of(file)
+        for stretch in stretches:
+            if stretch not in held:
+                raise _changed(stretch, "other bytes")
+
+
+def _stretches_of(file: Path) -> set[Stretch]:
+    """The sound members of a tar file, up to the place where it is damaged."""
+    found: set[Stretch] = set()
+    guard = PathGuard(file)
+    try:
+        for member in members(file):
+            if member.problem is None:
+                with contextlib.suppress(ClipError):  # a name that no clip can have
+                    found.add(Stretch(file, member.start, member.size, guard.relative(member.name)))
+    except ClipError:
+        pass
+    return found
+
+
+def _changed(stretch: Stretch, got: str) -> DatasetError:
+    return DatasetError(
+        f"write_subset: {stretch.file} must hold {stretch.size} bytes of {stretch.name} at byte {stretch.start}, got "
+        f"{got}; the shard has changed since it was read: index the dataset again, into a new store"
+    )
+
+
 def _place(source: Path, target: Path, files: str) -> None:
     """Bring one video to the subset: a copy, a hard link, or a symbolic link."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    if find_stretch(source) is not None:  # there is no file of its own that a link could point to
-        with open_bytes(source) as read, open(target, "xb") as written:
+    stretch = find_stretch(source)
+    if stretch is not None:  # there is no file of its own that a link could point to
+        with stretch.open() as read, open(target, "xb") as written:
             shutil.copyfileobj(read, written, 1 << 20)
+            count = written.tell()
+        if count != stretch.size:
+            target.unlink()
+            raise _changed(stretch, f"{count}")
         return
     real = os.path.realpath(source)
     if files == "copy":

@@ -100,7 +100,7 @@ def _read_shard(shard: str, file: Path, found: _Found) -> None:
             if suffix in VIDEO_SUFFIXES and not PurePosixPath(member.name).name.startswith("."):
                 videos.append(member)
             elif suffix in (".txt", ".json"):
-                texts.setdefault(member.name, _text(file, member))
+                texts.setdefault(member.name[: -len(suffix)] + suffix, _text(file, member))
     except ClipError as error:
         broken = error
     for member in videos:

@@ -85,6 +85,42 @@ def test_captions_by_the_key_and_by_the_whole_stem(tmp_path: Path) -> None:
     assert found == {"x.tar/k.front.mp4": "shared", "x.tar/k.back.mp4": "its own"}
 
 
+def test_captions_in_members_with_capitals(tmp_path: Path) -> None:
+    entries = [("a.MP4", b"1"), ("a.TXT", b"A"), ("b.mp4", b"2"), ("b.Json", b'{"caption": "B"}')]
+    shard(tmp_path / "x.tar", entries)
+    assert [clip.caption for clip in read_dataset(tmp_path).clips] == ["A", "B"]
+
+
+CHANGES = {
+    "cut": lambda path: os.truncate(path, 512 + 1024 + 512 + 100),
+    "another name": lambda path: shard(path, [("a.mp4", b"A" * 600), ("c.mp4", b"B" * 600)]),
+    "another size": lambda path: shard(path, [("a.mp4", b"A" * 600), ("b.mp4", b"B" * 601)]),
+    "another place": lambda path: shard(path, [("b.mp4", b"B" * 600), ("a.mp4", b"A" * 600)]),
+    "no tar": lambda path: path.write_bytes(b"noise" * 1000),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_no_selection_from_a_shard_that_changed(tmp_path: Path, change: str) -> None:
+    (tmp_path / "set").mkdir()
+    path = shard(tmp_path / "set/x.tar", [("a.mp4", b"A" * 600), ("b.mp4", b"B" * 600)])
+    found = read_dataset(path)
+    CHANGES[change](path)
+    with pytest.raises(DatasetError, match=r"x\.tar must hold 600 bytes of b\.mp4 .* index the dataset again"):
+        write_subset(found, [SubsetRow(found.clips[1], {})], tmp_path / "out", files="copy")
+    assert not list(tmp_path.glob("out/**/*.mp4"))
+
+
+def test_a_shard_that_is_cut_while_it_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "set").mkdir()
+    path = shard(tmp_path / "set/x.tar", [("a.mp4", b"A" * 600)])
+    found = read_dataset(path)
+    monkeypatch.setattr("motive.data.subset._check_shards", lambda rows: os.truncate(path, 1000))
+    with pytest.raises(DatasetError, match=r"must hold 600 bytes of a\.mp4 at byte 512, got 488"):
+        write_subset(found, [SubsetRow(found.clips[0], {})], tmp_path / "out", files="copy")
+    assert not list(tmp_path.glob("out/**/*.mp4"))
+
+
 def test_ids_of_the_dataset_itself(tmp_path: Path) -> None:
     shard(tmp_path / "x.tar", [("a.mp4", b"1"), ("a.json", b'{"id": 7}'), ("b.mp4", b"2"), ("b.json", b'{"id": 7}')])
     found = read_dataset(tmp_path)
