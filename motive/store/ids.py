@@ -105,11 +105,16 @@ class ClipIds:
         row = bisect.bisect_left(range(len(self)), target, key=self.bytes_at)
         return row if row < len(self) and self.bytes_at(row) == target else -1
 
-    def holds_start(self, start: str) -> bool:
-        """Whether one of the ids, which are sorted, starts so."""
-        target = start.encode("utf-8", "surrogatepass")
+    def holds_segment(self, clip_id: str) -> bool:
+        """Whether one of the ids, which are sorted, is that of a segment of the clip (a clip's id may hold ``#``)."""
+        mark = SEGMENT.encode()
+        target = clip_id.encode("utf-8", "surrogatepass") + mark
         row = bisect.bisect_left(range(len(self)), target, key=self.bytes_at)
-        return row < len(self) and self.bytes_at(row).startswith(target)
+        while row < len(self) and self.bytes_at(row).startswith(target):
+            if mark not in self.bytes_at(row)[len(target) :]:
+                return True
+            row += 1
+        return False
 
     def fault(self) -> str | None:
         """Why this is not a list of non-empty UTF-8 ids; None if it is."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from motive.errors import OptionError, StoreError
 from motive.store.compact import DEFAULT_ROWS
 from motive.store.identity import require_same_identity
-from motive.store.ids import ClipIds, sort_ids
+from motive.store.ids import ClipIds, clip_of, sort_ids
 from motive.store.store import Store
 from motive.store.tables import encode_parquet
 from motive.store.writer import ShardWriter, random_writer_name
@@ -40,7 +40,7 @@ def merge_stores(out: Path | str, sources: Sequence[Path | str], rows_per_shard:
         out: a new store, or one of the same identity, which keeps what it has. May be an address, and so may the
             sources: this is how a store is copied to another place.
         sources: stores of equal identity and columns.
-        rows_per_shard: rows of the shards that are made.
+        rows_per_shard: rows of the shards that are made, up to the end of a clip whose segments would be cut apart.
 
     Raises:
         IdentityMismatch: the vectors of two stores cannot be compared.
@@ -68,14 +68,30 @@ def merge_stores(out: Path | str, sources: Sequence[Path | str], rows_per_shard:
         rows = missing_rows(target.ids, store.ids)
         already += len(store) - rows.size
         added += rows.size
-        for start in range(0, rows.size, rows_per_shard):
-            part = rows[start : start + rows_per_shard]
+        for part in _parts(store, rows, rows_per_shard):
             table = encode_parquet(store.columns(rows=part))
             writer.commit_block(store.ids.take(part), store.vectors_at(part), table)
         target.refresh()
         target.append_failures(store.failures())
     target.write_failed()
     return Merge(target.location, added, already)
+
+
+def _parts(store: Store, rows: NDArray[np.int64], rows_per_shard: int) -> Iterator[NDArray[np.int64]]:
+    """Rows of one shard after another, each ascending; the segments of a clip stay together."""
+    ends = np.arange(1, rows.size + 1)
+    if store.segments:
+        # Ids a#t0, a#b#t0 and a#u0 lie in that order of bytes or another: a clip's rows need not be neighbours.
+        clips = [clip_of(row_id) for row_id in store.ids.take(rows)]
+        numbers = {clip: number for number, clip in enumerate(dict.fromkeys(clips))}
+        owner = np.array([numbers[clip] for clip in clips], np.int64)
+        order = np.argsort(owner, kind="stable")
+        rows, ends = rows[order], np.searchsorted(owner[order], owner[order], side="right")
+    start = 0
+    while start < rows.size:
+        stop = int(ends[min(start + rows_per_shard, rows.size) - 1])
+        yield np.sort(rows[start:stop])
+        start = stop
 
 
 def missing_rows(held: ClipIds, wanted: ClipIds) -> NDArray[np.int64]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from motive.errors import StoreError
 from motive.store.compact import remove_replaced
 from motive.store.files import TEMPORARY_PREFIX, Files, open_files
+from motive.store.ids import clip_of
 from motive.store.index import ShardFiles, committed_names, load_commit, read_table
 from motive.store.records import (
     COMMITS,
@@ -87,7 +88,9 @@ def repair_store(path: Path | str, *, sweep: bool = False) -> RepairReport:
         lost.update(ids or ())
         _quarantine(files, name)
     store = Store.open(path)
-    report.redo = sorted(set(store.clips_of(sorted(lost))) - store.done_ids())
+    done = store.done_ids()
+    report.redo = sorted(set(store.clips_of(sorted(lost))) - done)
+    _note_parts(store, lost, done, report)
     if report.quarantined:
         _write_redo(files, report.redo)
     store.write_failed()
@@ -116,6 +119,19 @@ def _restore_manifest(files: Files, report: RepairReport) -> None:
         if found.get(name) != good:
             files.publish(name, good, replace=True)
             report.notes.append(f"{name}: written again")
+
+
+def _note_parts(store: Store, lost: Iterable[str], done: Container[str], report: RepairReport) -> None:
+    """Name the clips that lost some segments and keep others, as in a store whose shards cut clips apart."""
+    if not store.segments:
+        return
+    gone = {clip_of(row_id) for row_id in lost if store.ids.find(row_id) < 0}
+    report.notes += [
+        f"clip {clip_id!r}: some of its segments are lost, and with the others it counts as done; merge a whole store "
+        "into this one, or index into a new one"
+        for clip_id in sorted(gone)
+        if clip_id in done
+    ]
 
 
 def _ids_of(files: Files, name: str, manifest: dict) -> list[str] | None:

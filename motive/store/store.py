@@ -13,7 +13,7 @@ from motive.data.base import Failure
 from motive.errors import OptionError, StoreError
 from motive.store.failures import FailureList
 from motive.store.files import TEMPORARY_PREFIX, Files, LocalFiles, open_files
-from motive.store.ids import SEGMENT, ClipIds, clip_of
+from motive.store.ids import ClipIds, clip_of
 from motive.store.index import Index, ShardFiles, committed_names, load_commit, read_table, standing, version_of
 from motive.store.records import (
     COMMITS,
@@ -372,7 +372,7 @@ class Store:
     def _has_vector(self, clip_id: str) -> bool:
         index = self._index if self._index is not None else self._merged()
         if self.segments:
-            return clip_id in self._appended or index.ids.holds_start(clip_id + SEGMENT)
+            return clip_id in self._appended or index.ids.holds_segment(clip_id)
         return clip_id in self._appended or index.ids.find(clip_id) >= 0
 
     def _gather(self, index: Index, rows: NDArray[np.int64], check: bool = True) -> NDArray[np.float32]:

@@ -45,6 +45,13 @@ def test_a_clip_that_succeeds_is_no_longer_listed(new_store, rows_of) -> None:
     assert listed(store) == in_table(store) == [], "a clip with a vector has not failed, whatever came last"
 
 
+def test_a_clip_whose_id_starts_another_ones_stays_listed(new_store, rows_of) -> None:
+    store = new_store(manifest_extra={"config": {"segments": "time:2"}})
+    store.append(rows_of(["vid#0#t0", "vid#0#t1", "w#0#t0", "w#t0"]))
+    store.append_failures([failure("vid"), failure("vid#0"), failure("w")])
+    assert listed(store) == listed(Store.open(store.path)) == in_table(store) == [("vid", "too_short")]
+
+
 def test_the_latest_failure_of_a_clip_counts(new_store) -> None:
     store = new_store()
     store.append_failures([failure("a", "timeout")])

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from motive.cli.main import main
@@ -162,6 +163,34 @@ def test_merging_keeps_the_first_source_and_can_be_repeated(new_store, rows_of, 
     other = new_store("other", identity={"projection": {"dim": 5, "seed": 1}, "gradient": {}})
     with pytest.raises(IdentityMismatch):
         merge_stores(tmp_path / "m", [other.path])
+
+
+def test_merging_keeps_the_segments_of_a_clip_in_one_shard(new_store, rows_of, tmp_path: Path) -> None:
+    source = new_store("a", manifest_extra={"config": {"segments": "regions"}})
+    names = {"a": ("ball", "rest"), "a#m": ("ball", "rest"), "b": ("cat", "dog", "rest"), "c": ("rest",)}
+    ids = [f"{clip}#{name}" for clip, parts in names.items() for name in parts]
+    source.append(rows_of(sorted(ids)))
+    for rows in range(1, 10):
+        out = tmp_path / f"m{rows}"
+        merge_stores(out, [source.path], rows_per_shard=rows)
+        merged = Store.open(out)
+        assert content(merged) == content(source)
+        assert verify_store(out).problems == []
+        shards = [part.to_pylist() for part in map(pq.read_table, out.glob("shards/*.parquet"))]
+        clips = [{row["clip_id"].rpartition("#")[0] for row in shard} for shard in shards]
+        assert sum(map(len, clips)) == len(names), f"a clip is cut apart by {rows} rows"
+
+
+def test_repair_names_clips_that_keep_some_of_their_segments(new_store, rows_of) -> None:
+    store = new_store("a", manifest_extra={"config": {"segments": "time:2"}})
+    for part in (["a#t0", "a#t1", "b#t0"], ["b#t1", "c#t0", "c#t1"], ["c#t0", "c#t1"]):
+        store.append_as(store.writer("w")._shards, rows_of(part))
+    damage(store.path / "shards/w-00000001.safetensors", "flip")
+    report = repair_store(store.path)
+    assert report.redo == []
+    assert [note for note in report.notes if "segments are lost" in note] == report.notes
+    assert len(report.notes) == 1, "c is whole in another shard"
+    assert report.notes[0].startswith("clip 'b': some of its segments are lost")
 
 
 def test_missing_rows_are_those_of_a_set_difference(rows_of) -> None:
