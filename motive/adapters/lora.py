@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from motive.errors import ModelError
 
 _FACTOR = re.compile(r"(?P<layer>.+)\.(?:lora_(?P<peft>[AB])(?:\.[^.]+)?|lora_(?P<kohya>down|up))\.weight")
-_PREFIXES = ("base_model.model.", "model.diffusion_model.", "diffusion_model.", "transformer_2.", "transformer.")
+_TRANSFORMERS = ("transformer_2.", "transformer.")
+_PREFIXES = ("base_model.model.", "model.diffusion_model.", "diffusion_model.", *_TRANSFORMERS)
 _KOHYA = ("lora_unet_", "lora_transformer_")
 _METADATA = "lora_adapter_metadata"
 
@@ -80,7 +81,7 @@ class LoraFile:
                 raise self._wrong("name layers of this model", f"{key!r}", "give a LoRA that was trained on this model")
             if found.setdefault(layer, {}).setdefault(role, value) is not value:
                 raise self._wrong("hold each factor once", f"{key!r} again", "leave one of them out")
-        alpha = self._alpha(metadata, tensors)
+        alpha = self._alpha(metadata, tensors, component)
         self.factors = {layer: self._factors(layer, parts, alpha, shapes) for layer, parts in sorted(found.items())}
         if not self.factors:
             raise self._wrong(f"hold factors for {component}", "none", "give another file")
@@ -143,7 +144,9 @@ class LoraFile:
         role = match["peft"] or {"down": "A", "up": "B"}[match["kohya"]]
         return role, match["layer"]
 
-    def _alpha(self, metadata: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Callable[[int], float]:
+    def _alpha(
+        self, metadata: Mapping[str, Any], tensors: Mapping[str, Tensor], component: str
+    ) -> Callable[[int], float]:
         """Rank -> scale, for factors without an alpha of their own."""
         config: Any = metadata
         if any(key.startswith("base_model.model.") for key in tensors):
@@ -154,7 +157,14 @@ class LoraFile:
                 raise self._wrong("have its adapter_config.json beside it", str(error), "copy both") from error
         if not isinstance(config, Mapping):
             raise self._wrong("have settings that are an object", repr(config)[:80], "copy it again")
-        config = {str(name).removeprefix("transformer."): value for name, value in config.items()}
+        own = f"{component}."
+        if not any(key.startswith(own) for key in tensors) and any(key.startswith(_TRANSFORMERS) for key in tensors):
+            own = "transformer."  # a file of factors for one transformer, given to another
+        config = {
+            str(name).removeprefix(own): value
+            for name, value in config.items()
+            if str(name).startswith(own) or not str(name).startswith(_TRANSFORMERS)
+        }
         if config.get("alpha_pattern") or config.get("use_dora"):
             raise self._wrong(
                 "have one alpha and no DoRA",
