@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from motive.data.base import Clip
 from motive.data.standardise import Standard, apply_fit, centre_start, fit_to, sample_times
+from motive.data.stretch import find_stretch
 from motive.errors import ClipError, OptionError
 
 REST = "rest"
@@ -58,6 +60,24 @@ def check_segments(text: str, latent_frames: int) -> None:
         )
     if text and text != "regions" and not windows:
         raise OptionError(f"segments: segments must be time:N or regions, got {text!r}; give one, or none")
+
+
+def check_regions(text: str, clips: Sequence[Clip]) -> None:
+    """Refuse regions of clips that lie in tar shards: nothing lies beside such a clip.
+
+    Args:
+        text: as check_segments.
+        clips: of the dataset.
+
+    Raises:
+        OptionError: it is regions, and a clip lies in a shard.
+    """
+    packed = next((clip for clip in clips if text == "regions" and find_stretch(clip.path)), None)
+    if packed is not None:
+        raise OptionError(
+            f"segments: regions must be of clips that are files of their own, got {packed.clip_id} in a tar shard; "
+            "unpack the shards, or give time:N"
+        )
 
 
 def clip_segments(

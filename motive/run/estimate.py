@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 
 from motive.data import Clip, read_dataset
-from motive.errors import DatasetError
+from motive.errors import ClipError, DatasetError
+from motive.masks.segments import check_regions
 from motive.run.config import IndexConfig
 from motive.run.setup import Setup, set_up
 from motive.run.worker import Worker
@@ -67,9 +68,11 @@ def estimate(dataset: Path | str, *, config: IndexConfig | None = None, clips: i
 
     Raises:
         DatasetError: not even two clips could be run.
+        OptionError: regions of clips in tar shards.
     """
     config = config or IndexConfig()
     found = read_dataset(Path(dataset), config.dataset_format, follow_links=config.follow_links)
+    check_regions(config.segments, found.clips)
     with tempfile.TemporaryDirectory(prefix="motive-estimate-") as folder:
         base = replace(config, cache=str(Path(folder) / "cache"))
         setup = set_up(base)
@@ -120,7 +123,11 @@ def _measure(setup: Setup, sample: Sequence[Clip], folder: Path) -> tuple[float,
         times, rows = [], 0
         for item in prepared + rest:
             began = time.perf_counter()
-            (vector,) = gradients([worker.load(item)])
+            try:
+                clip = worker.load(item)
+            except ClipError:  # left out, as indexing leaves it out
+                continue
+            (vector,) = gradients([clip])
             times.append(time.perf_counter() - began)
             rows += max(1, len(vector.segments))
     counted = times[1:]

@@ -13,6 +13,7 @@ import torch
 from motive.curate import SOURCE, source_fields
 from motive.data import Dataset, read_dataset
 from motive.errors import OptionError, StoreError
+from motive.masks.segments import check_regions
 from motive.run.config import IndexConfig, from_json, to_json
 from motive.run.launch import LaunchConfig, rank_of
 from motive.run.observe import Observer
@@ -158,6 +159,7 @@ class Job:
     def run(self, setup: Setup) -> IndexSummary:
         """Store what is missing, and write run.json and summary.json."""
         dataset, rank = self.dataset, rank_of(self.launch.launcher, os.environ)
+        check_regions(setup.config.segments, dataset.clips)
         if self.probe:
             check_probe(setup, self.probe)
         store = open_or_create(self.out, setup, dataset, self.verb)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 import motive_kernels as mk
 from motive.data import Clip
-from motive.errors import DatasetError, OptionError
+from motive.errors import ClipError, DatasetError, OptionError
 from motive.evaluate.ranking import spearman
 from motive.run.setup import Setup
 from motive.run.worker import Worker
@@ -62,10 +63,12 @@ def probe(setup: Setup, worker: Worker, clips: Sequence[Clip], count: int) -> Pr
         DatasetError: fewer than 3 of the clips could be used.
     """
     check_probe(setup, count)
-    prepared = worker.prepare(clips[:count])
-    if len(prepared) < 3:
-        raise DatasetError(f"index: probe must find 3 clips that can be used, got {len(prepared)}; see failed.parquet")
-    encoded = [worker.load(item) for item in prepared]
+    encoded = []
+    for item in worker.prepare(clips[:count]):
+        with suppress(ClipError):  # left out, as indexing leaves it out
+            encoded.append(worker.load(item))
+    if len(encoded) < 3:
+        raise DatasetError(f"index: probe must find 3 clips that can be used, got {len(encoded)}; see failed.parquet")
     draws = setup.config.draws
     gram = np.zeros((len(encoded) * len(draws.sigmas()),) * 2)
     for shapes in parameter_groups(setup.projector.shapes, len(gram)):
@@ -77,7 +80,7 @@ def probe(setup: Setup, worker: Worker, clips: Sequence[Clip], count: int) -> Pr
     projected = np.stack([gradients([clip])[0].vector.numpy() for clip in encoded]).astype(np.float64)
     one, other = _cosines(combined(gram, len(encoded), draws.per_draw)), _cosines(projected @ projected.T)
     return ProbeResult(
-        clips=len(prepared),
+        clips=len(encoded),
         pairs=len(one),
         spearman=spearman(one, other),
         rmse=float(np.sqrt(np.mean((one - other) ** 2))),

@@ -154,7 +154,8 @@ def selected_shapes(
             matched.update(found)
     unmatched = [p for p in patterns if p not in matched]
     if unmatched:
-        raise OptionError(f"index: parameters must match at least one name, got {unmatched[0]!r}; '*' takes all")
+        remedy = "give the factors with --lora FILE" if unmatched[0] == "lora" else "'*' takes all"
+        raise OptionError(f"index: parameters must match at least one name, got {unmatched[0]!r}; {remedy}")
     return shapes
 
 
@@ -175,10 +176,15 @@ def model_parts(names: Sequence[str], component: str, patterns: Sequence[str]) -
         patterns: the option.
 
     Raises:
-        OptionError: a pattern that matches nothing, or fewer than two parts.
+        OptionError: a part without a pattern, a pattern that matches nothing, or fewer than two parts.
     """
     if not patterns:
         return {}
+    empty = next((pattern.removesuffix("=") for pattern in patterns if pattern.endswith("=")), None)
+    if empty is not None:
+        raise OptionError(
+            f"index: model_parts must have a pattern for each part, got none for {empty!r}; give {empty}=PATTERN"
+        )
     parts: dict[str, list[str]] = {}
     matched: set[str] = set()
     for name in names:

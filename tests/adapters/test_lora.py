@@ -176,10 +176,30 @@ def test_of_a_file_for_two_experts_each_takes_its_own(
         for name, value in tensors.items()
     }
     save_file(tensors, tmp_path / "two.safetensors")
-    for component, value in (("transformer", 1.0), ("transformer_2", 2.0)):
+    settings = json.dumps({"transformer.lora_alpha": 16, "transformer_2.lora_alpha": 2})
+    save_file(tensors, tmp_path / "alphas.safetensors", metadata={"lora_adapter_metadata": settings})
+    for component, value, scale in (("transformer", 1.0, 8.0), ("transformer_2", 2.0, 1.0)):
         (found,) = LoraFile(tmp_path / "two.safetensors", shapes, component).factors.values()
         assert (found.a == value).all()
         assert found.scale == 1.0
+        (found,) = LoraFile(tmp_path / "alphas.safetensors", shapes, component).factors.values()
+        assert (found.a == value).all()
+        assert found.scale == scale
+
+
+@pytest.mark.parametrize("prefix", ["transformer", "transformer_2"])
+def test_a_file_for_one_transformer_keeps_its_alpha_in_the_second_expert(
+    shapes: dict[str, tuple[int, ...]], tmp_path: Path, prefix: str
+) -> None:
+    outputs, inputs = shapes[f"{LAYERS[0]}.weight"]
+    tensors = {"A": torch.ones(2, inputs), "B": torch.ones(outputs, 2)}
+    save_file(
+        {f"{prefix}.{LAYERS[0]}.lora_{role}.weight": value for role, value in tensors.items()},
+        tmp_path / "one.safetensors",
+        metadata={"lora_adapter_metadata": json.dumps({f"{prefix}.lora_alpha": 16})},
+    )
+    (found,) = LoraFile(tmp_path / "one.safetensors", shapes, "transformer_2").factors.values()
+    assert found.scale == 8.0
 
 
 @pytest.mark.parametrize(
@@ -238,5 +258,5 @@ def test_a_run_takes_the_factors_alone_and_warns_of_untrained_ones(
     assert len(setup.projector.shapes) == 2 * len(LAYERS)
     assert setup.config.lora == str(trained)
     assert setup.identity["gradient"]["fingerprints"]["lora"] != fresh.identity["gradient"]["fingerprints"]["lora"]
-    with pytest.raises(OptionError, match="match at least one name"):
+    with pytest.raises(OptionError, match="give the factors with --lora FILE"):
         set_up(IndexConfig(parameters=("lora",)))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import json
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +54,31 @@ def test_a_clip_without_regions_is_listed_and_the_others_have_a_row_each(job: Pa
     assert {row.rpartition("#")[2] for row in store.clip_ids} <= {"left", "rest"}
     assert len(store.done_ids()) == 3
     assert main(["verify", str(job / "regions")]) == 0
+
+
+def test_estimate_and_probe_leave_out_a_clip_without_regions(
+    pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    index = ["index", str(pool), "--segments", "regions", *FAST]
+    assert main([*index, "--estimate"]) == 0
+    assert "time" in capsys.readouterr().out
+    assert main([*index, "--out", str(tmp_path / "store"), "--probe", "4"]) == 3
+    assert json.loads((tmp_path / "store" / "run.json").read_text())["probe"]["clips"] == 3
+
+
+def test_regions_of_clips_in_shards_are_refused_before_anything_is_made(
+    pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    with tarfile.open(folder / "shard-000.tar", "w") as shard:
+        for path in sorted(pool.glob("*.mp4")):
+            shard.add(path, path.name)
+    index = ["index", str(folder), "--segments", "regions", *FAST]
+    for more in (["--estimate"], ["--out", str(tmp_path / "store")]):
+        assert main([*index, *more]) == 2
+        assert "unpack the shards" in capsys.readouterr().err
+    assert not (tmp_path / "store").exists()
 
 
 def test_the_parts_of_a_score_add_up(job: Path) -> None:

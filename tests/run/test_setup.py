@@ -44,6 +44,11 @@ def test_parts_that_part_nothing_are_refused(patterns: list[str]) -> None:
         model_parts(NAMES, "transformer", patterns)
 
 
+def test_a_part_without_a_pattern_is_named() -> None:
+    with pytest.raises(OptionError, match=r"got none for 'attention'; give attention=PATTERN"):
+        model_parts(NAMES, "transformer", ["blocks.*", "attention="])
+
+
 def test_parts_are_in_the_identity_and_the_vectors_width_and_their_absence_is_not() -> None:
     plain, parted = set_up(IndexConfig()), set_up(IndexConfig(model_parts=("blocks.*",)))
     assert "model_parts" not in plain.identity["gradient"]
