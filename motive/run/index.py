@@ -12,6 +12,7 @@ import torch
 
 from motive.curate import SOURCE, source_fields
 from motive.data import Dataset, read_dataset
+from motive.data.webdataset import WebDataset
 from motive.errors import OptionError, StoreError
 from motive.masks.segments import check_regions
 from motive.run.config import IndexConfig, from_json, to_json
@@ -250,7 +251,10 @@ def require_same_source(store: Store, dataset: Dataset, verb: str) -> None:
         OptionError: the store was begun with another dataset.
     """
     begun, asked = store.manifest["extra"].get(SOURCE), source_fields(dataset)
-    if isinstance(begun, dict) and any(begun.get(name) != asked[name] for name in ("root", "table", "format")):
+    names = ["root", "table", "format"]
+    if dataset.format == WebDataset.name:  # two shards of a folder have the same root, and may have the same ids
+        names.append("location")
+    if isinstance(begun, dict) and any(begun.get(name) != asked[name] for name in names):
         raise OptionError(
             f"{verb}: out must be a store of {asked['location']}, got {store.location}, a store of "
             f"{begun.get('location')}; give another --out (motive merge joins stores)"
