@@ -13,6 +13,7 @@ from motive.errors import OptionError, StoreError
 from motive.scoring.blocks import read_blocks
 from motive.scoring.byterun import ByteRun
 from motive.scoring.config import ScoreConfig
+from motive.scoring.devices import require_devices
 from motive.scoring.filters import Filter
 from motive.scoring.format import FORMAT, VERSION, prepare_target
 from motive.scoring.int8 import int8_store
@@ -61,6 +62,7 @@ def score(
         StoreError: a store is empty or damaged, checkpoints hold different clips, or out cannot be written.
     """
     config, out = config or ScoreConfig(), Path(out)
+    require_devices(config.devices)
     pairs = _open_pairs(((store, queries), *checkpoints), config)
     prepare_target(out)
     query_ids = pairs[0].queries.clip_ids
@@ -110,14 +112,18 @@ def topk(
         As score.
     """
     config = dataclasses.replace(config or ScoreConfig(), precision="int8")
+    require_devices(config.devices)
     pairs = _open_pairs(((store, queries), *checkpoints), config)
     record = _record(pairs, [pair.kernel(config)[0] for pair in pairs], config)
     (clips,) = _filtered([pairs[0].view], config)
     stored = int8_store(record.source, WHERE)
     byte_scores = ByteScores.of(record.exact, stored, clips.chosen, config.devices)
-    if rescore:
-        return rescored_top(record.exact, byte_scores, record.fetch(stored), top, len(clips))
-    return Top(*byte_scores.top(min(top, len(clips))), 0)
+    try:
+        if rescore:
+            return rescored_top(record.exact, byte_scores, record.fetch(stored), top, len(clips))
+        return Top(*byte_scores.top(min(top, len(clips))), 0)
+    except ValueError as error:
+        raise StoreError(f"{WHERE}: scores must fit float32, got {error}; use cosine") from error
 
 
 @dataclasses.dataclass(frozen=True)

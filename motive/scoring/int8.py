@@ -214,7 +214,7 @@ def _open(file: BinaryIO, view: Cached, cache: str, version: str | None = "") ->
         version: the view's if empty; None takes a file of any version.
 
     Raises:
-        ValueError: it is not what was written: ``content`` if it is whole but of other content.
+        ValueError: it is not what was written: ``content`` if it is of other content, or of vectors of another length.
     """
     try:
         header = json.loads(file.read(_HEADER))
@@ -227,7 +227,7 @@ def _open(file: BinaryIO, view: Cached, cache: str, version: str | None = "") ->
     if size < start:
         raise ValueError("size")
     data, ledger = file.read(12 * n), file.read(ledger_bytes)
-    if header.get("format") == _FORMAT and header.get("content") != view.content:
+    if header.get("format") == _FORMAT and (header.get("content"), header.get("dim")) != (view.content, view.dim):
         raise ValueError("content")
     wanted = held if version is None else version or view.version
     if header != _header(view, wanted, n, ledger, data) or size != start + n * view.dim:

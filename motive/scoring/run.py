@@ -20,6 +20,7 @@ from motive.scoring.kernel import Kernel
 from motive.scoring.scratch import Scratch
 from motive.scoring.summary import QuerySummary, ScoreSummary
 from motive.scoring.view import View
+from motive.store.segments import count_clips
 
 WHERE = "score"
 _QUERY_TILE = 512
@@ -131,6 +132,7 @@ class Run:
             zero_clips=len(self.zero),
             zero_examples=tuple(self.view.ids[int(row)] for row in self.zero[:_EXAMPLES]),
             metadata=metadata,
+            segmented=count_clips(self.view.ids.to_arrow()) if self.view.stores[0].segments else None,
         )
         write_summary(out, summary.to_json())
         return summary

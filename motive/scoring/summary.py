@@ -51,6 +51,8 @@ class ScoreSummary:
         zero_clips: clips with a zero vector, which score 0 against every query.
         zero_examples: ids of the first of them.
         metadata: what the scores file itself says about how it was made.
+        segmented: how many clips the rows are segments of, where all else that counts clips counts segments; None for
+            rows of whole clips.
     """
 
     path: Path
@@ -64,18 +66,20 @@ class ScoreSummary:
     zero_clips: int
     zero_examples: tuple[str, ...]
     metadata: Mapping[str, Any]
+    segmented: int | None = None
 
     def lines(self) -> list[str]:
         """The result for people, in a few lines."""
         share = f"{self.metadata['vote_share']:g}"
         tie = self.ties[share]
+        rows, of = ("clips", "") if self.segmented is None else ("segments", f" of {self.segmented} clips")
         lines = [
-            f"{self.path}: {self.clips} clips scored for {len(self.queries)} queries",
-            f"votes: {self.vote_count} clips a query; {self.voted_clips} clips have one, {self.voteless_clips} none",
-            f"ties: {tie.tied} clips share the rank of the cut at {share}, {tie.undecided} of them in every key",
+            f"{self.path}: {self.clips} {rows}{of} scored for {len(self.queries)} queries",
+            f"votes: {self.vote_count} {rows} a query; {self.voted_clips} {rows} have one, {self.voteless_clips} none",
+            f"ties: {tie.tied} {rows} share the rank of the cut at {share}, {tie.undecided} of them in every key",
         ]
         if self.zero_clips:
-            lines.append(f"zero vectors: {self.zero_clips} clips score 0 for every query")
+            lines.append(f"zero vectors: {self.zero_clips} {rows} score 0 for every query")
         return lines
 
     def to_json(self) -> dict[str, Any]:

@@ -30,12 +30,14 @@ class View:
 
     Raises:
         IdentityMismatch: the stores' vectors cannot be compared.
+        OptionError: rows of some are whole clips, of others segments, or other segments.
         StoreError: there is no clip.
     """
 
     def __init__(self, stores: Sequence[Store], where: str, cache: Path | None = None) -> None:
         for other in stores[1:]:
             require_same_identity(stores[0], other, where)
+            _require_same_segments(stores[0], other, where)
         self.stores = tuple(stores)
         self.where = where
         self.cache: Files = stores[0].files if cache is None else LocalFiles(cache)
@@ -135,10 +137,14 @@ class View:
             OptionError: the stores were made without parts, or have no such one.
         """
         names = self.stores[0].model_parts
+        if not names:
+            raise OptionError(
+                f"{self.where}: model_part must be left out, since {self.location} has no parts of the model, got "
+                f"{name}; index with --model-parts"
+            )
         if name not in names:
             raise OptionError(
-                f"{self.where}: model_part must be one of {', '.join(names) or 'none'} in {self.location}, got {name}; "
-                "choose one, or index with --model-parts"
+                f"{self.where}: model_part must be one of {', '.join(names)} in {self.location}, got {name}; choose one"
             )
         width, place = self.stores[0].dim // len(names), names.index(name)
         kept = View.__new__(View)
@@ -171,6 +177,15 @@ class View:
     def record(self) -> list[dict[str, Any]]:
         """Each store's place and version, for the record of a result."""
         return [{"store": place_of(store), "version": store.version, "clips": len(store)} for store in self.stores]
+
+
+def _require_same_segments(first: Store, other: Store, where: str) -> None:
+    """Refuse stores whose rows are not parts of clips alike."""
+    if first.segments != other.segments:
+        raise OptionError(
+            f"{where}: stores must all hold the same segments, got {first.segments or 'whole clips'} in "
+            f"{first.location} and {other.segments or 'whole clips'} in {other.location}; take each on its own"
+        )
 
 
 def scored_version(stores: Sequence[Store]) -> str:

@@ -12,6 +12,20 @@ from motive.extras import require
 from motive.store.ids import SEGMENT
 
 
+def count_clips(row_ids: Any) -> int:
+    """How many clips rows of segments are of.
+
+    Args:
+        row_ids: [n] pyarrow array of ids ``<clip id>#<segment>``.
+    """
+    return require("pyarrow.compute", "motive/store", extra="tables").count_distinct(_clips(row_ids)).as_py()
+
+
+def _clips(row_ids: Any) -> Any:
+    compute = require("pyarrow.compute", "motive/store", extra="tables")
+    return compute.replace_substring_regex(row_ids, pattern=f"{SEGMENT}[^{SEGMENT}]*$", replacement="")
+
+
 def by_clip(
     row_ids: Any, order: NDArray[np.int64], columns: Sequence[NDArray], how: str
 ) -> tuple[NDArray[np.int64], list[NDArray]]:
@@ -28,7 +42,7 @@ def by_clip(
         columns: [c] each.
     """
     compute = require("pyarrow.compute", "motive/store", extra="tables")
-    clips = compute.replace_substring_regex(row_ids, pattern=f"{SEGMENT}[^{SEGMENT}]*$", replacement="")
+    clips = _clips(row_ids)
     number = compute.dictionary_encode(clips.combine_chunks() if hasattr(clips, "combine_chunks") else clips)
     number = number.indices.to_numpy()
     _, first = np.unique(number[order], return_index=True)

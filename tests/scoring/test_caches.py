@@ -116,6 +116,11 @@ def test_several_stores_grow_together_and_keep_their_own_caches(tmp_path, stored
     assert caches(View([one], "test"))[0] == ["read"] * 3, "one store's caches stay when both grow"
 
 
+def test_bytes_of_vectors_of_another_length_are_kept(tmp_path, stored, random_vectors) -> None:
+    short, long = (View([stored(f"s{k}", random_vectors(20, k))], "test", tmp_path / "shared") for k in (5, 9))
+    assert [int8_store(view, "test").cache for view in (short, long, short)] == ["written", "written", "read"]
+
+
 def test_scores_from_grown_caches_have_the_same_bits(tmp_path, stored, random_vectors) -> None:
     pool, queries = random_vectors(150, 8), stored("q", random_vectors(3, 8, "q", seed=2))
     other, asked = random_vectors(150, 8, seed=4), stored("p", random_vectors(3, 8, "q", seed=3))

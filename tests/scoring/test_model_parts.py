@@ -61,5 +61,5 @@ def test_a_part_that_is_not_there_is_refused(
     stored: Callable[..., Any], random_vectors: Callable[..., Any], tmp_path: Path
 ) -> None:
     store = stored("clips", random_vectors(4, 6))
-    with pytest.raises(OptionError, match="model_part must be one of none"):
+    with pytest.raises(OptionError, match="model_part must be left out, since"):
         score(store, store, tmp_path / "s.parquet", ScoreConfig(model_part="blocks.0"))

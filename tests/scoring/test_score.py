@@ -15,6 +15,7 @@ import pytest
 from motive.errors import IdentityMismatch, OptionError, StoreError
 from motive.scoring import ScoreConfig, score
 from motive.store import Store, StoreRow, writer
+from tests.scoring.conftest import identity_of
 
 CONFIGS = {
     "cosine": ScoreConfig(),
@@ -221,6 +222,17 @@ def test_vectors_that_are_not_finite_are_refused_when_met(tmp_path, stored, rand
     store.append([StoreRow("broken", np.array([1, np.nan, 1], np.float32))])
     with pytest.raises(StoreError, match=r"'broken'.*motive verify"):
         score(store, queries, tmp_path / "s.parquet", CONFIGS[name])
+
+
+def test_stores_of_clips_and_of_segments_are_not_mixed(tmp_path) -> None:
+    stores = []
+    for name, segments in (("whole", ""), ("parts", "time:2")):
+        extra = {"config": {"segments": segments}}
+        stores.append(Store.create(tmp_path / name, identity=identity_of(3), manifest_extra=extra))
+        stores[-1].append([StoreRow("a" if not segments else "a#t0", np.ones(3, np.float32))])
+    for given in (stores, stores[::-1]):
+        with pytest.raises(OptionError, match=r"same segments, got .*whole clips in .*; take each on its own"):
+            score(given, stores[0], tmp_path / "s.parquet")
 
 
 def test_scores_beyond_float32_are_refused_with_a_remedy(tmp_path, stored) -> None:

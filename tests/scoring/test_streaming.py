@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from motive.errors import IdentityMismatch, OptionError, StoreError
 from motive.scoring import ScoreConfig, score, topk
@@ -318,6 +319,24 @@ def test_byte_scores_beyond_float32_are_refused(tmp_path, stored) -> None:
         score(
             stored("s", big), stored("q", big), tmp_path / "s.parquet", ScoreConfig(similarity="dot", precision="int8")
         )
+
+
+@pytest.mark.parametrize("rescore", [True, False])
+def test_lists_beyond_float32_are_refused(stored, rescore) -> None:
+    big = {"big": np.full(3, 1e25, np.float32)}
+    with pytest.raises(StoreError, match=r"must fit float32.*; use cosine"):
+        topk(stored("s", big), stored("q", big), 1, ScoreConfig(similarity="dot"), rescore=rescore)
+
+
+@pytest.mark.parametrize("name", ["cuda:0", "cuda:2", "gpu7", "cpu", "cuda:01"])
+def test_devices_that_are_not_there_are_refused(tmp_path, stored, random_vectors, monkeypatch, name) -> None:
+    there = 2 if name == "cuda:2" else 1
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: name != "cuda:0")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
+    store, config = stored("s", random_vectors(4, 3)), ScoreConfig(precision="int8", devices=(name,))
+    for run in (lambda: score(store, store, tmp_path / "s.parquet", config), lambda: topk(store, store, 1, config)):
+        with pytest.raises(OptionError, match=f"devices must be GPUs of this machine .*, got {name}; leave"):
+            run()
 
 
 @pytest.mark.parametrize(
