@@ -71,7 +71,8 @@ class SelectConfig:
             ``drop_bottom`` for everything but the clips of lowest mean.
         drop: how many clips drop_bottom leaves out, ``10%`` or ``500``; None is 10%. With drop_bottom only.
         min_votes: leave out clips with fewer votes, even if the selection gets smaller than ``top``.
-        segments: of scores of segments, what a clip counts by: its ``best`` segment, or the ``sum`` over its segments.
+        segments: of scores of segments, what a clip counts by: its ``best`` segment, or the ``sum`` over its segments; None is
+            best. Not with scores of whole clips.
         files: ``link`` places links to the video files, ``copy`` copies.
     """
 
@@ -79,7 +80,7 @@ class SelectConfig:
     by: str = "votes"
     drop: str | None = None
     min_votes: int = 0
-    segments: Literal["best", "sum"] = "best"
+    segments: Literal["best", "sum"] | None = None
     files: Literal["link", "copy"] = "link"
 
     def __post_init__(self) -> None:
@@ -89,7 +90,7 @@ class SelectConfig:
                 f"SelectConfig: by must be one of {', '.join(_PLAIN_BY)}, {QUERY_BY}<clip id>, {GROUP_BY}<name>, "
                 f"got {self.by!r}; choose one"
             )
-        if self.segments not in ("best", "sum"):
+        if self.segments not in (None, "best", "sum"):
             raise OptionError(f"SelectConfig: segments must be best or sum, got {self.segments!r}; choose one")
         if self.files not in ("link", "copy"):
             raise OptionError(f"SelectConfig: files must be link or copy, got {self.files!r}; choose one")

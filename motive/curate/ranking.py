@@ -33,6 +33,8 @@ class Cut:
         ties: what the cut separated; None if min_votes ended the selection before it.
         total: clips in the scores file.
         segments: name of the segment in each row; empty without segments.
+        how: what a clip of segments counts by, ``best`` or ``sum``; None for whole clips.
+        sums: [s] with ``sum``, the values of the key; None without.
     """
 
     rows: NDArray[np.int64]
@@ -41,6 +43,8 @@ class Cut:
     ties: CutTies | None
     total: int
     segments: tuple[str, ...] = ()
+    how: str | None = None
+    sums: NDArray | None = None
 
 
 class Ranking:
@@ -69,13 +73,21 @@ class Ranking:
             segmented: rows are segments; a clip is shown by its best one.
 
         Raises:
-            OptionError: more clips are asked for than there are, or none is left.
+            OptionError: more clips are asked for than there are, none is left, or the scores cannot be brought together
+                to clips so.
         """
+        how = self._how(segmented)
         keys, votes = [self._columns[name] for name in self.names], self._columns["votes"]
         of_clip = np.arange(len(votes))
-        if segmented:
+        listed = int(np.count_nonzero(keys[0] > -np.inf))
+        if how is not None:
+            if how == "sum" and listed < len(votes):
+                raise OptionError(
+                    f"{self._where}: segments must be best for scores that list only the best of a query, got sum; "
+                    "score with precision=float32 (or choose best)"
+                )
             every = self._table(["clip_id"]).column("clip_id")
-            of_clip, (*keys, votes) = by_clip(every, rank_rows(keys), [*keys, votes], self._config.segments)
+            of_clip, (*keys, votes) = by_clip(every, rank_rows(keys), [*keys, votes], how)
         total = len(votes)
         order = rank_rows(keys)
         taken = self._config.take(total)
@@ -83,8 +95,10 @@ class Ranking:
             raise OptionError(f"{self._where}: drop must leave a clip, got {self._config.amount} of {total}; drop less")
         rows = order[:taken]
         if rows.size and keys[0][rows[-1]] == -np.inf:
+            clips = int(np.count_nonzero(keys[0] > -np.inf))
+            source = f", from {listed} listed segments" if how else ""
             raise OptionError(
-                f"{self._where}: top must be at most the {self.header.get('listed')} clips that a query lists, got "
+                f"{self._where}: top must be at most the {clips} clips that a query lists{source}, got "
                 f"{self._config.amount}; ask for fewer, or score with more listed"
             )
         rows = rows[votes[rows] >= self._config.min_votes]
@@ -96,7 +110,19 @@ class Ranking:
         ties = ties_at_cut(keys, order, taken) if rows.size == taken else None
         shown = of_clip[rows]
         names = [row_id.rpartition(SEGMENT)[2] for row_id in self.clip_ids(shown).to_pylist()] if segmented else []
-        return Cut(shown, self.names[0], float(keys[0][rows[-1]]), ties, total, tuple(names))
+        sums = keys[0][rows] if how == "sum" else None
+        return Cut(shown, self.names[0], float(keys[0][rows[-1]]), ties, total, tuple(names), how, sums)
+
+    def _how(self, segmented: bool) -> str | None:
+        """What a clip of segments counts by; None for whole clips."""
+        if segmented:
+            return self._config.segments or "best"
+        if self._config.segments is not None:
+            raise OptionError(
+                f"{self._where}: segments must be left out for scores of whole clips, got {self._config.segments}; "
+                "leave it out, or score stores made with --segments"
+            )
+        return None
 
     def clip_ids(self, rows: NDArray[np.int64]) -> Any:
         """Ids of some rows, as a pyarrow array."""

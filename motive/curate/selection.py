@@ -110,6 +110,8 @@ def _subset(ranking: Ranking, cut: Cut, stores: ScoredStores) -> tuple[list[Subs
         clips = [replace(clip, clip_id=clip_of(clip.clip_id)) for clip in clips]
         dataset = replace(dataset, clips=tuple(sorted(clips, key=lambda clip: clip.clip_id)))
         shown = [{**scores, "motive_segment": name} for scores, name in zip(shown, cut.segments, strict=True)]
+    if cut.sums is not None:
+        shown = [{**scores, "motive_sum": value} for scores, value in zip(shown, cut.sums.tolist(), strict=True)]
     return [SubsetRow(clip, scores) for clip, scores in zip(clips, shown, strict=True)], dataset
 
 
@@ -124,7 +126,7 @@ def _record(scores: Path, config: SelectConfig, ranking: Ranking, cut: Cut, stor
         "stores": [place_of(store) for store in stores.stores],
         "store_version": scored_version,
         "store_changed": scored_version != stores.version,
-        "config": config.to_json(),
+        "config": {**config.to_json(), "segments": cut.how},
         "clips": {"scored": cut.total, "selected": len(cut.rows)},
         "segmented": bool(cut.segments),
         "ranked_by": ranking.names,

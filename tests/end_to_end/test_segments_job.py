@@ -108,11 +108,36 @@ def test_a_selection_holds_clips_and_says_which_part(job: Path, pool: Path, tmp_
     value = {clip: max(each) if how == "best" else sum(each) for clip, each in means.items()}
     best = sorted(value, key=lambda clip: -value[clip])[:2]
     assert [row["file_name"] for row in rows] == best
+    sums = [float(row.get("motive_sum", "nan")) for row in rows]
     if how == "sum":
+        assert sums == pytest.approx([value[clip] for clip in best], rel=1e-5)
         return
+    assert "motive_sum" not in rows[0]
     report = tmp_path / "report"
     assert main(["report", scores, "--selection", str(selected), "--out", str(report)]) == 0
     assert "#t0" in (report / "index.html").read_text(encoding="utf-8")
+
+
+def test_scores_of_whole_clips_and_lists_of_segments_are_not_summed(
+    job: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["--out", str(tmp_path / "selected")]
+    assert main(["select", str(job / "whole.parquet"), "--segments", "best", *out]) == 2
+    assert "segments must be left out for scores of whole clips, got best" in capsys.readouterr().err
+    scores = str(tmp_path / "listed.parquet")
+    listed = ["score", str(job / "time"), str(job / "whole"), "--precision", "int8", "--listed", "4", "--out", scores]
+    assert main(listed) == 0
+    assert "segments of 4 clips scored for 4 queries" in capsys.readouterr().out
+    table = parquet.read_table(scores).to_pylist()
+    query = next(name for name in table[0] if name.startswith("query/"))
+    clips = len({clip_of(row["clip_id"]) for row in table if row[query] is not None})
+    assert clips < 4, "some clip must be listed twice"
+    select = ["select", scores, "--by", f"query:{query[len('query/') :]}", *out]
+    assert main([*select, "--segments", "sum", "--top", "1"]) == 2
+    assert "segments must be best for scores that list only the best of a query, got sum" in capsys.readouterr().err
+    assert main([*select, "--top", "4"]) == 2
+    assert f"at most the {clips} clips that a query lists, from 4 listed segments, got 4" in capsys.readouterr().err
+    assert main([*select, "--top", str(clips)]) == 0
 
 
 def test_running_again_adds_nothing_and_other_segments_are_refused(
