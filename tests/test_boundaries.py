@@ -70,6 +70,12 @@ MAY_IMPORT = {
 }
 """The arrows: a package imports itself, these, and third parties. A new arrow is a decision, made here."""
 
+for _room in ("gradients", "indexing", "scores", "workers", "demo", "doctor"):
+    MAY_IMPORT[f"motive.{_room}"] = {*MAY_IMPORT["motive.run"], f"motive.{_room}"}
+for _allowed in MAY_IMPORT.values():
+    if _allowed - {"motive.errors"}:
+        _allowed |= {f"motive.{room}" for room in ("gradients", "indexing", "scores", "workers", "demo", "doctor", "run")}
+
 ALWAYS_THERE = {"torch", "numpy", "safetensors", "typing_extensions"}
 """What a base install brings; anything else is imported where it is used."""
 
