@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from motive_kernels.capture import CostModel, GradientCapture, projected_gradients
 from motive_kernels.dispatch import implementations
-from motive_kernels.motion_weights.api import motion_weights
-from motive_kernels.noise_latents.api import noise_latents
+from motive_kernels.ops.motion_weights.api import motion_weights
+from motive_kernels.ops.noise_latents.api import noise_latents
+from motive_kernels.ops.quantize_rows.api import quantize_rows
+from motive_kernels.ops.topk_dot.api import topk_dot
+from motive_kernels.ops.vote.api import vote
+from motive_kernels.ops.weighted_loss.api import weighted_loss
 from motive_kernels.projection import ProjectionSpec, Projector, canonical_name
-from motive_kernels.quantize_rows.api import quantize_rows
-from motive_kernels.topk_dot.api import topk_dot
-from motive_kernels.vote.api import vote
-from motive_kernels.weighted_loss.api import weighted_loss
 
 __all__ = [
     "CostModel",

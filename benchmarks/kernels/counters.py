@@ -22,8 +22,8 @@ import motive_kernels as mk
 from benchmarks.device import Setting, parse, synchronize
 from benchmarks.kernels.gpu import DIM, tables
 from benchmarks.rows import Record, Sink
-from motive_kernels.outer_sketch.api import outer_sketch_into
-from motive_kernels.tensor_sketch.api import tensor_sketch_into
+from motive_kernels.ops.outer_sketch.api import outer_sketch_into
+from motive_kernels.ops.tensor_sketch.api import tensor_sketch_into
 
 ROOT = Path(__file__).resolve().parents[2]
 CASE = "counters"

@@ -25,11 +25,11 @@ import motive_kernels as mk
 from benchmarks.device import Call, Ceilings, Setting, ceilings, clocked, dtype_name, measure, parse, replayed
 from benchmarks.kernels import wan
 from benchmarks.rows import Record, Sink
-from motive_kernels.outer_sketch.api import outer_sketch_into
+from motive_kernels.ops.outer_sketch.api import outer_sketch_into
+from motive_kernels.ops.tensor_sketch.api import tensor_sketch_into
+from motive_kernels.ops.tensor_sketch.cuda import tensor_sketch_many_into
 from motive_kernels.philox import parameter_key
 from motive_kernels.tables import ROLE_COLUMNS, ROLE_ROWS, balanced_buckets, gather_table
-from motive_kernels.tensor_sketch.api import tensor_sketch_into
-from motive_kernels.tensor_sketch.cuda import tensor_sketch_many_into
 
 DIM = 512
 

@@ -26,7 +26,7 @@ from benchmarks import machine
 from benchmarks.device import Call, Ceilings, Setting, ceilings, clocked, measure, parse, synchronize
 from benchmarks.kernels.gpu import DIM, tables
 from benchmarks.rows import Record, Sink
-from motive_kernels.tensor_sketch import reference
+from motive_kernels.ops.tensor_sketch import reference
 
 SAMPLES, ROWS, COLUMNS = 8, 1024, 1024
 TILE = 2**14

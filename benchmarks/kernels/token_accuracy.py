@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.kernels.kinds import DIM, Record, complete
-from motive_kernels.outer_sketch.reference import count_sketch
+from motive_kernels.ops.outer_sketch.reference import count_sketch
+from motive_kernels.ops.tensor_sketch.reference import fold, tensor_sketch_into
 from motive_kernels.philox import parameter_key
 from motive_kernels.tables import ROLE_COLUMNS, ROLE_ROWS, balanced_buckets, gather_table
-from motive_kernels.tensor_sketch.reference import fold, tensor_sketch_into
 
 WIDTH, MASSIVE = 1536, 300
 

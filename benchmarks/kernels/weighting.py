@@ -28,9 +28,9 @@ from torch import Tensor
 from torch._dynamo.exc import TorchDynamoException
 
 import motive_kernels as mk
-from motive_kernels.motion_weights import reference as motion_reference
-from motive_kernels.noise_latents import reference as noise_reference
-from motive_kernels.weighted_loss import reference as loss_reference
+from motive_kernels.ops.motion_weights import reference as motion_reference
+from motive_kernels.ops.noise_latents import reference as noise_reference
+from motive_kernels.ops.weighted_loss import reference as loss_reference
 
 SAMPLES = 32
 LATENTS = (16, 5, 60, 104)

@@ -18,9 +18,9 @@ from motive.scoring.run import TOP, WHERE, Run
 from motive.scoring.summary import QuerySummary
 from motive.scoring.topk import ByteScores, Top, rescored_top
 from motive.scoring.view import View
-from motive_kernels.scan.base import Queries, Wanted
-from motive_kernels.scan.bracket import all_parts
-from motive_kernels.vote.search import Election, elect
+from motive_kernels.search.base import Queries, Wanted
+from motive_kernels.search.bracket import all_parts
+from motive_kernels.search.elect import Election, elect
 
 _WEIGHT_LEVELS = 1 << 16
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from motive.scoring.exact import Floats
 from motive.scoring.int8 import Int8Store
 from motive.scoring.joint import Exact
-from motive_kernels.scan import passes
-from motive_kernels.scan.base import Pass, Queries, Rows
-from motive_kernels.scan.stream import streamed
-from motive_kernels.topk_dot.search import search
+from motive_kernels.search import passes
+from motive_kernels.search.base import Pass, Queries, Rows
+from motive_kernels.search.best import search
+from motive_kernels.search.stream import streamed
 
 Fetch = Callable[[NDArray[np.int64]], Sequence[NDArray[np.float32]]]
 """Vectors of some rows, from the float32 record of each checkpoint."""

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from motive_kernels.dense_projection.api import dense_projection_into
 from motive_kernels.entries import Key, entries
 from motive_kernels.kinds.base import Kind, ParameterMap, Shape
+from motive_kernels.ops.dense_projection.api import dense_projection_into
 from motive_kernels.philox import key_from_identifier, parameter_key
 
 IDENTIFIER_BLOCK = 2**27

@@ -17,7 +17,7 @@ MASKS = (ROOT / "docs/masks.md").read_text(encoding="utf-8")
 
 
 def test_every_reason_is_listed_and_exists() -> None:
-    sources = [*(ROOT / "motive/data").glob("*.py"), *(ROOT / "motive/masks").glob("*.py")]
+    sources = [*(ROOT / "motive/data").rglob("*.py"), *(ROOT / "motive/masks").glob("*.py")]
     code = "".join(path.read_text(encoding="utf-8") for path in sources)
     listed = set(re.findall(r"^\| `([a-z_]+)` \| (?:read|decode|mask|gradient)", DATASETS, re.MULTILINE))
     raised = set(re.findall(r'ClipError\(\s*"([a-z_]+)"', code))

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 import motive_kernels as mk
-from motive_kernels.outer_sketch.api import outer_sketch_into
-from motive_kernels.tensor_sketch.api import tensor_sketch_into
+from motive_kernels.ops.outer_sketch.api import outer_sketch_into
+from motive_kernels.ops.tensor_sketch.api import tensor_sketch_into
 from tests.kernels.sketch_data import Tables, gradients, outer, tokens
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -208,7 +208,7 @@ def test_graph_capture_on_a_side_stream(impl: str) -> None:
 
 
 def test_a_model_in_one_launch() -> None:
-    from motive_kernels.tensor_sketch.cuda import tensor_sketch_many_into
+    from motive_kernels.ops.tensor_sketch.cuda import tensor_sketch_many_into
 
     shapes = [(1 + j % 7, 3 + j % 11) for j in range(300)] + [(333, 700)]
     parts, wanted = [], torch.zeros(2, 48, dtype=torch.float64)

@@ -9,16 +9,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from motive_kernels.dense_projection import reference as dense_reference
-from motive_kernels.fastfood import reference as fastfood_reference
-from motive_kernels.motion_weights import reference as motion_reference
-from motive_kernels.motion_weights.cpp import CODES
 from motive_kernels.native import DTYPE_CODES
-from motive_kernels.noise_latents import reference as noise_reference
+from motive_kernels.ops.dense_projection import reference as dense_reference
+from motive_kernels.ops.fastfood import reference as fastfood_reference
+from motive_kernels.ops.motion_weights import reference as motion_reference
+from motive_kernels.ops.motion_weights.cpp import CODES
+from motive_kernels.ops.noise_latents import reference as noise_reference
+from motive_kernels.ops.sjlt import reference as sjlt_reference
+from motive_kernels.ops.weighted_loss import reference as loss_reference
 from motive_kernels.philox import parameter_key, philox4x32
-from motive_kernels.sjlt import reference as sjlt_reference
 from motive_kernels.tables import balanced_buckets
-from motive_kernels.weighted_loss import reference as loss_reference
 from tests.kernels.cuda_emulation import Job, storage_and_offset
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)

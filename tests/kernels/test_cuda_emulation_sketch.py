@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from motive_kernels.outer_sketch import reference as outer_reference
+from motive_kernels.ops.outer_sketch import reference as outer_reference
+from motive_kernels.ops.tensor_sketch import reference
 from motive_kernels.philox import parameter_key
 from motive_kernels.tables import ROLE_COLUMNS, ROLE_ROWS, balanced_buckets, gather_table
-from motive_kernels.tensor_sketch import reference
 from tests.kernels import cuda_emulation
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import motive_kernels as mk
-from motive_kernels.fastfood.api import _fastfood_into, fastfood_into
-from motive_kernels.fastfood.reference import hadamard
+from motive_kernels.ops.fastfood.api import _fastfood_into, fastfood_into
+from motive_kernels.ops.fastfood.reference import hadamard
 
 KEY = (3, 0x80000001)
 AVAILABLE = [i for i in ("torch", "cpp") if mk.implementations()["fastfood_into"][i] is None]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import motive_kernels as mk
-from motive_kernels.kronecker.api import (
+from motive_kernels.ops.kronecker.api import (
     _kronecker_into,
     _kronecker_outer_into,
     kronecker_into,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import motive_kernels as mk
-from motive_kernels.motion_weights.api import ORDERS, POOLINGS, SPATIALS, _motion_weights
+from motive_kernels.ops.motion_weights.api import ORDERS, POOLINGS, SPATIALS, _motion_weights
 
 AVAILABLE = [i for i in ("torch", "cpp") if mk.implementations()["motion_weights"][i] is None]
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import motive_kernels as mk
-from motive_kernels.noise_latents.api import _noise_latents
+from motive_kernels.ops.noise_latents.api import _noise_latents
 
 AVAILABLE = [i for i in ("torch", "cpp") if mk.implementations()["noise_latents"][i] is None]
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 import motive_kernels as mk
-from motive_kernels.outer_sketch import api
-from motive_kernels.tensor_sketch.api import tensor_sketch_into
+from motive_kernels.ops.outer_sketch import api
+from motive_kernels.ops.tensor_sketch.api import tensor_sketch_into
 from tests.kernels.sketch_data import DIMS, SHAPES, Tables, far_apart, outer, tokens
 
 every_implementation = pytest.mark.parametrize("impl", ["cpp", "torch"])

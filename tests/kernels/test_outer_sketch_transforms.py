@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from motive_kernels.outer_sketch import api
+from motive_kernels.ops.outer_sketch import api
 from tests.kernels.sketch_data import Tables, outer, tokens
 
 WIDTHS = {128: Tables(130, 200, 128), 256: Tables(300, 257, 256), 512: Tables(512, 600, 512)}

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import motive_kernels as mk
-from motive_kernels.quantize_rows.api import _quantize_rows
+from motive_kernels.ops.quantize_rows.api import _quantize_rows
 from tests.kernels.search_data import vectors
 
 SHAPES = [(1, 1), (3, 7), (50, 33), (300, 8), (2, 5000), (0, 4)]

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import motive_kernels as mk
-from motive_kernels.sjlt.api import _sjlt_into, sjlt_into
-from motive_kernels.sjlt.reference import buckets_and_signs
+from motive_kernels.ops.sjlt.api import _sjlt_into, sjlt_into
+from motive_kernels.ops.sjlt.reference import buckets_and_signs
 
 KEY = (7, 0xFFFFFFF1)
 AVAILABLE = [i for i in ("torch", "cpp") if mk.implementations()["sjlt_into"][i] is None]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import motive_kernels as mk
-from motive_kernels.tensor_sketch import api
+from motive_kernels.ops.tensor_sketch import api
 from tests.kernels.sketch_data import DIMS, SHAPES, Tables, far_apart, gradients
 
 IMPLEMENTATIONS = ["cpp", "torch"]

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 import motive_kernels as mk
-from motive_kernels.scan import bracket, cpp
-from motive_kernels.scan.base import Queries, Rows, Wanted
-from motive_kernels.scan.stream import streamed
-from motive_kernels.topk_dot import search as topk_search
-from motive_kernels.topk_dot.api import _topk_dot
-from motive_kernels.topk_dot.search import search
+from motive_kernels.ops.topk_dot.api import _topk_dot
+from motive_kernels.search import best as topk_search
+from motive_kernels.search import bracket, cpp
+from motive_kernels.search.base import Queries, Rows, Wanted
+from motive_kernels.search.best import search
+from motive_kernels.search.stream import streamed
 from tests.kernels.search_data import stores, vectors
 
 SHAPES = [(1, 1, 1), (2, 3, 1), (37, 5, 3), (997, 31, 17), (211, 64, 50), (60, 9, 1000)]

@@ -21,7 +21,7 @@ def no_spills(compiled: Compiled) -> None:
 @pytest.mark.parametrize("kind", TYPES)
 @pytest.mark.parametrize(("dim", "warps"), [(512, 4), (2048, 16)])
 def test_flat(kind: str, dim: int, warps: int) -> None:
-    from motive_kernels.tensor_sketch.triton import COLUMN_RUNS, sketch_kernel
+    from motive_kernels.ops.tensor_sketch.triton import COLUMN_RUNS, sketch_kernel
 
     no_spills(
         compile_sm90(
@@ -42,7 +42,7 @@ def test_flat(kind: str, dim: int, warps: int) -> None:
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_count_sketch(kind: str) -> None:
-    from motive_kernels.outer_sketch.triton import count_sketch_kernel
+    from motive_kernels.ops.outer_sketch.triton import count_sketch_kernel
 
     compiled = compile_sm90(
         count_sketch_kernel,
@@ -64,7 +64,7 @@ def test_count_sketch(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize("ragged", [True, False])
 def test_products(kind: str, ragged: bool) -> None:
-    from motive_kernels.outer_sketch.triton import TILE, TOKENS, products_kernel
+    from motive_kernels.ops.outer_sketch.triton import TILE, TOKENS, products_kernel
 
     strides = [f"{side}_{axis}_stride" for side in ("left", "right") for axis in ("sample", "token")]
     compiled = compile_sm90(
@@ -86,7 +86,7 @@ def test_products(kind: str, ragged: bool) -> None:
 
 @pytest.mark.parametrize("short", [True, False])
 def test_fold(short: bool) -> None:
-    from motive_kernels.outer_sketch.triton import FOLD_ROWS, fold_kernel
+    from motive_kernels.ops.outer_sketch.triton import FOLD_ROWS, fold_kernel
 
     no_spills(
         compile_sm90(

@@ -25,7 +25,7 @@ def wide_loads(compiled: Compiled) -> int:
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_noise(kind: str) -> None:
-    from motive_kernels.noise_latents.triton import BLOCK, noise_kernel
+    from motive_kernels.ops.noise_latents.triton import BLOCK, noise_kernel
 
     pointer = f"*{kind}"
     compiled = compile_sm90(
@@ -49,7 +49,7 @@ def test_noise(kind: str) -> None:
 @pytest.mark.parametrize("kind", TYPES)
 @pytest.mark.parametrize("weighted", [True, False])
 def test_loss(kind: str, weighted: bool) -> None:
-    from motive_kernels.weighted_loss.triton import BLOCK, residual_kernel, sum_kernel
+    from motive_kernels.ops.weighted_loss.triton import BLOCK, residual_kernel, sum_kernel
 
     pointer = f"*{kind}"
     compiled = compile_sm90(
@@ -88,7 +88,7 @@ def test_loss(kind: str, weighted: bool) -> None:
     ],
 )
 def test_resize(kind: str, area: bool, resize_first: bool, confident: bool) -> None:
-    from motive_kernels.motion_weights.triton import BLOCK, CELLS, resize_kernel
+    from motive_kernels.ops.motion_weights.triton import BLOCK, CELLS, resize_kernel
 
     compiled = compile_sm90(
         resize_kernel,
@@ -110,7 +110,7 @@ def test_resize(kind: str, area: bool, resize_first: bool, confident: bool) -> N
 
 @pytest.mark.parametrize("pooling", ["causal_mean", "causal_max", "stride", "trilinear"])
 def test_pool(pooling: str) -> None:
-    from motive_kernels.motion_weights.triton import BLOCK, pool_kernel
+    from motive_kernels.ops.motion_weights.triton import BLOCK, pool_kernel
 
     no_spills(
         compile_sm90(

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from motive_kernels.quantize_rows import reference as quantize_reference
-from motive_kernels.scan.base import Queries, Rows
-from motive_kernels.topk_dot import reference as topk_reference
-from motive_kernels.topk_dot import search as topk_search
-from motive_kernels.topk_dot.search import search
-from motive_kernels.vote import reference as vote_reference
-from motive_kernels.vote import search as vote_search
-from motive_kernels.vote.search import elect
+from motive_kernels.ops.quantize_rows import reference as quantize_reference
+from motive_kernels.ops.topk_dot import reference as topk_reference
+from motive_kernels.ops.vote import reference as vote_reference
+from motive_kernels.search import best as topk_search
+from motive_kernels.search import elect as vote_search
+from motive_kernels.search.base import Queries, Rows
+from motive_kernels.search.best import search
+from motive_kernels.search.elect import elect
 from tests.kernels import triton_interpreter
 from tests.kernels.search_data import vectors
 from tests.kernels.triton_aot import compile_sm90
@@ -26,7 +26,7 @@ if not triton_interpreter.interpreted():
 
     @pytest.mark.parametrize("kind", ["i8", "fp16", "fp32"])
     def test_scan_compiles_for_sm_90(kind: str) -> None:
-        from motive_kernels.scan import triton as kernels
+        from motive_kernels.search import triton as kernels
 
         query = "*i8" if kind == "i8" else "*fp32"
         types = {
@@ -45,7 +45,7 @@ if not triton_interpreter.interpreted():
 
     @pytest.mark.parametrize("kind", ["fp32", "fp16", "bf16"])
     def test_quantize_compiles_for_sm_90(kind: str) -> None:
-        from motive_kernels.quantize_rows.triton import quantize_kernel
+        from motive_kernels.ops.quantize_rows.triton import quantize_kernel
 
         compiled = compile_sm90(
             quantize_kernel,
@@ -63,8 +63,8 @@ if not triton_interpreter.interpreted():
 
 else:
     triton_interpreter.repair()
-    from motive_kernels.quantize_rows import triton as quantizer
-    from motive_kernels.scan import triton as scanner
+    from motive_kernels.ops.quantize_rows import triton as quantizer
+    from motive_kernels.search import triton as scanner
 
     @pytest.fixture(autouse=True)
     def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,8 +19,8 @@ if not triton_interpreter.interpreted():
 
 else:
     triton_interpreter.repair()
-    from motive_kernels.outer_sketch import triton as token_route
-    from motive_kernels.tensor_sketch import triton as flat_route
+    from motive_kernels.ops.outer_sketch import triton as token_route
+    from motive_kernels.ops.tensor_sketch import triton as flat_route
 
     @pytest.fixture(autouse=True)
     def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from motive_kernels.motion_weights import reference as motion_reference
-from motive_kernels.noise_latents import reference as noise_reference
-from motive_kernels.weighted_loss import reference as loss_reference
+from motive_kernels.ops.motion_weights import reference as motion_reference
+from motive_kernels.ops.noise_latents import reference as noise_reference
+from motive_kernels.ops.weighted_loss import reference as loss_reference
 from tests.kernels import triton_interpreter
 
 pytest.importorskip("triton", reason="the package triton is not installed")
@@ -21,9 +21,9 @@ if not triton_interpreter.interpreted():
 
 else:
     triton_interpreter.repair()
-    from motive_kernels.motion_weights import triton as motion
-    from motive_kernels.noise_latents import triton as noise
-    from motive_kernels.weighted_loss import triton as loss
+    from motive_kernels.ops.motion_weights import triton as motion
+    from motive_kernels.ops.noise_latents import triton as noise
+    from motive_kernels.ops.weighted_loss import triton as loss
 
     @pytest.fixture(autouse=True)
     def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 import motive_kernels as mk
-from motive_kernels.scan import bracket, cpp
-from motive_kernels.scan.base import Queries, Rows
-from motive_kernels.scan.stream import streamed
-from motive_kernels.vote import search as vote_search
-from motive_kernels.vote.api import _vote
-from motive_kernels.vote.search import elect
+from motive_kernels.ops.vote.api import _vote
+from motive_kernels.search import bracket, cpp
+from motive_kernels.search import elect as vote_search
+from motive_kernels.search.base import Queries, Rows
+from motive_kernels.search.elect import elect
+from motive_kernels.search.stream import streamed
 from tests.kernels.search_data import stores, vectors
 
 

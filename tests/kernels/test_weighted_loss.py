@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import motive_kernels as mk
-from motive_kernels.weighted_loss.api import _weighted_loss
+from motive_kernels.ops.weighted_loss.api import _weighted_loss
 
 AVAILABLE = [i for i in ("torch", "cpp") if mk.implementations()["weighted_loss"][i] is None]
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)

@@ -15,8 +15,8 @@ from motive.scoring import ScoreConfig, score, topk
 from motive.scoring.filters import Filter
 from motive.scoring.precondition import LAMBDAS, held_out_lambda
 from motive.store import Store, StoreRow
-from motive_kernels.topk_dot import search as topk_search
-from motive_kernels.vote import search as vote_search
+from motive_kernels.search import best as topk_search
+from motive_kernels.search import elect as vote_search
 from tests.scoring.conftest import identity_of
 
 LINEAR = {

@@ -1,0 +1,34 @@
+"""The definition of the token route of the balanced tensor sketch (docs/projection.md)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from motive_kernels.kinds.base import outer_gradient
+from motive_kernels.ops.tensor_sketch.reference import buckets_and_signs, fold
+
+
+def outer_sketch_into(
+    z: Tensor, x: Tensor, dy: Tensor, rows: Tensor, columns: Tensor, lengths: Tensor | None, scale: float
+) -> None:
+    """z += scale * sketch(sum_t dy_t x_t^T), the k x k sum of products of sketched vectors, folded.
+
+    Args:
+        z: [n, k] float32 or float64, added to in place.
+        x: [n, t, i] floating, the layer's inputs.
+        dy: [n, t, o] floating, the gradients of its outputs.
+        rows, columns: int32 gather tables of the axes o and i, [runs, k].
+        lengths: int64 [n] or None: sample s has lengths[s] tokens, the rest is ignored, whatever it holds.
+        scale: factor on the whole.
+    """
+    k = z.shape[1]
+    exact = torch.float64 if x.dtype == torch.float64 else torch.float32
+    products = outer_gradient(count_sketch(x.to(exact), columns, k), count_sketch(dy.to(exact), rows, k), lengths)
+    z += (scale * fold(products, k)).to(z.dtype)
+
+
+def count_sketch(v: Tensor, table: Tensor, k: int) -> Tensor:
+    """cs(v)[b] = sum over h[j] = b of s[j] v[j], over the last axis: [..., k]."""
+    bucket, sign = buckets_and_signs(table, v.shape[-1])
+    return v.new_zeros(*v.shape[:-1], k).index_add_(v.ndim - 1, bucket, v * sign.to(v))

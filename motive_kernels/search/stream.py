@@ -1,0 +1,85 @@
+"""A store in host memory, or mapped from a disk, scanned by GPUs: blocks are copied while others are scanned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+from motive_kernels.search.base import Found, Pass, Queries, Rows, Wanted
+from motive_kernels.search.bracket import join, one_part
+
+BLOCK_BYTES = 1 << 28
+
+
+def streamed(run: Pass, devices: Sequence[torch.device], block_bytes: int = BLOCK_BYTES) -> Pass:
+    """A pass over rows on the host that runs on devices, block by block, one thread a device.
+
+    Each device has two pinned buffers and a stream for copies, so that one block is copied while the other is scanned.
+    The result is that of one pass over all rows.
+
+    Args:
+        run: the pass of one block on a device.
+        devices: GPUs; blocks go to them in turn.
+        block_bytes: size of a block.
+    """
+
+    def scan(queries: Queries, rows: Rows, wanted: Wanted) -> Found:
+        size = max(1, block_bytes // max(1, rows.values.shape[1] * rows.values.element_size()))
+        starts = list(range(0, len(rows), size)) or [0]
+        there = [queries.to(device) for device in devices]
+
+        def work(turn: int) -> list[Found]:
+            mine = [rows.part(start, min(start + size, len(rows))) for start in starts[turn :: len(devices)]]
+            return [one_part(run, there[turn], part, wanted) for part in _moved(mine, devices[turn])]
+
+        with ThreadPoolExecutor(len(devices)) as pool:
+            done = list(pool.map(work, range(len(devices))))
+        found = [done[number % len(devices)][number // len(devices)] for number in range(len(starts))]
+        broken = len(rows)
+        for start, one in zip(reversed(starts), reversed(found), strict=True):
+            here = min(size, len(rows) - start)
+            broken = start + one.first_broken if one.first_broken < here else broken
+            one.rows.add_(start)
+        return join(found, broken)
+
+    return scan
+
+
+def _moved(parts: Sequence[Rows], device: torch.device):
+    """Yield the parts on the device, the copy of the next already under way."""
+    if device.type != "cuda":
+        yield from (_to(part, device) for part in parts)
+        return
+    copies = torch.cuda.Stream(device)
+    buffers: list[Tensor | None] = [None, None]
+    events = [torch.cuda.Event(), torch.cuda.Event()]
+
+    def start(number: int) -> Rows:
+        side, part = number % 2, parts[number]
+        events[side].synchronize()  # the copy that used this buffer before is over
+        pinned = buffers[side]
+        if pinned is None or len(pinned) < len(part):
+            pinned = buffers[side] = torch.empty(part.values.shape, dtype=part.values.dtype, pin_memory=True)
+        pinned[: len(part)].copy_(part.values)
+        with torch.cuda.stream(copies):
+            values = pinned[: len(part)].to(device, non_blocking=True)
+            events[side].record(copies)
+        rest = _to(Rows(values, part.scales, part.keep), device)
+        values.record_stream(torch.cuda.current_stream(device))
+        return rest
+
+    following = start(0) if parts else None
+    for number in range(len(parts)):
+        current = following
+        assert current is not None
+        torch.cuda.current_stream(device).wait_event(events[number % 2])
+        following = start(number + 1) if number + 1 < len(parts) else None
+        yield current
+
+
+def _to(part: Rows, device: torch.device) -> Rows:
+    scales = None if part.scales is None else part.scales.to(device)
+    return Rows(part.values.to(device), scales, None if part.keep is None else part.keep.to(device))
