@@ -13,7 +13,7 @@ from motive_kernels.ops.quantize_rows.api import quantize_rows
 from motive_kernels.ops.topk_dot.api import topk_dot
 from motive_kernels.ops.vote.api import vote
 from motive_kernels.ops.weighted_loss.api import weighted_loss
-from motive_kernels.projection import ProjectionSpec, Projector, canonical_name
+from motive_kernels.projection.projector import ProjectionSpec, Projector, canonical_name
 
 __all__ = [
     "CostModel",

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from motive_kernels.capture.costs import CostModel
 from motive_kernels.capture.session import GradientCapture
-from motive_kernels.projection import Projector
+from motive_kernels.projection.projector import Projector
 
 __all__ = ["CostModel", "GradientCapture", "projected_gradients"]
 

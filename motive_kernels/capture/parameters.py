@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from torch import nn
 
-from motive_kernels.projection import Projector, canonical_name
+from motive_kernels.projection.projector import Projector, canonical_name
 
 
 def select_parameters(

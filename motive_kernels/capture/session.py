@@ -17,7 +17,7 @@ from motive_kernels.capture.parameters import only_these_require_grad, owners, s
 from motive_kernels.capture.rules import LinearRule, Rule, agrees, is_plain, rule_for
 from motive_kernels.capture.stream import stream_into
 from motive_kernels.capture.taps import CHECK, SKIP, TAKE, Taps
-from motive_kernels.projection import Projector
+from motive_kernels.projection.projector import Projector
 
 ROUTES = ("auto", "token", "stream")
 

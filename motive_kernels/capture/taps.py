@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from motive_kernels.capture.costs import CostModel
-from motive_kernels.projection import Projector
+from motive_kernels.projection.projector import Projector
 
 SKIP, CHECK, TAKE = "skip", "check", "take"
 """What taps do in a backward pass: nothing; look whether the leading axis holds the samples; project."""

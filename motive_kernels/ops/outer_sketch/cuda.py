@@ -6,8 +6,8 @@ from torch import Tensor
 
 from motive_kernels import native
 from motive_kernels.cuda_call import extension, run
-from motive_kernels.kinds.base import outer_gradient
 from motive_kernels.ops.tensor_sketch import cuda as flat
+from motive_kernels.projection.kinds.base import outer_gradient
 
 
 def outer_sketch_into(

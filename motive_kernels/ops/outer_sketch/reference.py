@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from motive_kernels.kinds.base import outer_gradient
 from motive_kernels.ops.tensor_sketch.reference import buckets_and_signs, fold
+from motive_kernels.projection.kinds.base import outer_gradient
 
 
 def outer_sketch_into(

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from motive_kernels.entries import DISTRIBUTIONS, Key, entries
-from motive_kernels.kinds.base import DeviceTables, Kind, ParameterMap, Shape
-from motive_kernels.kinds.dense import DenseMap
 from motive_kernels.ops.kronecker.api import kronecker_into, kronecker_outer_into
 from motive_kernels.philox import parameter_key
+from motive_kernels.projection.kinds.base import DeviceTables, Kind, ParameterMap, Shape
+from motive_kernels.projection.kinds.dense import DenseMap
 from motive_kernels.tables import ROLE_COLUMNS, ROLE_ROWS, ROLE_VECTOR
 
 

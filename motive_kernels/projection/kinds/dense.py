@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from motive_kernels.entries import Key, entries
-from motive_kernels.kinds.base import Kind, ParameterMap, Shape
 from motive_kernels.ops.dense_projection.api import dense_projection_into
 from motive_kernels.philox import key_from_identifier, parameter_key
+from motive_kernels.projection.kinds.base import Kind, ParameterMap, Shape
 
 IDENTIFIER_BLOCK = 2**27
 """Entries of one block of a matrix that is named by an identifier; the next columns have a key of their own."""

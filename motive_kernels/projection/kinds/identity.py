@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from motive_kernels.kinds.base import Kind, ParameterMap, Shape
+from motive_kernels.projection.kinds.base import Kind, ParameterMap, Shape
 
 
 class Identity(Kind):

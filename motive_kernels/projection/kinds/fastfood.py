@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from motive_kernels.entries import Key, entries
-from motive_kernels.kinds.base import DeviceTables, Kind, ParameterMap, Shape
 from motive_kernels.ops.fastfood.api import fastfood_into
 from motive_kernels.ops.fastfood.reference import ROLE_GAUSSIAN, ROLE_PERMUTATION, ROLE_SIGNS, hadamard
 from motive_kernels.philox import parameter_key
+from motive_kernels.projection.kinds.base import DeviceTables, Kind, ParameterMap, Shape
 from motive_kernels.tables import balanced_buckets
 
 _COLUMNS_AT_ONCE = 256

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from motive_kernels.entries import Key
-from motive_kernels.kinds.base import Kind, ParameterMap, Shape
 from motive_kernels.ops.sjlt.api import sjlt_into
 from motive_kernels.ops.sjlt.reference import buckets_and_signs
 from motive_kernels.philox import parameter_key
+from motive_kernels.projection.kinds.base import Kind, ParameterMap, Shape
 
 
 class SparseTransform(Kind):
