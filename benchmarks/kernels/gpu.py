@@ -28,8 +28,8 @@ from benchmarks.rows import Record, Sink
 from motive_kernels.ops.outer_sketch.api import outer_sketch_into
 from motive_kernels.ops.tensor_sketch.api import tensor_sketch_into
 from motive_kernels.ops.tensor_sketch.cuda import tensor_sketch_many_into
-from motive_kernels.philox import parameter_key
-from motive_kernels.tables import ROLE_COLUMNS, ROLE_ROWS, balanced_buckets, gather_table
+from motive_kernels.rng.philox import parameter_key
+from motive_kernels.rng.tables import ROLE_COLUMNS, ROLE_ROWS, balanced_buckets, gather_table
 
 DIM = 512
 

@@ -20,8 +20,8 @@ from torch import Tensor
 from benchmarks.kernels.kinds import DIM, Record, complete
 from motive_kernels.ops.outer_sketch.reference import count_sketch
 from motive_kernels.ops.tensor_sketch.reference import fold, tensor_sketch_into
-from motive_kernels.philox import parameter_key
-from motive_kernels.tables import ROLE_COLUMNS, ROLE_ROWS, balanced_buckets, gather_table
+from motive_kernels.rng.philox import parameter_key
+from motive_kernels.rng.tables import ROLE_COLUMNS, ROLE_ROWS, balanced_buckets, gather_table
 
 WIDTH, MASSIVE = 1536, 300
 

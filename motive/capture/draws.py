@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from motive.errors import OptionError
-from motive_kernels import philox
+from motive_kernels.rng import philox
 
 
 @dataclass(frozen=True)

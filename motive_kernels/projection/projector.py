@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from motive_kernels.checks import check_tokens, fail
-from motive_kernels.philox import FORMAT_VERSION
 from motive_kernels.projection.kinds.base import Kind, ParameterMap, Shape
 from motive_kernels.projection.kinds.registry import KINDS
+from motive_kernels.rng.philox import FORMAT_VERSION
 
 
 @dataclass(frozen=True)

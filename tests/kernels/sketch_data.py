@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from motive_kernels.philox import parameter_key
-from motive_kernels.tables import ROLE_COLUMNS, ROLE_ROWS, balanced_buckets, gather_table
+from motive_kernels.rng.philox import parameter_key
+from motive_kernels.rng.tables import ROLE_COLUMNS, ROLE_ROWS, balanced_buckets, gather_table
 
 SHAPES = [(1, 1), (1, 40), (40, 1), (5, 9), (16, 16), (17, 33), (70, 12), (12, 70), (130, 65)]
 """(o, i): below, at and above the widths of DIMS."""

@@ -17,8 +17,8 @@ from motive_kernels.ops.motion_weights.cpp import CODES
 from motive_kernels.ops.noise_latents import reference as noise_reference
 from motive_kernels.ops.sjlt import reference as sjlt_reference
 from motive_kernels.ops.weighted_loss import reference as loss_reference
-from motive_kernels.philox import parameter_key, philox4x32
-from motive_kernels.tables import balanced_buckets
+from motive_kernels.rng.philox import parameter_key, philox4x32
+from motive_kernels.rng.tables import balanced_buckets
 from tests.kernels.cuda_emulation import Job, storage_and_offset
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)

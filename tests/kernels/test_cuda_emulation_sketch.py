@@ -14,8 +14,8 @@ from torch import Tensor
 
 from motive_kernels.ops.outer_sketch import reference as outer_reference
 from motive_kernels.ops.tensor_sketch import reference
-from motive_kernels.philox import parameter_key
-from motive_kernels.tables import ROLE_COLUMNS, ROLE_ROWS, balanced_buckets, gather_table
+from motive_kernels.rng.philox import parameter_key
+from motive_kernels.rng.tables import ROLE_COLUMNS, ROLE_ROWS, balanced_buckets, gather_table
 from tests.kernels import cuda_emulation
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import motive_kernels as mk
-from motive_kernels.entries import entries
 from motive_kernels.ops.dense_projection.api import _dense_projection_into, dense_projection_into
+from motive_kernels.rng.entries import entries
 
 KEY = (0x12345678, 0x9ABCDEF0)
 MODULE = "model.layers.0.mlp"

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 import motive_kernels as mk
-from motive_kernels import philox
+from motive_kernels.rng import philox
 
 FOLDER = Path(__file__).parents[1] / "golden"
 VECTORS = json.loads((FOLDER / "tensor_sketch.json").read_text())

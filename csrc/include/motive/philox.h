@@ -1,5 +1,5 @@
 // Philox4x32-10 (Salmon et al. 2011), the generator behind every random bit: a pure function of a key and a counter.
-// motive_kernels/philox.py is the same function in Python; Random123's known answers test both.
+// motive_kernels/rng/philox.py is the same function in Python; Random123's known answers test both.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// Balanced hash tables: which bucket, and with which sign, each index of one axis goes to. motive_kernels/tables.py
+// Balanced hash tables: which bucket, and with which sign, each index of one axis goes to. motive_kernels/rng/tables.py
 // builds the same tables.
 //
 // Inside every run of `dim` consecutive indices the buckets are a random permutation of 0 .. dim - 1 (its beginning for

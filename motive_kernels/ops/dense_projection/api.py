@@ -9,8 +9,8 @@ from torch import Tensor
 
 from motive_kernels.checks import check_tensor, check_vectors, fail
 from motive_kernels.dispatch import Op
-from motive_kernels.entries import COLUMNS_PER_BLOCK, DISTRIBUTIONS, MAX_ROWS
 from motive_kernels.ops.dense_projection import cpp, cuda, reference
+from motive_kernels.rng.entries import COLUMNS_PER_BLOCK, DISTRIBUTIONS, MAX_ROWS
 
 OP = Op(
     "dense_projection_into",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from motive_kernels.entries import entries
+from motive_kernels.rng.entries import entries
 
 _ENTRIES_AT_ONCE = 1 << 20
 

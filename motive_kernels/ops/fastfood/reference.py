@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from motive_kernels.entries import entries
+from motive_kernels.rng.entries import entries
 
 ROLE_SIGNS, ROLE_GAUSSIAN, ROLE_PERMUTATION = 0, 1, 2
 """Third counter word of the three random parts."""

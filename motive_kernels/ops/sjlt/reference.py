@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from motive_kernels.philox import counter_blocks, philox4x32
+from motive_kernels.rng.philox import counter_blocks, philox4x32
 
 _WORDS_AT_ONCE = 1 << 18
 

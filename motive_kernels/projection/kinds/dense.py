@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from motive_kernels.entries import Key, entries
 from motive_kernels.ops.dense_projection.api import dense_projection_into
-from motive_kernels.philox import key_from_identifier, parameter_key
 from motive_kernels.projection.kinds.base import Kind, ParameterMap, Shape
+from motive_kernels.rng.entries import Key, entries
+from motive_kernels.rng.philox import key_from_identifier, parameter_key
 
 IDENTIFIER_BLOCK = 2**27
 """Entries of one block of a matrix that is named by an identifier; the next columns have a key of their own."""

@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from motive_kernels.entries import Key, entries
 from motive_kernels.ops.fastfood.api import fastfood_into
 from motive_kernels.ops.fastfood.reference import ROLE_GAUSSIAN, ROLE_PERMUTATION, ROLE_SIGNS, hadamard
-from motive_kernels.philox import parameter_key
 from motive_kernels.projection.kinds.base import DeviceTables, Kind, ParameterMap, Shape
-from motive_kernels.tables import balanced_buckets
+from motive_kernels.rng.entries import Key, entries
+from motive_kernels.rng.philox import parameter_key
+from motive_kernels.rng.tables import balanced_buckets
 
 _COLUMNS_AT_ONCE = 256
 """Columns of an explicit matrix that are transformed together."""

@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from motive_kernels.entries import DISTRIBUTIONS, Key, entries
 from motive_kernels.ops.kronecker.api import kronecker_into, kronecker_outer_into
-from motive_kernels.philox import parameter_key
 from motive_kernels.projection.kinds.base import DeviceTables, Kind, ParameterMap, Shape
 from motive_kernels.projection.kinds.dense import DenseMap
-from motive_kernels.tables import ROLE_COLUMNS, ROLE_ROWS, ROLE_VECTOR
+from motive_kernels.rng.entries import DISTRIBUTIONS, Key, entries
+from motive_kernels.rng.philox import parameter_key
+from motive_kernels.rng.tables import ROLE_COLUMNS, ROLE_ROWS, ROLE_VECTOR
 
 
 class Kronecker(Kind):

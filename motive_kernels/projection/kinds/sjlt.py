@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from motive_kernels.entries import Key
 from motive_kernels.ops.sjlt.api import sjlt_into
 from motive_kernels.ops.sjlt.reference import buckets_and_signs
-from motive_kernels.philox import parameter_key
 from motive_kernels.projection.kinds.base import Kind, ParameterMap, Shape
+from motive_kernels.rng.entries import Key
+from motive_kernels.rng.philox import parameter_key
 
 
 class SparseTransform(Kind):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from motive_kernels.philox import philox4x32
+from motive_kernels.rng.philox import philox4x32
 
 Key = tuple[int, int]
 

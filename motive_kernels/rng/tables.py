@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from motive_kernels.philox import counter_blocks, philox4x32
+from motive_kernels.rng.philox import counter_blocks, philox4x32
 
 ROLE_ROWS, ROLE_COLUMNS, ROLE_VECTOR = 0, 1, 2
 """Third counter word. Rows and columns never share a stream: else G and its transpose would look alike."""
