@@ -6,7 +6,6 @@ Needs torch and NumPy only; knows nothing of video models. Start with Projection
 from __future__ import annotations
 
 from motive_kernels.capture import CostModel, GradientCapture, projected_gradients
-from motive_kernels.dispatch import implementations
 from motive_kernels.ops.motion_weights.api import motion_weights
 from motive_kernels.ops.noise_latents.api import noise_latents
 from motive_kernels.ops.quantize_rows.api import quantize_rows
@@ -14,6 +13,7 @@ from motive_kernels.ops.topk_dot.api import topk_dot
 from motive_kernels.ops.vote.api import vote
 from motive_kernels.ops.weighted_loss.api import weighted_loss
 from motive_kernels.projection.projector import ProjectionSpec, Projector, canonical_name
+from motive_kernels.runtime.dispatch import implementations
 
 __all__ = [
     "CostModel",

@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from motive_kernels.checks import check_tokens, fail
 from motive_kernels.projection.kinds.base import Kind, ParameterMap, Shape
 from motive_kernels.projection.kinds.registry import KINDS
 from motive_kernels.rng.philox import FORMAT_VERSION
+from motive_kernels.runtime.checks import check_tokens, fail
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from motive_kernels.checks import check_tensor, describe, fail
+from motive_kernels.runtime.checks import check_tensor, describe, fail
 
 MAX_LEVEL = 32639
 """Two bytes of a query are 256 * high + low with both within -128 .. 127."""

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from motive_kernels.checks import fail
+from motive_kernels.runtime.checks import fail
 from motive_kernels.search.base import Found, Pass, Queries, Rows, Wanted
 from motive_kernels.search.bracket import MOST_SAMPLED, all_parts, kept_rows, roomy, take_sample
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from motive_kernels import native
+from motive_kernels.runtime import native
 from motive_kernels.search.base import STORE_CODES, Found, Queries, Rows, Wanted
 
 

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 import pytest
 import torch
 
-from motive_kernels import native
+from motive_kernels.runtime import native
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from motive_kernels.native import DTYPE_CODES
+from motive_kernels.runtime.native import DTYPE_CODES
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "csrc" / "cuda" / "host"

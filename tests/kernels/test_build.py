@@ -16,8 +16,8 @@ import pytest
 import torch
 
 import motive_kernels as mk
-from motive_kernels import native
 from motive_kernels.rng import philox
+from motive_kernels.runtime import native
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from motive_kernels.native import DTYPE_CODES
 from motive_kernels.ops.dense_projection import reference as dense_reference
 from motive_kernels.ops.fastfood import reference as fastfood_reference
 from motive_kernels.ops.motion_weights import reference as motion_reference
@@ -19,6 +18,7 @@ from motive_kernels.ops.sjlt import reference as sjlt_reference
 from motive_kernels.ops.weighted_loss import reference as loss_reference
 from motive_kernels.rng.philox import parameter_key, philox4x32
 from motive_kernels.rng.tables import balanced_buckets
+from motive_kernels.runtime.native import DTYPE_CODES
 from tests.kernels.cuda_emulation import Job, storage_and_offset
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)

@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 import motive_kernels as mk
-from motive_kernels import dispatch
+from motive_kernels.runtime import dispatch
 
 ROOT = Path(__file__).resolve().parents[2]
 

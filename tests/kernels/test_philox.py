@@ -7,8 +7,8 @@ import hashlib
 import numpy as np
 import pytest
 
-from motive_kernels import native
 from motive_kernels.rng import philox
+from motive_kernels.runtime import native
 
 KNOWN_ANSWERS = [  # Random123, kat_vectors, philox4x32-10: counter, key, words
     ([0, 0, 0, 0], (0, 0), [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]),

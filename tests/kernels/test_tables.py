@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from motive_kernels import native
 from motive_kernels.rng import tables
 from motive_kernels.rng.philox import parameter_key
+from motive_kernels.runtime import native
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "tables.json").read_text())
 LENGTHS = [1, 5, 7, 8, 63, 64, 65, 200]

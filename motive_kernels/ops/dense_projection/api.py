@@ -7,10 +7,10 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from motive_kernels.checks import check_tensor, check_vectors, fail
-from motive_kernels.dispatch import Op
 from motive_kernels.ops.dense_projection import cpp, cuda, reference
 from motive_kernels.rng.entries import COLUMNS_PER_BLOCK, DISTRIBUTIONS, MAX_ROWS
+from motive_kernels.runtime.checks import check_tensor, check_vectors, fail
+from motive_kernels.runtime.dispatch import Op
 
 OP = Op(
     "dense_projection_into",

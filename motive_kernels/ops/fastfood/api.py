@@ -7,9 +7,9 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from motive_kernels.checks import check_tensor, check_vectors, describe, fail
-from motive_kernels.dispatch import Op
 from motive_kernels.ops.fastfood import cpp, cuda, reference
+from motive_kernels.runtime.checks import check_tensor, check_vectors, describe, fail
+from motive_kernels.runtime.dispatch import Op
 
 OP = Op(
     "fastfood_into",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from motive_kernels import native
+from motive_kernels.runtime import native
 
 
 def fastfood_into(z: Tensor, grad: Tensor, labels: Tensor, key0: int, key1: int, scale: float) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from motive_kernels import native
-from motive_kernels.cuda_call import extension, run
 from motive_kernels.ops.fastfood import reference
+from motive_kernels.runtime import native
+from motive_kernels.runtime.cuda_call import extension, run
 
 
 def fastfood_into(z: Tensor, grad: Tensor, labels: Tensor, key0: int, key1: int, scale: float) -> None:

@@ -7,7 +7,8 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from motive_kernels.checks import (
+from motive_kernels.ops.kronecker import cpp, reference
+from motive_kernels.runtime.checks import (
     check_gradient,
     check_lengths,
     check_tensor,
@@ -16,8 +17,7 @@ from motive_kernels.checks import (
     describe,
     fail,
 )
-from motive_kernels.dispatch import Op
-from motive_kernels.ops.kronecker import cpp, reference
+from motive_kernels.runtime.dispatch import Op
 
 OP = Op("kronecker_into", {"cpp": cpp.kronecker_into, "torch": reference.kronecker_into})
 OUTER_OP = Op("kronecker_outer_into", {"cpp": cpp.kronecker_outer_into, "torch": reference.kronecker_outer_into})

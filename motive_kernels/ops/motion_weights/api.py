@@ -7,9 +7,9 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from motive_kernels.checks import check_tensor, describe, fail
-from motive_kernels.dispatch import Op, on_first_use
 from motive_kernels.ops.motion_weights import cpp, cuda, reference
+from motive_kernels.runtime.checks import check_tensor, describe, fail
+from motive_kernels.runtime.dispatch import Op, on_first_use
 
 ORDERS = ("normalise_first", "resize_first")
 POOLINGS = ("causal_mean", "causal_max", "stride", "trilinear")

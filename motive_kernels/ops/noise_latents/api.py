@@ -7,9 +7,9 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from motive_kernels.checks import describe, fail
-from motive_kernels.dispatch import Op, on_first_use
 from motive_kernels.ops.noise_latents import cpp, cuda, reference
+from motive_kernels.runtime.checks import describe, fail
+from motive_kernels.runtime.dispatch import Op, on_first_use
 
 OP = Op(
     "noise_latents",

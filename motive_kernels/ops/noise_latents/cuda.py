@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from motive_kernels import native
-from motive_kernels.cuda_call import extension, run
+from motive_kernels.runtime import native
+from motive_kernels.runtime.cuda_call import extension, run
 
 
 def noise_latents(latents: Tensor, noise: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:

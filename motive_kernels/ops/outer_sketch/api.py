@@ -7,9 +7,9 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from motive_kernels.checks import check_lengths, check_table, check_tokens, check_vectors
-from motive_kernels.dispatch import Op, on_first_use, traced
 from motive_kernels.ops.outer_sketch import cpp, cuda, reference
+from motive_kernels.runtime.checks import check_lengths, check_table, check_tokens, check_vectors
+from motive_kernels.runtime.dispatch import Op, on_first_use, traced
 
 OP = Op(
     "outer_sketch_into",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from motive_kernels import native
-from motive_kernels.cuda_call import extension, run
 from motive_kernels.ops.tensor_sketch import cuda as flat
 from motive_kernels.projection.kinds.base import outer_gradient
+from motive_kernels.runtime import native
+from motive_kernels.runtime.cuda_call import extension, run
 
 
 def outer_sketch_into(

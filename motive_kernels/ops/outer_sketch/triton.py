@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from motive_kernels import native
+from motive_kernels.runtime import native
 
 MAX_DIM = 4096
 TOKENS_OF_SPLIT = 1024

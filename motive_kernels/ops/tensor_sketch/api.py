@@ -8,9 +8,9 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from motive_kernels.checks import check_gradient, check_table, check_vectors
-from motive_kernels.dispatch import Op, on_first_use, traced
 from motive_kernels.ops.tensor_sketch import cpp, cuda, reference
+from motive_kernels.runtime.checks import check_gradient, check_table, check_vectors
+from motive_kernels.runtime.dispatch import Op, on_first_use, traced
 
 OP = Op(
     "tensor_sketch_into",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from motive_kernels import native
+from motive_kernels.runtime import native
 
 
 def tensor_sketch_into(z: Tensor, grad: Tensor, rows: Tensor, columns: Tensor, scale: float) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from motive_kernels import native
-from motive_kernels.cuda_call import extension, run
+from motive_kernels.runtime import native
+from motive_kernels.runtime.cuda_call import extension, run
 
 Part = tuple[Tensor, Tensor, Tensor, float]
 """A gradient [n, o, i], its row and column table, and the factor on its sketch."""

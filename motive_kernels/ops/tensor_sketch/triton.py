@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from motive_kernels import native
+from motive_kernels.runtime import native
 
 MAX_DIM = 16384
 COLUMN_RUNS = 8

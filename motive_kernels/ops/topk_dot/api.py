@@ -8,9 +8,9 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from motive_kernels.checks import fail
-from motive_kernels.dispatch import Op
 from motive_kernels.ops.topk_dot import reference
+from motive_kernels.runtime.checks import fail
+from motive_kernels.runtime.dispatch import Op
 from motive_kernels.search import passes
 from motive_kernels.search.base import Pass, Queries, Rows, check_search
 from motive_kernels.search.best import search

@@ -8,10 +8,10 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from motive_kernels.checks import fail
-from motive_kernels.dispatch import Op
 from motive_kernels.ops.vote import reference
 from motive_kernels.ops.vote.reference import share_count
+from motive_kernels.runtime.checks import fail
+from motive_kernels.runtime.dispatch import Op
 from motive_kernels.search import passes
 from motive_kernels.search.base import Pass, Queries, Rows, check_search
 from motive_kernels.search.bracket import kept_rows

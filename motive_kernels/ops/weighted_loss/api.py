@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from motive_kernels.checks import check_tensor, describe, fail
-from motive_kernels.dispatch import Op, on_first_use
 from motive_kernels.ops.weighted_loss import cpp, cuda, reference
+from motive_kernels.runtime.checks import check_tensor, describe, fail
+from motive_kernels.runtime.dispatch import Op, on_first_use
 
 OP = Op(
     "weighted_loss",

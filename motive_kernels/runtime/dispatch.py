@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from motive_kernels import native
+from motive_kernels.runtime import native
 
 PREFERENCE = {"cpu": ("cpp", "torch"), "cuda": ("cuda", "triton", "torch")}
 """Order of choice per device; a device that is not listed runs the torch reference."""

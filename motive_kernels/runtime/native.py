@@ -56,6 +56,6 @@ def rows_adjacent(tensor: Tensor) -> Tensor:
 def _remedy(device: str) -> str:
     if device == "cpu":
         return "do pip install . with a C++17 compiler"
-    note = Path(__file__).with_name("_cuda_missing.txt")
+    note = Path(__file__).parents[1] / "_cuda_missing.txt"
     found = f"{note.read_text().strip()}; " if note.exists() else ""
     return f"{found}do pip install . with nvcc on PATH and MOTIVE_CUDA=1"

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from motive_kernels import native
+from motive_kernels.runtime import native
 
 
 def extension() -> Any:
