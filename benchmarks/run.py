@@ -17,9 +17,9 @@ import os
 import sys
 from pathlib import Path
 
-from benchmarks import machine, tables
-from benchmarks.plans import SUITES, Choice, plan_for
-from benchmarks.session import Options, Section, Session, chosen, show, with_environment
+from benchmarks.harness import machine, tables
+from benchmarks.harness.plans import SUITES, Choice, plan_for
+from benchmarks.harness.session import Options, Section, Session, chosen, show, with_environment
 
 NEAR = "wheels"
 """Folder beside the benchmarks that --wheels is taken from where it is not given."""

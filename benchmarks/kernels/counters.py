@@ -19,9 +19,9 @@ from statistics import median
 import torch
 
 import motive_kernels as mk
-from benchmarks.device import Setting, parse, synchronize
+from benchmarks.harness.device import Setting, parse, synchronize
+from benchmarks.harness.rows import Record, Sink
 from benchmarks.kernels.gpu import DIM, tables
-from benchmarks.rows import Record, Sink
 from motive_kernels.ops.outer_sketch.api import outer_sketch_into
 from motive_kernels.ops.tensor_sketch.api import tensor_sketch_into
 

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 
 import motive_kernels as mk
-from benchmarks.device import Call, Ceilings, Setting, ceilings, clocked, dtype_name, measure, parse, replayed
+from benchmarks.harness.device import Call, Ceilings, Setting, ceilings, clocked, dtype_name, measure, parse, replayed
+from benchmarks.harness.rows import Record, Sink
 from benchmarks.kernels import wan
-from benchmarks.rows import Record, Sink
 from motive_kernels.ops.outer_sketch.api import outer_sketch_into
 from motive_kernels.ops.tensor_sketch.api import tensor_sketch_into
 from motive_kernels.ops.tensor_sketch.cuda import tensor_sketch_many_into

@@ -22,10 +22,10 @@ from torch import Tensor
 from torch._dynamo.exc import TorchDynamoException
 
 import motive_kernels as mk
-from benchmarks import machine
-from benchmarks.device import Call, Ceilings, Setting, ceilings, clocked, measure, parse, synchronize
+from benchmarks.harness import machine
+from benchmarks.harness.device import Call, Ceilings, Setting, ceilings, clocked, measure, parse, synchronize
+from benchmarks.harness.rows import Record, Sink
 from benchmarks.kernels.gpu import DIM, tables
-from benchmarks.rows import Record, Sink
 from motive_kernels.ops.tensor_sketch import reference
 
 SAMPLES, ROWS, COLUMNS = 8, 1024, 1024

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.rows import table
+from benchmarks.harness.rows import table
 
 ROOT = Path(__file__).resolve().parents[2]
 ARCHITECTURE = "sm_90a"

@@ -20,8 +20,8 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from benchmarks.device import parse
-from benchmarks.rows import Record, Sink
+from benchmarks.harness.device import parse
+from benchmarks.harness.rows import Record, Sink
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ("memcheck", "racecheck", "synccheck", "initcheck")

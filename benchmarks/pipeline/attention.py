@@ -8,9 +8,9 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
-from benchmarks.device import Setting, measure
+from benchmarks.harness.device import Setting, measure
+from benchmarks.harness.rows import Record
 from benchmarks.pipeline.models import FullModel
-from benchmarks.rows import Record
 
 BACKENDS = {
     "cudnn": SDPBackend.CUDNN_ATTENTION,

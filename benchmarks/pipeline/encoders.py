@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from benchmarks.device import Meter, Setting, measure, memory_of, parse
+from benchmarks.harness.device import Meter, Setting, measure, memory_of, parse
+from benchmarks.harness.rows import Record, Sink
 from benchmarks.pipeline.models import MODELS, FullModel, random_component, small
-from benchmarks.rows import Record, Sink
 
 
 def video_rows(model: FullModel, setting: Setting) -> Iterator[Record]:

@@ -23,9 +23,9 @@ from pathlib import Path
 import torch
 
 import motive_kernels as mk
-from benchmarks.device import Meter, Setting, memory_of, parse
+from benchmarks.harness.device import Meter, Setting, memory_of, parse
+from benchmarks.harness.rows import Record, Sink
 from benchmarks.pipeline.models import MODELS, FullModel, conditioning, random_adapter, small
-from benchmarks.rows import Record, Sink
 from motive.adapters.cache import Cache
 from motive.capture.draws import DrawConfig
 from motive.capture.gradients import EncodedClip

@@ -10,8 +10,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.rows import Record
-from benchmarks.targets import SMALL, best, matching, number
+from benchmarks.harness.rows import Record
+from benchmarks.harness.targets import SMALL, best, matching, number
 
 CARDS = (1, 8, 64)
 

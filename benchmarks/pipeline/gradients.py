@@ -29,11 +29,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
 import motive_kernels as mk
-from benchmarks.device import Meter, Setting, memory_of, parse, synchronize
+from benchmarks.harness.device import Meter, Setting, memory_of, parse, synchronize
+from benchmarks.harness.rows import Record, Sink
 from benchmarks.pipeline.attention import attention_rows, fastest
 from benchmarks.pipeline.models import MODELS, FullModel, conditioning, random_adapter, small, tokens_of
 from benchmarks.pipeline.stages import stage_row
-from benchmarks.rows import Record, Sink
 from motive.capture.draws import DrawConfig, shared_noise
 from motive.capture.gradients import Batch, EncodedClip, motion_weighted_losses
 from motive.run.calibrate import measure_costs

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.rows import Record
+from benchmarks.harness.rows import Record
 
 KINDS = {
     "attention": r"flash|fmha|sdpa|attention|attn",

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch._dynamo.exc import TorchDynamoException
 
 import motive_kernels as mk
-from benchmarks.device import Call, Ceilings, Meter, Setting, ceilings, measure, parse
-from benchmarks.rows import Record, Sink
+from benchmarks.harness.device import Call, Ceilings, Meter, Setting, ceilings, measure, parse
+from benchmarks.harness.rows import Record, Sink
 
 WIDTH, QUERIES, TOP, SHARE = 512, 50, 100, 0.1
 CASES = ((1_000_000, "int8"), (1_000_000, "float16"), (10_000, "float32"), (100_000_000, "int8"))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import machine
+from benchmarks.harness import machine
 from benchmarks.kernels import resources
 
 RESOURCES = """

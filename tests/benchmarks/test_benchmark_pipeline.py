@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.device import Setting
+from benchmarks.harness.device import Setting
+from benchmarks.harness.rows import read_rows
 from benchmarks.pipeline import encoders, end_to_end, extrapolate, gradients
 from benchmarks.pipeline.models import MODELS, random_adapter, random_component, small, tokens_of
 from benchmarks.pipeline.stages import kind_of, shares
-from benchmarks.rows import read_rows
 
 REHEARSAL = Setting("cpu")
 

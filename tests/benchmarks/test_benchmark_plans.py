@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import run, tables
+from benchmarks import run
+from benchmarks.harness import tables
+from benchmarks.harness.plans import SUITES, Choice, cpu_plan, plan_for
+from benchmarks.harness.rows import read_rows
+from benchmarks.harness.session import Section
 from benchmarks.kernels import counters, gpu, gpu_peers, gpu_small, sanitize, wan
-from benchmarks.plans import SUITES, Choice, cpu_plan, plan_for
-from benchmarks.rows import read_rows
 from benchmarks.scoring import gpu as search
-from benchmarks.session import Section
 
 ROOT = Path(__file__).resolve().parents[2]
 

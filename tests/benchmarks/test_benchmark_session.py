@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.session import Options, Section, Session, chosen, read_state
+from benchmarks.harness.session import Options, Section, Session, chosen, read_state
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -121,7 +121,7 @@ def test_a_run_that_is_ended_takes_its_section_with_it(tmp_path: Path) -> None:
     code = f"""
 import sys
 from pathlib import Path
-from benchmarks.session import Options, Section, Session
+from benchmarks.harness.session import Options, Section, Session
 child = "import subprocess, sys, os; p = subprocess.Popen(['sleep', '600']); " \\
     "open(sys.argv[1], 'w').write(str(p.pid)); p.wait()"
 Session(Options(Path({str(tmp_path)!r}), 600)).run([Section("long", [sys.executable, "-S", "-c", child, {str(tmp_path / "pid")!r}])])
@@ -153,7 +153,7 @@ def test_unknown_sections_are_named() -> None:
 
 
 def test_rows_of_a_case_are_written_once(tmp_path: Path) -> None:
-    from benchmarks.rows import Sink, read_rows
+    from benchmarks.harness.rows import Sink, read_rows
 
     common = {"suite": "kernels", "device": "card", "commit": "abc"}
     sink = Sink(tmp_path, common)
@@ -175,7 +175,7 @@ def test_rows_of_a_case_are_written_once(tmp_path: Path) -> None:
 
 
 def test_partial_rows_are_measured_again(tmp_path: Path) -> None:
-    from benchmarks.rows import Sink
+    from benchmarks.harness.rows import Sink
 
     sink = Sink(tmp_path, {"device": "card"})
     sink.take("tool", [{"op": "memcheck", "partial": True}])

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import predictions, roofline, tables
-from benchmarks.predictions import DATA_SHEETS, WAN_1_3B
-from benchmarks.targets import TARGETS, number
-from benchmarks.tuning import EXPECTED
+from benchmarks.harness import predictions, roofline, tables
+from benchmarks.harness.predictions import DATA_SHEETS, WAN_1_3B
+from benchmarks.harness.targets import TARGETS, number
+from benchmarks.harness.tuning import EXPECTED
 
 ROOT = Path(__file__).resolve().parents[2]
 H200 = DATA_SHEETS[0]
@@ -64,7 +64,7 @@ def test_a_page_gets_its_tables() -> None:
 
 @pytest.mark.parametrize("name", ["performance.md", "log.md"])
 def test_committed_pages_are_what_the_results_give(name: str) -> None:
-    """They are generated: python -m benchmarks.tables --write docs/performance.md docs/log.md."""
+    """They are generated: python -m benchmarks.harness.tables --write docs/performance.md docs/log.md."""
     page = (ROOT / "docs" / name).read_text(encoding="utf-8")
     assert tables.into_page(page, tables.committed()) == page
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.rows import Record
+from benchmarks.harness.rows import Record
 
 
 def points(rows: Sequence[Record]) -> dict[str, tuple[float, float]]:

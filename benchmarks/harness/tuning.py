@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmarks import predictions
-from benchmarks.predictions import WAN_1_3B, Card
-from benchmarks.rows import Record
-from benchmarks.targets import FULL, PREVIEW, best, matching
+from benchmarks.harness import predictions
+from benchmarks.harness.predictions import WAN_1_3B, Card
+from benchmarks.harness.rows import Record
+from benchmarks.harness.targets import FULL, PREVIEW, best, matching
 
 LAUNCH_MS = 0.004
 """From one kernel's end to the next one's data, in a graph."""

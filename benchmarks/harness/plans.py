@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.session import SECONDS, Section
+from benchmarks.harness.session import SECONDS, Section
 
 SUITES = ("kernels", "capture", "pipeline", "quality", "scoring")
 
@@ -81,7 +81,7 @@ def _module(choice: Choice, section: str, name: str, *arguments: str) -> list[st
 
 
 def _machine(choice: Choice) -> list[Section]:
-    machine = [sys.executable, "-m", "benchmarks.machine"]
+    machine = [sys.executable, "-m", "benchmarks.harness.machine"]
     gate = [*GPU_TESTS, "-k", f"not ({BESIDE})"]
     plan = [Section("versions", [*machine, "versions"], 0.1, 5, always=True)]
     if choice.wheels is not None:
@@ -91,7 +91,7 @@ def _machine(choice: Choice) -> list[Section]:
     return [
         *plan,
         Section("gate", gate, 0.35, 20, gate=True),
-        Section("ceilings", _module(choice, "ceilings", "benchmarks.device"), 0.1, 5),
+        Section("ceilings", _module(choice, "ceilings", "benchmarks.harness.device"), 0.1, 5),
     ]
 
 

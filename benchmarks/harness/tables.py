@@ -1,7 +1,7 @@
 """The results of a run on a GPU as Markdown: targets beside what was predicted and what was measured, then each part.
 
-python -m benchmarks.tables [--results DIR]                        print the tables of a run
-python -m benchmarks.tables [--results DIR] --write docs/performance.md docs/log.md
+python -m benchmarks.harness.tables [--results DIR]                        print the tables of a run
+python -m benchmarks.harness.tables [--results DIR] --write docs/performance.md docs/log.md
                                                                    put them between the marks of pages
 
 Without --results, those that are committed.
@@ -16,17 +16,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import roofline
+from benchmarks.harness import roofline
+from benchmarks.harness.predictions import DATA_SHEETS, Card
+from benchmarks.harness.rows import FILE, Record, read_rows, table
+from benchmarks.harness.session import DONE, read_state
+from benchmarks.harness.targets import TARGETS, matching, number
+from benchmarks.harness.tuning import EXPECTED
 from benchmarks.pipeline import extrapolate
-from benchmarks.predictions import DATA_SHEETS, Card
-from benchmarks.rows import FILE, Record, read_rows, table
-from benchmarks.session import DONE, read_state
-from benchmarks.targets import TARGETS, matching, number
-from benchmarks.tuning import EXPECTED
 
-BEGIN, END = "<!-- gpu {}: python -m benchmarks.tables --write -->", "<!-- end of gpu {} -->"
+BEGIN, END = "<!-- gpu {}: python -m benchmarks.harness.tables --write -->", "<!-- end of gpu {} -->"
 NOT_MEASURED = "not measured"
-RESULTS = Path(__file__).resolve().parent / "results"
+RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 
 def committed() -> list[Record]:

@@ -1,8 +1,8 @@
 """The machine of a run: what is there, the extensions built in place, and packages from folders, all without a network.
 
-python -m benchmarks.machine versions
-python -m benchmarks.machine build
-python -m benchmarks.machine wheels DIR            wheels of what the machine lacks, put into build/session/site
+python -m benchmarks.harness.machine versions
+python -m benchmarks.harness.machine build
+python -m benchmarks.harness.machine wheels DIR            wheels of what the machine lacks, put into build/session/site
 
 Packages to compare with (wheels, source archives, source trees) are installed likewise, each with a time limit, by
 benchmarks.kernels.gpu_peers.
@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PLACE = ROOT / "build" / "session"
 """Where packages of a run are installed; nothing outside the tree is touched."""
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks import predictions
-from benchmarks.predictions import WAN_1_3B, Card
-from benchmarks.rows import Record
+from benchmarks.harness import predictions
+from benchmarks.harness.predictions import WAN_1_3B, Card
+from benchmarks.harness.rows import Record
 
 Rows = Sequence[Record]
 FULL, PREVIEW = 32760, 1950

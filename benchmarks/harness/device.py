@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.predictions import Card
-from benchmarks.rows import FILE, Record, Sink, common, read_rows
+from benchmarks.harness.predictions import Card
+from benchmarks.harness.rows import FILE, Record, Sink, common, read_rows
 
 L2_BYTES = 256 * 2**20
 """More than any card's caches hold: what is flushed between calls, and what inputs rotate over."""
@@ -282,7 +282,7 @@ def memory_of(device: str) -> Iterator[Record]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """python -m benchmarks.device [--rehearse] [--out DIR] [--again]: the ceilings."""
+    """python -m benchmarks.harness.device [--rehearse] [--out DIR] [--again]: the ceilings."""
     setting, options = parse(main.__doc__ or "", arguments)
     if setting is None:
         return 0
