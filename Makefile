@@ -26,7 +26,7 @@ format: $(VENV)/ready
 
 # Two minutes of mutated input for every reader; docs/durability.md tells of longer runs.
 fuzz: $(VENV)/ready
-	$(BIN)/python -m benchmarks.faults.run --quick --sections fuzz --out build/faults
+	$(BIN)/python -m tests.faults.run --quick --sections fuzz --out build/faults
 
 bench: $(VENV)/ready
 	$(BIN)/python -m benchmarks.run --suite all --out benchmarks/results/local

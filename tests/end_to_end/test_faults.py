@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.faults import damage, disks, media, run, scoring, soak
+from tests.faults import damage, disks, media, run, scoring, soak
 
 
 @pytest.mark.parametrize(
@@ -21,14 +21,14 @@ def test_faults_are_survived(section, tmp_path: Path) -> None:
 
 
 def test_readers_meet_only_our_own_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmarks.faults import fuzz
+    from tests.faults import fuzz
 
     monkeypatch.setattr(fuzz, "QUICK_S", 4.0)
     assert fuzz.run(True, tmp_path)[0].count > 50
 
 
 def test_the_plan_scales_by_its_simulation() -> None:
-    from benchmarks.faults.scale import Cluster, simulate
+    from tests.faults.scale import Cluster, simulate
 
     efficiency, deaths, _ = simulate(Cluster(clips=6_000_000, workers=200))
     assert deaths > 50

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.faults.synthetic import Synthetic, SyntheticJob, clip_ids
 from motive.errors import StoreError, WorkerLost
 from motive.run.launch import LaunchConfig
 from motive.run.local import Event
 from motive.store import Store, verify_store
+from tests.faults.synthetic import Synthetic, SyntheticJob, clip_ids
 
 BAD = frozenset(clip_ids(80)[5:9])
 POISON = frozenset([clip_ids(80)[11], clip_ids(80)[40]])

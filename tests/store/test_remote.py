@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from fsspec.exceptions import FSTimeoutError
 
-from benchmarks.faults.s3 import Faults, s3_server
-from benchmarks.faults.synthetic import COLUMNS, Synthetic, SyntheticJob, clip_ids, identity
 from motive.cli.main import main
 from motive.data.base import Failure
 from motive.errors import OptionError, StoreError
 from motive.run.launch import LaunchConfig
 from motive.store import Store, StoreRow, compact, merge_stores, repair_store, store_info, verify_store
 from motive.store.remote import RemoteFiles
+from tests.faults.s3 import Faults, s3_server
+from tests.faults.synthetic import COLUMNS, Synthetic, SyntheticJob, clip_ids, identity
 
 needs_s3 = pytest.mark.skipif(
     not all(importlib.util.find_spec(name) for name in ("moto", "s3fs", "flask", "flask_cors")),

@@ -7,8 +7,8 @@ import resource
 import time
 from pathlib import Path
 
-from benchmarks.faults.fuzz_targets import TARGETS, Target
-from benchmarks.faults.rows import Row, require
+from tests.faults.fuzz_targets import TARGETS, Target
+from tests.faults.rows import Row, require
 
 QUICK_S, FULL_S = 120.0, 300.0
 _GROWTH_MB = 64

@@ -1,6 +1,6 @@
 """The program that is killed: a synthetic run into a store, with or without worker processes.
 
-python -m benchmarks.faults.target STORE CLIPS WORKERS CLIP_MS
+python -m tests.faults.target STORE CLIPS WORKERS CLIP_MS
 """
 
 from __future__ import annotations
@@ -8,13 +8,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from benchmarks.faults.synthetic import Synthetic, SyntheticJob, SyntheticWorker, clip_ids
 from motive.data import Clip
 from motive.errors import MotiveError
 from motive.run.launch import LaunchConfig
 from motive.run.member import Membership
 from motive.run.plan import PlanConfig, make_tasks
 from motive.run.watch import Watch
+from tests.faults.synthetic import Synthetic, SyntheticJob, SyntheticWorker, clip_ids
 
 
 def job(count: int, workers: int, clip_ms: float) -> SyntheticJob:

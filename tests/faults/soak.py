@@ -1,6 +1,6 @@
 """A million vectors by four writers that are killed at random; then every byte and every vector is checked.
 
-python -m benchmarks.faults.soak STORE WRITER WRITERS CLIPS     (one writer)
+python -m tests.faults.soak STORE WRITER WRITERS CLIPS     (one writer)
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from benchmarks.faults.rows import Row, require
 from motive.store import ClipIds, Store, compact, verify_store
 from motive.store.tables import encode_parquet, schema
 from motive.store.writer import ShardWriter, random_writer_name
+from tests.faults.rows import Row, require
 
 DIM = 64
 SHARD = 4096
@@ -128,7 +128,7 @@ def _tenth(location: str, clips: int) -> int:
 
 
 def _start(location: str, writer: int, clips: int, writers: int = WRITERS) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "benchmarks.faults.soak", location, str(writer), str(writers), str(clips)]
+    command = [sys.executable, "-m", "tests.faults.soak", location, str(writer), str(writers), str(clips)]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.faults.fuzz_targets import tar_shard
-from benchmarks.faults.rows import Row, require
 from motive.data import Failure, read_dataset
 from motive.errors import StoreError
 from motive.store import Store, StoreRow
+from tests.faults.fuzz_targets import tar_shard
+from tests.faults.rows import Row, require
 
 
 def run(quick: bool, folder: Path) -> list[Row]:

@@ -1,6 +1,6 @@
-"""Fuzzes one reader under atheris, which looks for inputs that reach new code; benchmarks.faults.guided starts it.
+"""Fuzzes one reader under atheris, which looks for inputs that reach new code; tests.faults.guided starts it.
 
-python -m benchmarks.faults.guided_child TARGET FOLDER [libFuzzer's flags]
+python -m tests.faults.guided_child TARGET FOLDER [libFuzzer's flags]
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 atheris: Any = importlib.import_module("atheris")
 
 with atheris.instrument_imports(include=["motive", "tarfile", "json", "csv"]):
-    from benchmarks.faults.fuzz import mutated
-    from benchmarks.faults.fuzz_targets import TARGETS
+    from tests.faults.fuzz import mutated
+    from tests.faults.fuzz_targets import TARGETS
 
 
 def main() -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.faults.rows import Row, check_equal, require
-from benchmarks.faults.s3 import Faults, s3_server
-from benchmarks.faults.synthetic import Synthetic, SyntheticJob
 from motive.store import Store, StoreRow, compact, repair_store
+from tests.faults.rows import Row, check_equal, require
+from tests.faults.s3 import Faults, s3_server
+from tests.faults.synthetic import Synthetic, SyntheticJob
 
 
 def run(quick: bool, folder: Path) -> list[Row]:

@@ -8,12 +8,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.faults.rows import Row, check_equal, require
-from benchmarks.faults.synthetic import Synthetic, SyntheticJob
 from motive.run.launch import LaunchConfig
 from motive.run.local import Event
 from motive.run.plan import Task
 from motive.run.supervise import Supervisor
+from tests.faults.rows import Row, check_equal, require
+from tests.faults.synthetic import Synthetic, SyntheticJob
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.faults.fuzz_targets import TARGETS
-from benchmarks.faults.rows import Row, require
+from tests.faults.fuzz_targets import TARGETS
+from tests.faults.rows import Row, require
 
 QUICK_S, FULL_S = 5, 3900
 _GROWTH_MB = 200
@@ -70,7 +70,7 @@ def fuzz(name: str, seconds: int, folder: Path) -> Outcome:
         BrokenPromise: something else than motive's own error came out, an input took a minute, or memory grew.
     """
     folder.mkdir()
-    command = [sys.executable, "-m", "benchmarks.faults.guided_child", name, str(folder)]
+    command = [sys.executable, "-m", "tests.faults.guided_child", name, str(folder)]
     flags = ["-timeout=60", "-rss_limit_mb=1500", "-max_len=16384", "-print_final_stats=1"]
     log = folder / "log"
     with log.open("wb") as file:

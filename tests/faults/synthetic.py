@@ -25,7 +25,7 @@ from motive.run.plan import PlanConfig, Task, TaskResult, make_tasks
 from motive.run.watch import Watch
 from motive.store import Store, StoreRow
 
-WORKER = "benchmarks.faults.synthetic:make_worker"
+WORKER = "tests.faults.synthetic:make_worker"
 COLUMNS = {"path": "string", "loss": "float32"}
 
 

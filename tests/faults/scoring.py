@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from benchmarks.faults.rows import Row, check_whole, require
-from benchmarks.faults.soak import vectors
 from motive.scoring import ScoreConfig, score
 from motive.store import Store, StoreRow
+from tests.faults.rows import Row, check_whole, require
+from tests.faults.soak import vectors
 
 BLOCK = 64
 WAYS = {

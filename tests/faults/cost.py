@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.faults.rows import Row
 from motive.adapters.cache import Cache
 from motive.capture.draws import DrawConfig
 from motive.data import DecoderPool, Failure, Standard, load_clip, read_dataset, write_video
@@ -28,6 +27,7 @@ from motive.run.worker import Worker
 from motive.store import Store, StoreRow
 from motive.store.fingerprint import digest
 from motive.toy.pool import write_pool
+from tests.faults.rows import Row
 
 MAX_SHARE = 0.02
 

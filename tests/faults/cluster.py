@@ -11,12 +11,12 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-from benchmarks.faults.rows import Row, check_equal, require
-from benchmarks.faults.synthetic import Synthetic, SyntheticJob, run_on_ray
 from motive.extras import require as package
 from motive.run.launch import LaunchConfig
 from motive.run.local import Event
 from motive.store import Store
+from tests.faults.rows import Row, check_equal, require
+from tests.faults.synthetic import Synthetic, SyntheticJob, run_on_ray
 
 ACTOR = b"ray::Host"
 _NODE = {"num_cpus": 1, "object_store_memory": 100 << 20}

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.faults.rows import Row, require
 from motive.data import DecodeLimits, DecoderPool, Standard, write_video
 from motive.errors import ClipError
 from motive.extras import require as package
+from tests.faults.rows import Row, require
 
 STANDARD = Standard(fps=12.0, frames=9, height=32, width=32, short="hold")
 LIMITS = DecodeLimits(timeout_s=10.0, memory_bytes=2 << 30)

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.faults.rows import Row, check_equal, check_whole, require
-from benchmarks.faults.synthetic import Synthetic, SyntheticJob
-from benchmarks.faults.target import job
 from motive.run.launch import LaunchConfig
 from motive.run.local import Event
 from motive.store import Store
+from tests.faults.rows import Row, check_equal, check_whole, require
+from tests.faults.synthetic import Synthetic, SyntheticJob
+from tests.faults.target import job
 
 _LIMIT_S = 300.0
 _LONGEST_S = 2.0
@@ -151,7 +151,7 @@ def workers(kills: int, folder: Path) -> Row:
 
 
 def _target(location: Path, clips: int, workers: int, clip_ms: float) -> subprocess.Popen[bytes]:
-    program = [sys.executable, "-m", "benchmarks.faults.target"]
+    program = [sys.executable, "-m", "tests.faults.target"]
     return start([*program, str(location), str(clips), str(workers), str(clip_ms)])
 
 

@@ -18,7 +18,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.faults.rows import require
 from motive.data import read_dataset
 from motive.data.stretch import find_stretch
 from motive.errors import MotiveError
@@ -30,6 +29,7 @@ from motive.store.files import LocalFiles
 from motive.store.fingerprint import digest, digest_json
 from motive.store.records import FileRecord, encode_commit, parse_commit
 from motive.store.shard import digest_ids, read_ids, read_layout
+from tests.faults.rows import require
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Every fault that the store, the run and the decoders must survive, made on purpose and counted.
 
-python -m benchmarks.faults.run --out DIR [--quick] [--sections kills,damage,...]
+python -m tests.faults.run --out DIR [--quick] [--sections kills,damage,...]
 
 Each section stops with an error where a promise does not hold, so a table that is printed holds throughout.
 """
@@ -18,8 +18,8 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.faults.rows import Row
 from motive.run.record import git_commit, versions
+from tests.faults.rows import Row
 
 Section = Callable[[bool, Path], list[Row]]
 
@@ -42,7 +42,7 @@ SECTIONS = (
 
 def kills(quick: bool, folder: Path) -> list[Row]:
     """kill -9 of process groups."""
-    from benchmarks.faults import kills as section
+    from tests.faults import kills as section
 
     here = section.synthetic(6 if quick else 130, 0, folder)
     return [here, section.synthetic(3 if quick else 70, 2, folder, clip_ms=15.0)]
@@ -50,14 +50,14 @@ def kills(quick: bool, folder: Path) -> list[Row]:
 
 def workers(quick: bool, folder: Path) -> list[Row]:
     """kill -9 of single workers."""
-    from benchmarks.faults import kills as section
+    from tests.faults import kills as section
 
     return [section.workers(4 if quick else 40, folder)]
 
 
 def real(quick: bool, folder: Path) -> list[Row]:
     """kill -9 of the command line with the built-in model."""
-    from benchmarks.faults import kills as section
+    from tests.faults import kills as section
 
     return [] if quick else section.real(20, folder)
 
@@ -86,7 +86,7 @@ def main() -> int:
 def _section(name: str) -> Section:
     if name in globals() and name in SECTIONS:
         return globals()[name]
-    return importlib.import_module(f"benchmarks.faults.{'cluster' if name == 'ray' else name}").run
+    return importlib.import_module(f"tests.faults.{'cluster' if name == 'ray' else name}").run
 
 
 def _record(path: Path, section: str, quick: bool, seconds: float, rows: list[Row]) -> None:

@@ -11,8 +11,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.faults.rows import Row, check_equal, check_whole, require
-from benchmarks.faults.target import job
+from tests.faults.rows import Row, check_equal, check_whole, require
+from tests.faults.target import job
 
 _CLIPS = 240
 _OBEY = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search", "--")
@@ -94,7 +94,7 @@ def _row(fault: str, times: int) -> Row:
 def _program(
     place: Path, clips: int, before: Callable[[], None] | None = None, prefix: Sequence[str] = ()
 ) -> subprocess.CompletedProcess[str]:
-    target = [sys.executable, "-m", "benchmarks.faults.target", str(place / "store"), str(clips), "0", "0"]
+    target = [sys.executable, "-m", "tests.faults.target", str(place / "store"), str(clips), "0", "0"]
     command = [*prefix, *target]
     return subprocess.run(command, capture_output=True, text=True, preexec_fn=before, check=False)
 
@@ -113,7 +113,7 @@ def _refused(
 def _partly(place: Path, rng: random.Random) -> None:
     """A store that some of the units are in: a run that is killed on its way."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.faults.target", str(place / "store"), str(_CLIPS), "0", "5"],
+        [sys.executable, "-m", "tests.faults.target", str(place / "store"), str(_CLIPS), "0", "5"],
         stdout=subprocess.PIPE,
     )
     if process.stdout is not None:
