@@ -21,7 +21,7 @@ from motive.adapters.base import Adapter, Conditioning, Expert
 from motive.adapters.ltx import LTXAdapter
 from motive.adapters.pipeline import PipelineAdapter
 from motive.adapters.wan import WanAdapter
-from motive.data.standardise import Standard
+from motive.data.video.standardise import Standard
 
 Config = Mapping[str, Any]
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import motive_kernels as mk
-from motive.data.standardise import Standard
+from motive.data.video.standardise import Standard
 from motive.errors import OptionError
 
 Conditioning = Mapping[str, Tensor]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from motive.adapters.base import Conditioning, TrainingNoise
 from motive.adapters.loading import LOAD_ERRORS, not_loaded
 from motive.adapters.pipeline import PipelineAdapter
-from motive.data.standardise import Standard
+from motive.data.video.standardise import Standard
 from motive.errors import ModelError
 from motive.extras import require
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from motive.adapters.base import Conditioning
 from motive.adapters.pipeline import PipelineAdapter
-from motive.data.standardise import Standard
+from motive.data.video.standardise import Standard
 from motive.extras import require
 
 GUIDANCE = 6000.0

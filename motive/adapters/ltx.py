@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from motive.adapters.base import Conditioning
 from motive.adapters.pipeline import PipelineAdapter
-from motive.data.standardise import Standard
+from motive.data.video.standardise import Standard
 
 
 class LTXAdapter(PipelineAdapter):

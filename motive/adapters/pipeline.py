@@ -24,7 +24,7 @@ from motive.adapters.loading import (
     resolve_device,
     resolve_dtype,
 )
-from motive.data.standardise import Standard
+from motive.data.video.standardise import Standard
 from motive.errors import ModelError, OptionError
 from motive.extras import require
 

@@ -29,7 +29,7 @@ from motive.adapters.base import Adapter, Conditioning, Expert, TrainingNoise
 from motive.adapters.files import fingerprint
 from motive.adapters.loading import load_transformer, parameter_shapes, resolve_device, resolve_dtype
 from motive.adapters.wan import original_wan_name, predict_wan
-from motive.data.standardise import Standard
+from motive.data.video.standardise import Standard
 from motive.errors import ClipError, OptionError
 from motive.extras import require
 

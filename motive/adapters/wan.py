@@ -24,7 +24,7 @@ from motive.adapters.first_frame import (
     image_embedder,
 )
 from motive.adapters.pipeline import PipelineAdapter, channel
-from motive.data.standardise import Standard
+from motive.data.video.standardise import Standard
 from motive.errors import ModelError
 from motive.extras import require
 

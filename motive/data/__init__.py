@@ -1,14 +1,14 @@
 """Datasets in, standardised clips out, selections back in the form they came in."""
 
 from motive.data.base import Clip, Dataset, Failure
-from motive.data.clips import StandardClip, load_clip
-from motive.data.encode import write_video
 from motive.data.formats import dataset_format, read_dataset
-from motive.data.isolated import ClipReader, DecoderPool
 from motive.data.reader import DatasetFormat, ReadOptions, Subset, SubsetRow
-from motive.data.standardise import Standard
 from motive.data.subset import spreadsheet_safe, write_subset
-from motive.data.video import DecodeLimits
+from motive.data.video.clips import StandardClip, load_clip
+from motive.data.video.encode import write_video
+from motive.data.video.isolated import ClipReader, DecoderPool
+from motive.data.video.standardise import Standard
+from motive.data.video.video import DecodeLimits
 
 __all__ = [
     "Clip",

@@ -17,7 +17,7 @@ class Clip:
     Attributes:
         clip_id: stable name: the dataset's own id column where it has one, else the path as the
             dataset writes it (POSIX, relative to the dataset's root). Never a row number.
-        path: absolute path of the video file, or of a stretch of a tar file (motive.data.stretch).
+        path: absolute path of the video file, or of a stretch of a tar file (motive.data.video.stretch).
         caption: untrusted text; may be empty.
         columns: every column of the clip's row as text, in the dataset's own column names, so that
             a selection can be written in the input's format.

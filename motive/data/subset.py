@@ -16,9 +16,9 @@ from motive.data.formats import dataset_format
 from motive.data.metadata import CLIP_COLUMNS, SUBSET_CSV
 from motive.data.paths import PathGuard
 from motive.data.reader import Subset, SubsetRow
-from motive.data.stretch import Stretch, find_stretch
 from motive.data.tables import write_csv
 from motive.data.tar import members
+from motive.data.video.stretch import Stretch, find_stretch
 from motive.errors import ClipError, DatasetError, OptionError
 
 # A cell that starts with one of these is a formula to a spreadsheet (the last four are full-width forms).

@@ -12,9 +12,9 @@ from motive.data.folder import VIDEO_SUFFIXES, video_names
 from motive.data.metadata import ID_COLUMNS
 from motive.data.paths import PathGuard, check_id, is_clean, printable
 from motive.data.reader import DatasetFormat, ReadOptions, Subset
-from motive.data.stretch import TAR_SUFFIX, Stretch
 from motive.data.tables import cell_text, json_object
 from motive.data.tar import Member, members
+from motive.data.video.stretch import TAR_SUFFIX, Stretch
 from motive.errors import ClipError, DatasetError
 
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from motive.data.base import Clip
-from motive.data.standardise import Standard, apply_fit, centre_start, fit_to, sample_times
-from motive.data.stretch import find_stretch
+from motive.data.video.standardise import Standard, apply_fit, centre_start, fit_to, sample_times
+from motive.data.video.stretch import find_stretch
 from motive.errors import ClipError, OptionError
 
 REST = "rest"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from motive.capture.draws import DrawConfig
-from motive.data.standardise import Standard
+from motive.data.video.standardise import Standard
 from motive.errors import MotiveError, OptionError
 from motive.masks import MaskConfig
 from motive_kernels import CostModel, ProjectionSpec

@@ -83,7 +83,7 @@ def _tried(name: str, attempt: Callable[[], str]) -> Finding:
 def _h264_round_trip() -> str:
     """Write and read back five frames."""
     from motive.data import Standard, load_clip
-    from motive.data.encode import write_video
+    from motive.data.video.encode import write_video
 
     frames = np.zeros((5, 32, 32, 3), dtype=np.uint8)
     frames[:, 8:24, 8:24] = 255

@@ -19,7 +19,7 @@ from motive.adapters.base import Adapter
 from motive.adapters.cache import Cache
 from motive.capture.gradients import EncodedClip
 from motive.data import Clip, DecoderPool, Failure, Standard, StandardClip
-from motive.data.stretch import open_bytes
+from motive.data.video.stretch import open_bytes
 from motive.errors import ClipError
 from motive.masks import MaskConfig, motion_mask
 from motive.masks.segments import clip_segments

@@ -15,7 +15,7 @@ import motive_kernels as mk
 from motive.adapters import load_adapter
 from motive.adapters.base import Adapter, Expert
 from motive.adapters.lora import LoraFile
-from motive.data.standardise import Standard
+from motive.data.video.standardise import Standard
 from motive.errors import OptionError
 from motive.masks.segments import check_segments
 from motive.run.calibrate import load_costs

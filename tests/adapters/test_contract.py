@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from motive.adapters import Adapter, Conditioning, batch_conditioning, load_adapter
-from motive.data.standardise import Standard
+from motive.data.video.standardise import Standard
 from motive.errors import ModelError, OptionError
 from tests.tiny_pipelines import FAMILIES
 

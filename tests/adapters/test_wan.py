@@ -16,7 +16,7 @@ from motive.adapters import load_adapter
 from motive.adapters import pipeline as pipeline_module
 from motive.adapters.base import Expert
 from motive.adapters.wan import WanAdapter, clean_caption
-from motive.data.standardise import Standard
+from motive.data.video.standardise import Standard
 from motive.errors import ModelError, OptionError
 
 CAPTIONS = ["a red disc &amp;amp; the  blue\tsquare", "", "a wall " * 400, "Ã©clair in soft light"]

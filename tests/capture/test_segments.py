@@ -16,7 +16,7 @@ from motive.adapters.base import Adapter
 from motive.adapters.toy import ToyAdapter, toy_transformer
 from motive.capture.draws import DrawConfig
 from motive.capture.gradients import ClipGradients, EncodedClip
-from motive.data.standardise import Standard
+from motive.data.video.standardise import Standard
 from motive.errors import ClipError, OptionError
 from motive.masks.segments import Segments, check_segments, clip_segments, time_windows
 

@@ -15,7 +15,7 @@ import pytest
 from av.error import PermissionError as AvPermissionError
 
 from motive.data import DecodeLimits, Standard, load_clip
-from motive.data.decode import decode_at, measure_seconds
+from motive.data.video.decode import decode_at, measure_seconds
 from motive.errors import ClipError, OptionError
 from tests.data.clipmaker import encode, encode_audio, numbered_frames, numbers_of, patched, remux
 

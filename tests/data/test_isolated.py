@@ -34,7 +34,7 @@ def decoders() -> list[int]:
             fields = (entry / "stat").read_text().rpartition(")")[2].split() if entry.name.isdigit() else []
             if len(fields) > 1 and fields[1] == str(os.getpid()) and fields[0] != "Z":
                 command = (entry / "cmdline").read_bytes()
-                found += [int(entry.name)] if b"motive.data.decoder" in command else []
+                found += [int(entry.name)] if b"motive.data.video.decoder" in command else []
         except OSError:
             continue
     return found
@@ -79,7 +79,7 @@ def test_a_decoder_that_is_killed_costs_its_clip_and_is_replaced(clip: Path) -> 
 
 
 def test_a_decoder_that_hangs_is_ended(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("motive.data.isolated._GRACE_S", 0.5)
+    monkeypatch.setattr("motive.data.video.isolated._GRACE_S", 0.5)
     with DecoderPool(STANDARD, DecodeLimits(timeout_s=0.5)) as pool:
         pool.load_clip(clip)
         os.kill(decoders()[0], signal.SIGSTOP)

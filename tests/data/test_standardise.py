@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from motive.data import Standard
-from motive.data.standardise import apply_fit, centre_start, fit_to, sample_times
+from motive.data.video.standardise import apply_fit, centre_start, fit_to, sample_times
 
 
 def _cover_then_crop(frame: np.ndarray, standard: Standard) -> np.ndarray:

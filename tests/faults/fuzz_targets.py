@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from motive.data import read_dataset
-from motive.data.stretch import find_stretch
+from motive.data.video.stretch import find_stretch
 from motive.errors import MotiveError
 from motive.run.config import IndexConfig, from_json, to_json
 from motive.run.plan import PlanConfig

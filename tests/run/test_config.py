@@ -10,7 +10,7 @@ import pytest
 
 from motive.capture.draws import DrawConfig
 from motive.cli.flags import add_flags, config_from, field_help
-from motive.data.standardise import Standard
+from motive.data.video.standardise import Standard
 from motive.errors import OptionError, StoreError
 from motive.masks import MaskConfig
 from motive.run.config import IndexConfig, from_json, to_json

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from motive.data.video import DecodeLimits, Video, open_video
+from motive.data.video.video import DecodeLimits, Video, open_video
 from motive.errors import ClipError
 
 

@@ -17,11 +17,11 @@ from typing import IO, Any, cast
 import numpy as np
 
 from motive.child import describe_exit, python_command
-from motive.data.clips import StandardClip
-from motive.data.decoder import FACTS
-from motive.data.standardise import Standard
-from motive.data.stretch import find_stretch
-from motive.data.video import DEFAULT_LIMITS, DecodeLimits
+from motive.data.video.clips import StandardClip
+from motive.data.video.decoder import FACTS
+from motive.data.video.standardise import Standard
+from motive.data.video.stretch import find_stretch
+from motive.data.video.video import DEFAULT_LIMITS, DecodeLimits
 from motive.errors import ClipError, MissingExtra
 
 _GRACE_S = 5.0
@@ -128,7 +128,7 @@ class _Decoder:
             os.ftruncate(handle, size)
             self._frames = mmap.mmap(handle, size)
             self._process = subprocess.Popen(
-                python_command("motive.data.decoder", "serve", handle, size, limits.memory_bytes + size),
+                python_command("motive.data.video.decoder", "serve", handle, size, limits.memory_bytes + size),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

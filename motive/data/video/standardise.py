@@ -130,7 +130,7 @@ def _method(source: tuple[int, int], target: tuple[int, int]) -> str:
 
 def apply_fit(frame: np.ndarray, fit: Fit, standard: Standard) -> np.ndarray:
     """Resize and crop one frame [H, W, 3] uint8 to [standard.height, standard.width, 3]."""
-    cv2 = require("cv2", "motive.data.standardise", extra="video")
+    cv2 = require("cv2", "motive.data.video.standardise", extra="video")
     image = frame[fit.top : fit.top + fit.keep_height, fit.left : fit.left + fit.keep_width]
     shrunk = (min(fit.keep_width, fit.width), min(fit.keep_height, fit.height))
     if shrunk != (fit.keep_width, fit.keep_height):

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from motive.data.stretch import Stretch, find_stretch, open_bytes
+from motive.data.video.stretch import Stretch, find_stretch, open_bytes
 from motive.errors import ClipError, OptionError
 from motive.extras import require
 
@@ -58,7 +58,7 @@ DEFAULT_LIMITS = DecodeLimits()
 @contextmanager
 def open_video(path: Path, limits: DecodeLimits) -> Iterator[Video]:
     """Open a file for decoding; whatever FFmpeg raises inside becomes a ClipError."""
-    av = require("av", "motive.data.video", extra="video")
+    av = require("av", "motive.data.video.video", extra="video")
     stretch = find_stretch(path)
     _check_file(path, stretch)
     options = {

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from motive.data.clips import load_clip
-from motive.data.standardise import Standard
-from motive.data.video import DecodeLimits
+from motive.data.video.clips import load_clip
+from motive.data.video.standardise import Standard
+from motive.data.video.video import DecodeLimits
 from motive.errors import ClipError, MissingExtra
 
 OPEN_FILES = 64

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from motive.data.decode import Decoded, decode_at, measure_seconds
-from motive.data.standardise import Fit, Standard, apply_fit, centre_start, fit_to, sample_times
-from motive.data.video import DEFAULT_LIMITS, DecodeLimits
+from motive.data.video.decode import Decoded, decode_at, measure_seconds
+from motive.data.video.standardise import Fit, Standard, apply_fit, centre_start, fit_to, sample_times
+from motive.data.video.video import DEFAULT_LIMITS, DecodeLimits
 from motive.errors import ClipError
 
 

@@ -1,0 +1,1 @@
+"""Videos in and out: decoding, sampling to a clip spec, encoding."""
