@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from motive.data.base import Dataset
-from motive.data.formats import dataset_format
-from motive.data.metadata import CLIP_COLUMNS, SUBSET_CSV
+from motive.data.formats.metadata import CLIP_COLUMNS, SUBSET_CSV
+from motive.data.formats.reader import Subset, SubsetRow
+from motive.data.formats.registry import dataset_format
+from motive.data.formats.tables import write_csv
+from motive.data.formats.tar import members
 from motive.data.paths import PathGuard
-from motive.data.reader import Subset, SubsetRow
-from motive.data.tables import write_csv
-from motive.data.tar import members
 from motive.data.video.stretch import Stretch, find_stretch
 from motive.errors import ClipError, DatasetError, OptionError
 

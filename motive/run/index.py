@@ -12,7 +12,7 @@ import torch
 
 from motive.curate import SOURCE, source_fields
 from motive.data import Dataset, read_dataset
-from motive.data.webdataset import WebDataset
+from motive.data.formats.webdataset import WebDataset
 from motive.errors import OptionError, StoreError
 from motive.masks.segments import check_regions
 from motive.run.config import IndexConfig, from_json, to_json

@@ -6,9 +6,9 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
-from motive.data.folder import VIDEO_SUFFIXES
-from motive.data.formats import FORMATS
-from motive.data.metadata import TableFormat
+from motive.data.formats.folder import VIDEO_SUFFIXES
+from motive.data.formats.metadata import TableFormat
+from motive.data.formats.registry import FORMATS
 from motive.masks import MaskConfig
 
 ROOT = Path(__file__).resolve().parents[2]

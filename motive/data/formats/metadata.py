@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from motive.data.base import Clip, Dataset, Failure
+from motive.data.formats.reader import DatasetFormat, ReadOptions, Subset
+from motive.data.formats.tables import TableRow, cell_text, column_names, copy_rows, read_rows
 from motive.data.paths import PathGuard, check_id, printable
-from motive.data.reader import DatasetFormat, ReadOptions, Subset
-from motive.data.tables import TableRow, cell_text, column_names, copy_rows, read_rows
 from motive.errors import ClipError, DatasetError
 
 ID_COLUMNS = ("clip_id", "id")

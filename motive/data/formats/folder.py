@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from motive.data.base import Clip, Dataset, Failure
-from motive.data.metadata import METADATA_NAMES
+from motive.data.formats.metadata import METADATA_NAMES
+from motive.data.formats.reader import DatasetFormat, ReadOptions, Subset
+from motive.data.formats.tables import column_names
 from motive.data.paths import PathGuard, check_id, is_clean, printable
-from motive.data.reader import DatasetFormat, ReadOptions, Subset
-from motive.data.tables import column_names
 from motive.errors import ClipError, DatasetError
 
 VIDEO_SUFFIXES = frozenset(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from motive.data.base import Dataset
-from motive.data.diffsynth import DiffSynth
-from motive.data.folder import VideoFiles
-from motive.data.jsonl import JsonLines
-from motive.data.reader import DatasetFormat, ReadOptions
-from motive.data.videofolder import VideoFolder
-from motive.data.webdataset import WebDataset
+from motive.data.formats.diffsynth import DiffSynth
+from motive.data.formats.folder import VideoFiles
+from motive.data.formats.jsonl import JsonLines
+from motive.data.formats.reader import DatasetFormat, ReadOptions
+from motive.data.formats.videofolder import VideoFolder
+from motive.data.formats.webdataset import WebDataset
 from motive.errors import DatasetError, OptionError
 
 # In the order they are tried: the more specific columns first, bare files last.

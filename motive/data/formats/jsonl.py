@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from motive.data.metadata import TableFormat
+from motive.data.formats.metadata import TableFormat
 from motive.errors import DatasetError
 
 

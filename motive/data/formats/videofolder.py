@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from motive.data.metadata import TableFormat
+from motive.data.formats.metadata import TableFormat
 
 
 class VideoFolder(TableFormat):

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from motive.data.base import Clip, Dataset, Failure
-from motive.data.folder import VIDEO_SUFFIXES, video_names
-from motive.data.metadata import ID_COLUMNS
+from motive.data.formats.folder import VIDEO_SUFFIXES, video_names
+from motive.data.formats.metadata import ID_COLUMNS
+from motive.data.formats.reader import DatasetFormat, ReadOptions, Subset
+from motive.data.formats.tables import cell_text, json_object
+from motive.data.formats.tar import Member, members
 from motive.data.paths import PathGuard, check_id, is_clean, printable
-from motive.data.reader import DatasetFormat, ReadOptions, Subset
-from motive.data.tables import cell_text, json_object
-from motive.data.tar import Member, members
 from motive.data.video.stretch import TAR_SUFFIX, Stretch
 from motive.errors import ClipError, DatasetError
 

@@ -269,8 +269,8 @@ def _json_rows(path: Path) -> Generator[TableRow, None, None]:
 @contextmanager
 def _parquet(path: Path) -> Iterator[Any]:
     """An open ParquetFile; what goes wrong with it inside the block becomes a DatasetError."""
-    pq = require("pyarrow.parquet", "motive.data.tables", extra="tables")
-    pa = require("pyarrow", "motive.data.tables", extra="tables")
+    pq = require("pyarrow.parquet", "motive.data.formats.tables", extra="tables")
+    pa = require("pyarrow", "motive.data.formats.tables", extra="tables")
     try:
         with pq.ParquetFile(path) as file:
             yield file
@@ -289,8 +289,8 @@ def _parquet_rows(path: Path) -> Generator[TableRow, None, None]:
 
 
 def _copy_parquet(source: Path, target: Path, numbers: Sequence[int], updates: Sequence[Mapping[str, Any]]) -> None:
-    pa = require("pyarrow", "motive.data.tables", extra="tables")
-    pq = require("pyarrow.parquet", "motive.data.tables", extra="tables")
+    pa = require("pyarrow", "motive.data.formats.tables", extra="tables")
+    pq = require("pyarrow.parquet", "motive.data.formats.tables", extra="tables")
     with _parquet(source) as file:
         table = file.read().take([number - 1 for number in numbers])
     for name in updates[0] if updates else ():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from motive.data.metadata import TableFormat
-from motive.data.tables import column_names
+from motive.data.formats.metadata import TableFormat
+from motive.data.formats.tables import column_names
 
 
 class DiffSynth(TableFormat):
