@@ -27,9 +27,9 @@ from benchmarks.harness.device import Meter, Setting, memory_of, parse
 from benchmarks.harness.rows import Record, Sink
 from benchmarks.pipeline.models import MODELS, FullModel, conditioning, random_adapter, small
 from motive.adapters.cache import Cache
-from motive.capture.draws import DrawConfig
-from motive.capture.gradients import EncodedClip
 from motive.data import Clip
+from motive.gradients.clips import EncodedClip
+from motive.gradients.draws import DrawConfig
 from motive.run.calibrate import measure_costs
 from motive.run.config import IndexConfig
 from motive.run.encode import Prepared, content_hash

@@ -34,8 +34,8 @@ from benchmarks.harness.rows import Record, Sink
 from benchmarks.pipeline.attention import attention_rows, fastest
 from benchmarks.pipeline.models import MODELS, FullModel, conditioning, random_adapter, small, tokens_of
 from benchmarks.pipeline.stages import stage_row
-from motive.capture.draws import DrawConfig, shared_noise
-from motive.capture.gradients import Batch, EncodedClip, motion_weighted_losses
+from motive.gradients.clips import Batch, EncodedClip, motion_weighted_losses
+from motive.gradients.draws import DrawConfig, shared_noise
 from motive.run.calibrate import measure_costs
 
 LIMIT_BYTES = 79e9

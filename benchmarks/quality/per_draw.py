@@ -20,8 +20,8 @@ from torch import Tensor
 
 import motive_kernels as mk
 from motive.adapters import load_adapter
-from motive.capture.draws import DrawConfig
-from motive.capture.gradients import ClipGradients, EncodedClip
+from motive.gradients.clips import ClipGradients, EncodedClip
+from motive.gradients.draws import DrawConfig
 from motive.masks import MaskConfig, motion_mask
 from motive.toy.pool import clip_seed
 from motive.toy.render import FPS, MOTIONS, render_clip

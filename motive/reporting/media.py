@@ -79,8 +79,8 @@ def clip_media(path: Path, recipe: Recipe, decoders: ClipReader) -> ClipFrames:
         ClipError: the file is gone or can no longer be read.
     """
     from motive.data import Standard
+    from motive.gradients.segments import clip_segments
     from motive.masks import MaskConfig, motion_mask
-    from motive.masks.segments import clip_segments
 
     standard = Standard(**recipe.standard)
     clip = decoders.load_clip(path, standard)

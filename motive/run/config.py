@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from motive.capture.draws import DrawConfig
 from motive.data.video.standardise import Standard
 from motive.errors import MotiveError, OptionError
+from motive.gradients.draws import DrawConfig
 from motive.masks import MaskConfig
 from motive_kernels import CostModel, ProjectionSpec
 

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from motive.capture.draws import DrawConfig
 from motive.curate import SelectConfig, select
 from motive.errors import OptionError
 from motive.evaluate import EvaluateConfig, EvaluationResult, compare, save
 from motive.extras import require
+from motive.gradients.draws import DrawConfig
 from motive.masks import MaskConfig
 from motive.reporting import ReportConfig, report
 from motive.run.config import IndexConfig

@@ -13,7 +13,7 @@ import torch
 
 from motive.data import Clip, read_dataset
 from motive.errors import ClipError, DatasetError
-from motive.masks.segments import check_regions
+from motive.gradients.segments import check_regions
 from motive.run.config import IndexConfig
 from motive.run.setup import Setup, set_up
 from motive.run.worker import Worker

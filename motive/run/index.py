@@ -14,7 +14,7 @@ from motive.curate import SOURCE, source_fields
 from motive.data import Dataset, read_dataset
 from motive.data.formats.webdataset import WebDataset
 from motive.errors import OptionError, StoreError
-from motive.masks.segments import check_regions
+from motive.gradients.segments import check_regions
 from motive.run.config import IndexConfig, from_json, to_json
 from motive.run.launch import LaunchConfig, rank_of
 from motive.run.observe import Observer

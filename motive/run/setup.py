@@ -17,7 +17,7 @@ from motive.adapters.base import Adapter, Expert
 from motive.adapters.lora import LoraFile
 from motive.data.video.standardise import Standard
 from motive.errors import OptionError
-from motive.masks.segments import check_segments
+from motive.gradients.segments import check_segments
 from motive.run.calibrate import load_costs
 from motive.run.config import IndexConfig, to_json
 

@@ -14,9 +14,9 @@ import torch
 
 import motive_kernels as mk
 from motive.adapters.cache import Cache
-from motive.capture.gradients import ClipGradients, ClipVector, EncodedClip
 from motive.data import Clip, Failure
 from motive.errors import ClipError, OptionError
+from motive.gradients.clips import ClipGradients, ClipVector, EncodedClip
 from motive.run.encode import Encoder, Prepared
 from motive.run.plan import Task, TaskResult
 from motive.run.progress import progress

@@ -15,10 +15,10 @@ from PIL import Image
 import motive_kernels as mk
 from motive.adapters import Adapter, load_adapter
 from motive.adapters.base import batch_conditioning
-from motive.capture.draws import DrawConfig
-from motive.capture.gradients import Batch as ClipBatch
-from motive.capture.gradients import ClipGradients, EncodedClip, motion_weighted_losses
 from motive.errors import ModelError
+from motive.gradients.clips import Batch as ClipBatch
+from motive.gradients.clips import ClipGradients, EncodedClip, motion_weighted_losses
+from motive.gradients.draws import DrawConfig
 from motive_kernels.capture.loop import per_sample_gradients
 from tests.tiny_pipelines import FIRST_FRAME, build_tiny
 

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from motive.adapters.cache import Cache
-from motive.capture.draws import DrawConfig
 from motive.data import DecoderPool, Failure, Standard, load_clip, read_dataset, write_video
+from motive.gradients.draws import DrawConfig
 from motive.run.config import IndexConfig
 from motive.run.encode import Encoder
 from motive.run.setup import Setup, set_up

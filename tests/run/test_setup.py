@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from motive.capture.draws import DrawConfig
 from motive.errors import OptionError
+from motive.gradients.draws import DrawConfig
 from motive.run.config import IndexConfig
 from motive.run.setup import model_parts, set_up
 from tests.tiny_wan import build_tiny_wan

@@ -11,8 +11,8 @@ from torch import nn
 import motive_kernels as mk
 from motive.adapters.base import Adapter
 from motive.adapters.toy import ToyAdapter, toy_transformer
-from motive.capture.draws import DrawConfig, shared_noise
-from motive.capture.gradients import Batch, ClipGradients, EncodedClip, motion_weighted_losses
+from motive.gradients.clips import Batch, ClipGradients, EncodedClip, motion_weighted_losses
+from motive.gradients.draws import DrawConfig, shared_noise
 from motive_kernels.capture.loop import per_sample_gradients
 
 SHAPE = (28, 2, 4, 4)
@@ -125,7 +125,7 @@ def test_parts_of_the_model_lie_side_by_side(
     adapter: Adapter, transformer: nn.Module, per_draw: Literal["sum", "separate"]
 ) -> None:
     """Each at the share that it has in the whole gradient; also for segments."""
-    from motive.masks.segments import time_windows
+    from motive.gradients.segments import time_windows
 
     names = [f"transformer.{name}" for name, _ in transformer.named_parameters()]
     parts = {"blocks": [n for n in names if ".blocks." in n], "rest": [n for n in names if ".blocks." not in n]}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from motive.capture.draws import DrawConfig, shared_noise
 from motive.errors import OptionError
+from motive.gradients.draws import DrawConfig, shared_noise
 
 
 def test_the_papers_choice() -> None:

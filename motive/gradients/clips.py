@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 import motive_kernels as mk
 from motive.adapters.base import Adapter, Conditioning, batch_conditioning
-from motive.capture.draws import DrawConfig, shared_noise
-from motive.masks.segments import Segments
+from motive.gradients.draws import DrawConfig, shared_noise
+from motive.gradients.segments import Segments
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from torch import nn
 import motive_kernels as mk
 from motive.adapters.base import Adapter
 from motive.adapters.toy import ToyAdapter, toy_transformer
-from motive.capture.draws import DrawConfig
-from motive.capture.gradients import ClipGradients, EncodedClip
 from motive.data.video.standardise import Standard
 from motive.errors import ClipError, OptionError
-from motive.masks.segments import Segments, check_segments, clip_segments, time_windows
+from motive.gradients.clips import ClipGradients, EncodedClip
+from motive.gradients.draws import DrawConfig
+from motive.gradients.segments import Segments, check_segments, clip_segments, time_windows
 
 SHAPE = (28, 3, 4, 4)
 GRID = SHAPE[1:]
