@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from motive.run.estimate import estimate
     from motive.run.index import index, query
     from motive.run.replay import replay
-    from motive.scoring import ExportConfig, ScoreConfig, export, score, topk
+    from motive.scoring import ExportConfig, ScoreConfig, export, score
+    from motive.scoring.int8.cache import topk
     from motive.store import Store
 
 _HOME = {

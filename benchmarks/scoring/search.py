@@ -27,10 +27,10 @@ from torch import Tensor
 
 import motive_kernels as mk
 from motive.scoring.config import ScoreConfig
-from motive.scoring.int8 import Int8Store, byte_errors
+from motive.scoring.int8.cache import Int8Store, byte_errors
+from motive.scoring.int8.topk import ByteScores, rescored_top
 from motive.scoring.joint import Exact
-from motive.scoring.kernel import Kernel
-from motive.scoring.topk import ByteScores, rescored_top
+from motive.scoring.similarity import Kernel
 
 WIDTH, QUERIES, TOP, SHARE = 512, 50, 100, 0.1
 TILE = 1 << 16

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from motive.curate.config import DROP_BOTTOM, GROUP_BY, QUERY_BY, SelectConfig
 from motive.errors import OptionError, StoreError
 from motive.extras import require
-from motive.scoring.cores import CutTies, rank_rows, ties_at_cut
-from motive.scoring.format import QUERY_PREFIX, group_column, query_column, read_header
+from motive.scores.format import QUERY_PREFIX, group_column, query_column, read_header
+from motive.scores.ranking import CutTies, rank_rows, ties_at_cut
 from motive.store.ids import SEGMENT
 from motive.store.segments import by_clip
 

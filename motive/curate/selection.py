@@ -13,7 +13,7 @@ from motive.curate.ranking import Cut, Ranking
 from motive.curate.stores import ScoredStores, StoreLike
 from motive.data import SubsetRow, write_subset
 from motive.extras import require
-from motive.scoring.cores import CutTies
+from motive.scores.ranking import CutTies
 from motive.scoring.view import place_of
 from motive.store.ids import clip_of
 from motive.store.records import package_version, utc_now

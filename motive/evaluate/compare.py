@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from motive.data import ClipReader, Standard
 from motive.errors import ClipError, DatasetError, OptionError
 from motive.evaluate import baselines
-from motive.evaluate.lookup import Lookup, label_in, open_scored
 from motive.evaluate.result import EvaluationResult, LabelCount, MethodResult
 from motive.evaluate.retrieval import NO_LABEL, Retrieval, bootstrap_interval, retrieval_by_label
 from motive.extras import require
-from motive.scoring.scorefile import ScoreFile
+from motive.scores.file import ScoreFile
+from motive.scores.stores import Lookup, label_in, open_scored
 from motive.store import Store
 
 MAGNITUDE_CLOSENESS = "similar motion magnitude"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from motive.evaluate.ranking import TopRows
+from motive.scores.top import TopRows
 
 NO_LABEL = -1
 """Code of a clip without a label: it takes part in the ranking and matches no query."""

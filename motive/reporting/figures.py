@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from motive.evaluate.ranking import best, spearman
 from motive.evaluate.result import EvaluationResult
 from motive.reporting.tally import Tally, evenly
 from motive.reporting.text import clean, compact, count, decimal, percent
+from motive.scores.top import best, spearman
 
 DOTS = 1200
 """Dots drawn in a scatter; more would neither be told apart nor load quickly."""

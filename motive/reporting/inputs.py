@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motive.errors import OptionError
-from motive.evaluate.lookup import Lookup, label_in, open_scored
 from motive.evaluate.result import EvaluationResult, load
 from motive.reporting.config import ReportConfig
 from motive.reporting.selection import Chosen, read_selection
 from motive.reporting.tally import Tally, evenly, take_tally
-from motive.scoring.scorefile import ScoreFile
+from motive.scores.file import ScoreFile
+from motive.scores.stores import Lookup, label_in, open_scored
 from motive.store import Store
 
 _WHERE = "motive.reporting"

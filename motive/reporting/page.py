@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from motive.evaluate.lookup import label_in
 from motive.evaluate.result import EvaluationResult
 from motive.reporting import figures
 from motive.reporting.config import ReportConfig
@@ -22,6 +21,7 @@ from motive.reporting.media import Recipe
 from motive.reporting.selection import composition, selection_facts
 from motive.reporting.tally import QueryTally
 from motive.reporting.text import clean, count, decimal, percent, plural, signed
+from motive.scores.stores import label_in
 
 _LEAD = (
     "Each clip of a dataset is scored by how much training on it would help a video model make the motion of a "

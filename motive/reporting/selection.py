@@ -17,7 +17,7 @@ from motive.errors import OptionError
 from motive.reporting.facts import Fact, dig
 from motive.reporting.tally import SAMPLE, evenly
 from motive.reporting.text import clean, compact, count, decimal, percent, plural
-from motive.scoring.scorefile import ScoreFile
+from motive.scores.file import ScoreFile
 from motive.store.segments import by_clip
 
 _WHERE = "motive.reporting"

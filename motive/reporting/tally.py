@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from motive.evaluate.ranking import TopRows
 from motive.extras import require
-from motive.scoring.format import QUERY_PREFIX
-from motive.scoring.scorefile import ScoreFile, columns_to_matrix
+from motive.scores.file import ScoreFile, columns_to_matrix
+from motive.scores.format import QUERY_PREFIX
+from motive.scores.top import TopRows
 
 _WHERE = "motive.reporting"
 BINS = 48

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 import motive_kernels as mk
 from motive.data import Clip
 from motive.errors import ClipError, DatasetError, OptionError
-from motive.evaluate.ranking import spearman
 from motive.run.setup import Setup
 from motive.run.worker import Worker
+from motive.scores.top import spearman
 
 MEMORY_BYTES = 4 << 30
 """Exact gradients that are held at once. More parameters are taken group by group, with a pass for each group."""

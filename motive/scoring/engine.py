@@ -10,20 +10,20 @@ from typing import Any
 import numpy as np
 
 from motive.errors import OptionError, StoreError
+from motive.scores.format import FORMAT, VERSION, prepare_target
 from motive.scoring.blocks import read_blocks
-from motive.scoring.byterun import ByteRun
 from motive.scoring.config import ScoreConfig
-from motive.scoring.devices import require_devices
 from motive.scoring.filters import Filter
-from motive.scoring.format import FORMAT, VERSION, prepare_target
-from motive.scoring.int8 import int8_store
-from motive.scoring.kernel import Kernel
+from motive.scoring.full import WHERE, FullRun, Progress, Side
+from motive.scoring.int8.cache import int8_store
+from motive.scoring.int8.devices import require_devices
+from motive.scoring.int8.rescore import Record
+from motive.scoring.int8.run import ByteRun
+from motive.scoring.int8.topk import ByteScores, Top, rescored_top
 from motive.scoring.precondition import SecondMoment, held_out_lambda, second_moment
-from motive.scoring.record import Record
-from motive.scoring.run import WHERE, FullRun, Progress, Side
 from motive.scoring.scratch import Scratch
+from motive.scoring.similarity import Kernel
 from motive.scoring.summary import ScoreSummary
-from motive.scoring.topk import ByteScores, Top, rescored_top
 from motive.scoring.view import StoreLike, View, open_stores, place_of
 from motive.store import Store, require_same_identity
 from motive.store.records import package_version, utc_now

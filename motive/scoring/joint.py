@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motive.scoring.exact import Floats
-from motive.scoring.kernel import Kernel
 from motive.scoring.ledger import Ledger
+from motive.scoring.similarity import Kernel
 from motive.scoring.view import View
 from motive.store.fingerprint import digest
 

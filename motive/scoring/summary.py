@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from motive.scoring.cores import CutTies
+from motive.scores.ranking import CutTies
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from motive.reporting.config import ReportConfig
 from motive.reporting.selection import composition, read_selection
 from motive.reporting.tally import BINS, evenly, take_tally
 from motive.reporting.text import compact, count, decimal, percent, plural, signed
-from motive.scoring.scorefile import ScoreFile
+from motive.scores.file import ScoreFile
 from tests.reporting.markup import Markup
 from tests.reporting.world import World, keep_listed, make_world, write_scores
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from motive.data.base import Failure
-from motive.evaluate.lookup import label_in
 from motive.reporting.config import ReportConfig
 from motive.reporting.text import MAX_CHARACTERS, clean
+from motive.scores.stores import label_in
 from tests.reporting.markup import Markup
 from tests.reporting.world import make_world
 

@@ -11,7 +11,8 @@ import pyarrow.parquet as parquet
 import pytest
 
 from motive.errors import OptionError
-from motive.scoring import ScoreConfig, score, topk
+from motive.scoring import ScoreConfig, score
+from motive.scoring.int8.cache import topk
 
 PARTS = ("blocks.0", "blocks.1", "rest")
 

@@ -283,7 +283,7 @@ def test_progress_ends_at_the_number_of_clips(tmp_path, stored, random_vectors) 
 
 
 def test_row_groups_put_together_are_the_whole(tmp_path, stored, random_vectors, monkeypatch) -> None:
-    from motive.scoring import format as scores_format
+    from motive.scores import format as scores_format
 
     store, queries = stored("clips", random_vectors(3000, 3)), stored("q", random_vectors(2, 3, "q"))
     whole = pq.read_table(score(store, queries, tmp_path / "a.parquet").path)

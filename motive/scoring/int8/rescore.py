@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 import motive_kernels as mk
 from motive.scoring.blocks import refuse_clip, require_finite
-from motive.scoring.int8 import Cached, Int8Store
+from motive.scoring.int8.cache import Cached, Int8Store
+from motive.scoring.int8.topk import Fetch
 from motive.scoring.joint import Exact, Joint
-from motive.scoring.kernel import Kernel
-from motive.scoring.topk import Fetch
+from motive.scoring.similarity import Kernel
 from motive.scoring.view import View
 
 

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motive.errors import OptionError
+from motive.scores.format import columns_of, row_groups, scores_writer, summary_path, write_summary
+from motive.scores.ranking import CutTies, rank_rows, share_count, ties_at_cut, top_rows, vote_threshold
 from motive.scoring.blocks import prefetched, read_blocks, refuse_clip
 from motive.scoring.config import ScoreConfig
-from motive.scoring.cores import CutTies, rank_rows, share_count, ties_at_cut, top_rows, vote_threshold
-from motive.scoring.format import columns_of, row_groups, scores_writer, summary_path, write_summary
 from motive.scoring.joint import mean_scores
-from motive.scoring.kernel import Kernel
 from motive.scoring.scratch import Scratch
+from motive.scoring.similarity import Kernel
 from motive.scoring.summary import QuerySummary, ScoreSummary
 from motive.scoring.view import View
 from motive.store.segments import count_clips

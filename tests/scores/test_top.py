@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from motive.evaluate.ranking import TopRows, best, spearman
+from motive.scores.top import TopRows, best, spearman
 
 # Few distinct values, so that ties cross every boundary; NaN and infinities must never rank.
 _VALUES = st.lists(st.sampled_from([-1.0, 0.0, 0.25, 0.5, float("nan"), float("inf")]), max_size=40)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from motive.scoring.cores import rank_rows, share_count, ties_at_cut, top_rows, vote_threshold
+from motive.scores.ranking import rank_rows, share_count, ties_at_cut, top_rows, vote_threshold
 
 # Few values, so that ties are the rule; both zeros, which are equal.
 SCORES = st.lists(st.sampled_from([-1.0, -0.0, 0.0, 0.25, 0.5, 1.0]), min_size=1, max_size=30)

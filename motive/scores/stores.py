@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from motive.errors import OptionError, StoreError
 from motive.extras import require
-from motive.scoring.scorefile import ScoreFile
+from motive.scores.file import ScoreFile
 from motive.store import Store
 
 

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from motive.scoring.exact import Floats
-from motive.scoring.int8 import Int8Store
+from motive.scoring.int8.cache import Int8Store
 from motive.scoring.joint import Exact
 from motive_kernels.search import passes
 from motive_kernels.search.base import Pass, Queries, Rows

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from motive.errors import StoreError
 from motive.extras import require
-from motive.scoring.format import QUERY_PREFIX, read_header
+from motive.scores.format import QUERY_PREFIX, read_header
 
 
 class ScoreFile:

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from motive.errors import StoreError
 from motive.extras import require
 from motive.scoring.config import ScoreConfig
-from motive.scoring.int8 import Int8Store
-from motive.scoring.record import Record
-from motive.scoring.run import TOP, WHERE, Run
+from motive.scoring.full import TOP, WHERE, Run
+from motive.scoring.int8.cache import Int8Store
+from motive.scoring.int8.rescore import Record
+from motive.scoring.int8.topk import ByteScores, Top, rescored_top
 from motive.scoring.summary import QuerySummary
-from motive.scoring.topk import ByteScores, Top, rescored_top
 from motive.scoring.view import View
 from motive_kernels.search.base import Queries, Wanted
 from motive_kernels.search.bracket import all_parts
