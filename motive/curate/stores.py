@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from motive.curate.source import INDEX_COLUMNS, SOURCE, clips_of, dataset_of
 from motive.data import Clip, Dataset
 from motive.errors import OptionError, StoreError
 from motive.extras import require
 from motive.scoring import scored_version
 from motive.store import Store
+from motive.store.source import INDEX_COLUMNS, SOURCE, clips_of, dataset_of
 
 StoreLike = Store | Path | str
 

@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from motive.curate.source import dataset_of, source_fields
 from motive.data import ClipReader, Dataset, Standard, SubsetRow, load_clip, read_dataset, write_subset, write_video
 from motive.data.formats.tar import members
 from motive.data.video.stretch import Stretch, find_stretch, open_bytes
 from motive.errors import ClipError, DatasetError
 from motive.run.encode import content_hash
+from motive.store.source import dataset_of, source_fields
 
 Entry = tuple[str, bytes]
 STANDARD = Standard(fps=12.0, frames=5, height=32, width=32, short="hold")
