@@ -33,10 +33,10 @@ from motive.gradients.draws import DrawConfig
 from motive.run.calibrate import measure_costs
 from motive.run.config import IndexConfig
 from motive.run.encode import Prepared, content_hash
-from motive.run.plan import PlanConfig, make_tasks
 from motive.run.setup import Setup
 from motive.run.worker import Worker
 from motive.store import Store
+from motive.workers.plan import PlanConfig, make_tasks
 
 DISTINCT, UNIT = 64, 128
 """Clips that are really different; clips of a unit."""

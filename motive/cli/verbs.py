@@ -21,10 +21,10 @@ from motive.run.demo import DemoConfig, demo
 from motive.run.doctor import doctor
 from motive.run.estimate import estimate
 from motive.run.index import IndexSummary, index, query
-from motive.run.launch import LaunchConfig
 from motive.run.replay import replay
 from motive.run.setup import default_device, model_standard
 from motive.scoring import ExportConfig, ScoreConfig, export, score
+from motive.workers.launch import LaunchConfig
 
 FAILED_SOME = 3
 """Exit code when the run is complete but some clips were left out; each is in failed.parquet."""

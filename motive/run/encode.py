@@ -24,7 +24,7 @@ from motive.gradients.clips import EncodedClip
 from motive.gradients.segments import clip_segments
 from motive.masks import MaskConfig, motion_mask
 from motive.run.config import to_json
-from motive.run.watch import Watch
+from motive.workers.watch import Watch
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,6 @@ from motive.data.formats.webdataset import WebDataset
 from motive.errors import OptionError, StoreError
 from motive.gradients.segments import check_regions
 from motive.run.config import IndexConfig, from_json, to_json
-from motive.run.launch import LaunchConfig, rank_of
-from motive.run.observe import Observer
-from motive.run.plan import PlanConfig, make_tasks, share
 from motive.run.probe import check_probe
 from motive.run.probe import probe as probe_clips
 from motive.run.record import RunRecord, ending, git_commit, publish_json, versions
@@ -29,6 +26,9 @@ from motive.store import Store, require_same_identity
 from motive.store.files import LocalFiles, open_files
 from motive.store.records import MANIFEST
 from motive.store.tables import INDEX_COLUMNS, SEGMENT_COLUMNS
+from motive.workers.launch import LaunchConfig, rank_of
+from motive.workers.observe import Observer
+from motive.workers.plan import PlanConfig, make_tasks, share
 
 
 @dataclass(frozen=True)

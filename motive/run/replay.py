@@ -7,9 +7,9 @@ from pathlib import Path
 from motive.data import read_dataset
 from motive.run.config import IndexConfig, from_json
 from motive.run.index import IndexSummary, Job
-from motive.run.launch import LaunchConfig
 from motive.run.record import read_record
 from motive.run.setup import set_up
+from motive.workers.launch import LaunchConfig
 
 
 def replay(record: Path | str, *, out: Path | str, show_progress: bool = False) -> IndexSummary:

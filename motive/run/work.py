@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import torch
 
 from motive.data import Clip, Failure
-from motive.run.launch import LaunchConfig, Rank
-from motive.run.local import run_local
-from motive.run.member import WORKER, Membership
-from motive.run.observe import Observer
-from motive.run.plan import Task
 from motive.run.setup import Setup
 from motive.run.worker import Worker
 from motive.store import Store
+from motive.workers.launch import LaunchConfig, Rank
+from motive.workers.local import run_local
+from motive.workers.member import WORKER, Membership
+from motive.workers.observe import Observer
+from motive.workers.plan import Task
 
 if TYPE_CHECKING:
     from motive.run.index import Job
@@ -52,7 +52,7 @@ def work(
         return Membership(config, store.location, store.manifest["identity_digest"], WORKER)
 
     if job.launch.launcher == "ray":
-        from motive.run.ray_pool import run_ray
+        from motive.workers.ray_pool import run_ray
 
         # Ray gives each actor its own GPU, which its process sees as the only one.
         told = replace(member(0), config=setup.config)

@@ -18,12 +18,12 @@ from motive.data import Clip, Failure
 from motive.errors import ClipError, OptionError
 from motive.gradients.clips import ClipGradients, ClipVector, EncodedClip
 from motive.run.encode import Encoder, Prepared
-from motive.run.plan import Task, TaskResult
 from motive.run.progress import progress
 from motive.run.setup import Setup
-from motive.run.watch import Watch
 from motive.store import Store, StoreRow
 from motive.store.ids import segment_id
+from motive.workers.plan import Task, TaskResult
+from motive.workers.watch import Watch
 
 CHUNK_CLIPS = 4096
 """Clips prepared before their gradients are taken: the encoders and the transformer are loaded once a chunk."""

@@ -22,11 +22,11 @@ from motive.gradients.draws import DrawConfig
 from motive.run.config import IndexConfig
 from motive.run.encode import Encoder
 from motive.run.setup import Setup, set_up
-from motive.run.watch import Watch
 from motive.run.worker import Worker
 from motive.store import Store, StoreRow
 from motive.store.fingerprint import digest
 from motive.toy.pool import write_pool
+from motive.workers.watch import Watch
 from tests.faults.rows import Row
 
 MAX_SHARE = 0.02

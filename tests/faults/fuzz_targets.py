@@ -22,13 +22,13 @@ from motive.data import read_dataset
 from motive.data.video.stretch import find_stretch
 from motive.errors import MotiveError
 from motive.run.config import IndexConfig, from_json, to_json
-from motive.run.plan import PlanConfig
 from motive.run.record import read_record
 from motive.store import Store, StoreRow, verify_store
 from motive.store.files import LocalFiles
 from motive.store.fingerprint import digest, digest_json
 from motive.store.records import FileRecord, encode_commit, parse_commit
 from motive.store.shard import digest_ids, read_ids, read_layout
+from motive.workers.plan import PlanConfig
 from tests.faults.rows import require
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from motive.run.launch import LaunchConfig
-from motive.run.local import Event
 from motive.store import Store
+from motive.workers.launch import LaunchConfig
+from motive.workers.local import Event
 from tests.faults.rows import Row, check_equal, check_whole, require
 from tests.faults.synthetic import Synthetic, SyntheticJob
 from tests.faults.target import job

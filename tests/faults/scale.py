@@ -8,10 +8,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from motive.run.launch import LaunchConfig
-from motive.run.local import Event
-from motive.run.plan import Task
-from motive.run.supervise import Supervisor
+from motive.workers.launch import LaunchConfig
+from motive.workers.local import Event
+from motive.workers.plan import Task
+from motive.workers.supervise import Supervisor
 from tests.faults.rows import Row, check_equal, require
 from tests.faults.synthetic import Synthetic, SyntheticJob
 

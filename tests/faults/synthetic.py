@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motive.data import Clip, Failure
-from motive.run.launch import LaunchConfig
-from motive.run.local import Event, run_local
-from motive.run.member import Membership
-from motive.run.plan import PlanConfig, Task, TaskResult, make_tasks
-from motive.run.watch import Watch
 from motive.store import Store, StoreRow
+from motive.workers.launch import LaunchConfig
+from motive.workers.local import Event, run_local
+from motive.workers.member import Membership
+from motive.workers.plan import PlanConfig, Task, TaskResult, make_tasks
+from motive.workers.watch import Watch
 
 WORKER = "tests.faults.synthetic:make_worker"
 COLUMNS = {"path": "string", "loss": "float32"}
@@ -166,7 +166,7 @@ class SyntheticJob:
 
 def run_on_ray(job: SyntheticJob, out: Path, events: list[Event]) -> Store:
     """The job's tasks on a Ray cluster that this process has joined."""
-    from motive.run.ray_pool import run_ray
+    from motive.workers.ray_pool import run_ray
 
     store, ids = job.begin(out), clip_ids(job.count)
     tasks = make_tasks(ids, PlanConfig.of(ids, job.unit_clips, job.batch_clips), store.done_ids())

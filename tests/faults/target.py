@@ -10,10 +10,10 @@ from pathlib import Path
 
 from motive.data import Clip
 from motive.errors import MotiveError
-from motive.run.launch import LaunchConfig
-from motive.run.member import Membership
-from motive.run.plan import PlanConfig, make_tasks
-from motive.run.watch import Watch
+from motive.workers.launch import LaunchConfig
+from motive.workers.member import Membership
+from motive.workers.plan import PlanConfig, make_tasks
+from motive.workers.watch import Watch
 from tests.faults.synthetic import Synthetic, SyntheticJob, SyntheticWorker, clip_ids
 
 

@@ -13,9 +13,9 @@ from fsspec.exceptions import FSTimeoutError
 from motive.cli.main import main
 from motive.data.base import Failure
 from motive.errors import OptionError, StoreError
-from motive.run.launch import LaunchConfig
 from motive.store import Store, StoreRow, compact, merge_stores, repair_store, store_info, verify_store
 from motive.store.remote import RemoteFiles
+from motive.workers.launch import LaunchConfig
 from tests.faults.s3 import Faults, s3_server
 from tests.faults.synthetic import COLUMNS, Synthetic, SyntheticJob, clip_ids, identity
 

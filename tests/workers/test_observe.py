@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from motive.errors import OptionError
-from motive.run.local import Event
-from motive.run.observe import Observer
-from motive.run.plan import Task, TaskResult
 from motive.run.worker import peak_gpu_bytes
+from motive.workers.local import Event
+from motive.workers.observe import Observer
+from motive.workers.plan import Task, TaskResult
 
 
 def test_counts_reach_summary_log_and_metrics(tmp_path: Path) -> None:

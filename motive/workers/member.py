@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from motive.data import Clip
 from motive.errors import MotiveError
-from motive.run.plan import Task, TaskResult
-from motive.run.watch import Watch
+from motive.workers.plan import Task, TaskResult
+from motive.workers.watch import Watch
 
 if TYPE_CHECKING:
     from motive.run.config import IndexConfig
 
-WORKER = "motive.run.member:index_worker"
+WORKER = "motive.workers.member:index_worker"
 _PARENT_CHECK_S = 0.25
 
 

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 from motive.errors import MissingExtra, StoreError, WorkerLost
-from motive.run.launch import LaunchConfig
-from motive.run.local import Event
-from motive.run.ray_pool import Outcome
 from motive.store import Store, verify_store
+from motive.workers.launch import LaunchConfig
+from motive.workers.local import Event
+from motive.workers.ray_pool import Outcome
 from tests.faults.synthetic import Synthetic, SyntheticJob, run_on_ray
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs ray")

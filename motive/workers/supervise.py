@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from motive.errors import WorkerLost
-from motive.run.plan import Task
+from motive.workers.plan import Task
 
 DEATHS_ALONE = 2
 """Times that a clip must kill a worker on its own."""

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from motive.errors import OptionError, WorkerLost
-from motive.run.launch import LaunchConfig, Rank, rank_of
-from motive.run.plan import PlanConfig, make_tasks, share, unit_of
-from motive.run.supervise import Supervisor
+from motive.workers.launch import LaunchConfig, Rank, rank_of
+from motive.workers.plan import PlanConfig, make_tasks, share, unit_of
+from motive.workers.supervise import Supervisor
 
 IDS = [f"clip-{number:03d}" for number in range(57)]
 UNITS = {"a": 928, "b/c.mp4": 158, "é": 963}
@@ -66,7 +66,7 @@ def test_units_and_plans_are_pinned() -> None:
 
 
 def test_the_plan_needs_no_torch() -> None:
-    code = "import sys, motive.run.plan, motive.run.supervise, motive.run.launch; print('torch' in sys.modules)"
+    code = "import sys, motive.workers.plan, motive.workers.supervise, motive.workers.launch; print('torch' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "False"
 

@@ -13,10 +13,10 @@ from typing import Any, cast
 
 from motive.child import describe_exit, python_command
 from motive.data import Clip
-from motive.run.launch import LaunchConfig
-from motive.run.member import Membership, portable
-from motive.run.plan import Task, TaskResult
-from motive.run.supervise import Supervisor
+from motive.workers.launch import LaunchConfig
+from motive.workers.member import Membership, portable
+from motive.workers.plan import Task, TaskResult
+from motive.workers.supervise import Supervisor
 
 _TICK_S = 1.0
 
@@ -59,7 +59,7 @@ class _Member:
         ours, theirs = socket.socketpair()
         with theirs:
             os.set_inheritable(theirs.fileno(), True)
-            command = python_command("motive.run.member", "serve", theirs.fileno())
+            command = python_command("motive.workers.member", "serve", theirs.fileno())
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),))
         self.link = Connection(ours.detach())
         self.heard = time.monotonic()

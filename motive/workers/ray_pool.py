@@ -17,10 +17,10 @@ from typing import Any
 from motive.data import Clip
 from motive.errors import MotiveError, WorkerLost
 from motive.extras import require
-from motive.run.launch import LaunchConfig
-from motive.run.local import Crew, Event
-from motive.run.member import Membership, portable
-from motive.run.plan import Task
+from motive.workers.launch import LaunchConfig
+from motive.workers.local import Crew, Event
+from motive.workers.member import Membership, portable
+from motive.workers.plan import Task
 
 _WAIT_S = 5.0
 

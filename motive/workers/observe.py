@@ -13,8 +13,8 @@ from typing import Any
 
 from motive.errors import OptionError
 from motive.extras import require
-from motive.run.local import Event
-from motive.run.plan import TaskResult
+from motive.workers.local import Event
+from motive.workers.plan import TaskResult
 
 _METRICS_EVERY_S = 5.0
 

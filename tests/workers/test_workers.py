@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from motive.errors import StoreError, WorkerLost
-from motive.run.launch import LaunchConfig
-from motive.run.local import Event
 from motive.store import Store, verify_store
+from motive.workers.launch import LaunchConfig
+from motive.workers.local import Event
 from tests.faults.synthetic import Synthetic, SyntheticJob, clip_ids
 
 BAD = frozenset(clip_ids(80)[5:9])

@@ -1,0 +1,1 @@
+"""Worker processes: the plan of tasks, the pool, its supervision, and what it reports."""
