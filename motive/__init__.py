@@ -10,32 +10,32 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from motive.curate import SelectConfig, select
+    from motive.demo import DemoConfig, demo
+    from motive.doctor import doctor
+    from motive.indexing.config import IndexConfig
+    from motive.indexing.estimate import estimate
+    from motive.indexing.index import index, query
+    from motive.indexing.replay import replay
     from motive.reporting import ReportConfig, report
-    from motive.run.config import IndexConfig
-    from motive.run.demo import DemoConfig, demo
-    from motive.run.doctor import doctor
-    from motive.run.estimate import estimate
-    from motive.run.index import index, query
-    from motive.run.replay import replay
     from motive.scoring import ExportConfig, ScoreConfig, export, score
     from motive.scoring.int8.cache import topk
     from motive.store import Store
 
 _HOME = {
-    "DemoConfig": "motive.run.demo",
+    "DemoConfig": "motive.demo",
     "ExportConfig": "motive.scoring",
-    "IndexConfig": "motive.run.config",
+    "IndexConfig": "motive.indexing.config",
     "ReportConfig": "motive.reporting",
     "ScoreConfig": "motive.scoring",
     "SelectConfig": "motive.curate",
     "Store": "motive.store",
-    "demo": "motive.run.demo",
-    "doctor": "motive.run.doctor",
-    "estimate": "motive.run.estimate",
+    "demo": "motive.demo",
+    "doctor": "motive.doctor",
+    "estimate": "motive.indexing.estimate",
     "export": "motive.scoring",
-    "index": "motive.run.index",
-    "query": "motive.run.index",
-    "replay": "motive.run.replay",
+    "index": "motive.indexing.index",
+    "query": "motive.indexing.index",
+    "replay": "motive.indexing.replay",
     "report": "motive.reporting",
     "score": "motive.scoring",
     "select": "motive.curate",

@@ -41,7 +41,7 @@ MAY_IMPORT = {
         "motive.scoring",
         "motive.store",
     },
-    "motive.run": {
+    "motive.indexing": {
         "motive.adapters",
         "motive.capture",
         "motive.child",
@@ -62,7 +62,7 @@ MAY_IMPORT = {
         "motive.errors",
         "motive.evaluate",
         "motive.reporting",
-        "motive.run",
+        "motive.indexing",
         "motive.scoring",
         "motive.store",
     },
@@ -71,10 +71,12 @@ MAY_IMPORT = {
 """The arrows: a package imports itself, these, and third parties. A new arrow is a decision, made here."""
 
 for _room in ("gradients", "indexing", "scores", "workers", "demo", "doctor"):
-    MAY_IMPORT[f"motive.{_room}"] = {*MAY_IMPORT["motive.run"], f"motive.{_room}"}
+    MAY_IMPORT[f"motive.{_room}"] = {*MAY_IMPORT["motive.indexing"], f"motive.{_room}"}
 for _allowed in MAY_IMPORT.values():
     if _allowed - {"motive.errors"}:
-        _allowed |= {f"motive.{room}" for room in ("gradients", "indexing", "scores", "workers", "demo", "doctor", "run")}
+        _allowed |= {
+            f"motive.{room}" for room in ("gradients", "indexing", "scores", "workers", "demo", "doctor", "run")
+        }
 
 ALWAYS_THERE = {"torch", "numpy", "safetensors", "typing_extensions"}
 """What a base install brings; anything else is imported where it is used."""

@@ -30,11 +30,11 @@ from motive.adapters.cache import Cache
 from motive.data import Clip
 from motive.gradients.clips import EncodedClip
 from motive.gradients.draws import DrawConfig
-from motive.run.calibrate import measure_costs
-from motive.run.config import IndexConfig
-from motive.run.encode import Prepared, content_hash
-from motive.run.setup import Setup
-from motive.run.worker import Worker
+from motive.indexing.calibrate import measure_costs
+from motive.indexing.config import IndexConfig
+from motive.indexing.encode import Prepared, content_hash
+from motive.indexing.setup import Setup
+from motive.indexing.worker import Worker
 from motive.store import Store
 from motive.workers.plan import PlanConfig, make_tasks
 

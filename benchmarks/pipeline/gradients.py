@@ -36,7 +36,7 @@ from benchmarks.pipeline.models import MODELS, FullModel, conditioning, random_a
 from benchmarks.pipeline.stages import stage_row
 from motive.gradients.clips import Batch, EncodedClip, motion_weighted_losses
 from motive.gradients.draws import DrawConfig, shared_noise
-from motive.run.calibrate import measure_costs
+from motive.indexing.calibrate import measure_costs
 
 LIMIT_BYTES = 79e9
 """What a pass may take of a card of 80 GB; the rest is the driver's."""

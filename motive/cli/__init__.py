@@ -1,1 +1,1 @@
-"""The command line: verbs over the functions of motive.run, and nothing else."""
+"""The command line: verbs over the functions of motive.indexing, and nothing else."""

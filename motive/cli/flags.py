@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from motive.errors import OptionError
-from motive.run.config import field_type
+from motive.indexing.config import field_type
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""The verbs: their arguments, and what they print. The work is in motive.run, score, curate and report."""
+"""The verbs: their arguments, and what they print. The work is in motive.indexing, score, curate and report."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from motive.cli import store_verbs
 from motive.cli.flags import add_flags, config_from
 from motive.cli.terminal import say
 from motive.curate import SelectConfig, select
+from motive.demo import DemoConfig, demo
+from motive.doctor import doctor
 from motive.errors import OptionError
+from motive.indexing.calibrate import calibrate, costs_path
+from motive.indexing.config import IndexConfig
+from motive.indexing.estimate import estimate
+from motive.indexing.index import IndexSummary, index, query
+from motive.indexing.replay import replay
+from motive.indexing.setup import default_device, model_standard
 from motive.reporting import ReportConfig, report
-from motive.run.calibrate import calibrate, costs_path
-from motive.run.config import IndexConfig
-from motive.run.demo import DemoConfig, demo
-from motive.run.doctor import doctor
-from motive.run.estimate import estimate
-from motive.run.index import IndexSummary, index, query
-from motive.run.replay import replay
-from motive.run.setup import default_device, model_standard
 from motive.scoring import ExportConfig, ScoreConfig, export, score
 from motive.workers.launch import LaunchConfig
 

@@ -105,7 +105,9 @@ class DrawConfig:
         if self.strategy == "single":
             return (self.sigma,)
         if self.strategy == "model":
-            raise OptionError("DrawConfig: strategy must be resolved by a model's set-up, got model; see motive.run")
+            raise OptionError(
+                "DrawConfig: strategy must be resolved by a model's set-up, got model; see motive.indexing"
+            )
         low, high = self._share_below(self.low), self._share_below(self.high)
         midpoints = [low + (j + 0.5) / self.count * (high - low) for j in range(self.count)]
         if self.strategy == "logit_normal":

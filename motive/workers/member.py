@@ -18,7 +18,7 @@ from motive.workers.plan import Task, TaskResult
 from motive.workers.watch import Watch
 
 if TYPE_CHECKING:
-    from motive.run.config import IndexConfig
+    from motive.indexing.config import IndexConfig
 
 WORKER = "motive.workers.member:index_worker"
 _PARENT_CHECK_S = 0.25
@@ -109,8 +109,8 @@ def index_worker(told: Membership, watch: Watch) -> RunsTasks:
     """The worker that computes vectors."""
     import torch
 
-    from motive.run.setup import set_up
-    from motive.run.worker import Worker
+    from motive.indexing.setup import set_up
+    from motive.indexing.worker import Worker
     from motive.store import Store, require_same_identity
 
     torch.set_num_threads(max(1, told.config.threads))

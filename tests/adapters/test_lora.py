@@ -17,8 +17,8 @@ from motive.adapters.lora import LoraFile
 from motive.adapters.toy import ToyAdapter
 from motive.adapters.wan import original_wan_name
 from motive.errors import ModelError, OptionError
-from motive.run.config import IndexConfig
-from motive.run.setup import set_up
+from motive.indexing.config import IndexConfig
+from motive.indexing.setup import set_up
 from motive_kernels.capture.loop import per_sample_gradients
 
 LAYERS = (

@@ -19,7 +19,7 @@ from motive.data import ClipReader, Dataset, Standard, SubsetRow, load_clip, rea
 from motive.data.formats.tar import members
 from motive.data.video.stretch import Stretch, find_stretch, open_bytes
 from motive.errors import ClipError, DatasetError
-from motive.run.encode import content_hash
+from motive.indexing.encode import content_hash
 from motive.store.source import dataset_of, source_fields
 
 Entry = tuple[str, bytes]

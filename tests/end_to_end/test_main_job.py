@@ -109,7 +109,7 @@ def test_replay_gives_the_same_vectors(job: Path, tmp_path: Path, monkeypatch: p
     form, other = ("flat", 1e-6) if "flat" in record["routes"] else ("token", 1e6)
     measured = CostModel(matmul=other, flat=other)
     assert measured.token_is_cheaper(75, 96, 96, 512) == (form == "flat")
-    monkeypatch.setattr("motive.run.setup.load_costs", lambda _: measured)
+    monkeypatch.setattr("motive.indexing.setup.load_costs", lambda _: measured)
     main(["replay", str(job / "run.json"), "--out", str(tmp_path / "again"), "--quiet"])
     first, again = motive.Store.open(job / "store"), motive.Store.open(tmp_path / "again")
     assert first.clip_ids == again.clip_ids

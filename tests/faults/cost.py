@@ -19,10 +19,10 @@ import torch
 from motive.adapters.cache import Cache
 from motive.data import DecoderPool, Failure, Standard, load_clip, read_dataset, write_video
 from motive.gradients.draws import DrawConfig
-from motive.run.config import IndexConfig
-from motive.run.encode import Encoder
-from motive.run.setup import Setup, set_up
-from motive.run.worker import Worker
+from motive.indexing.config import IndexConfig
+from motive.indexing.encode import Encoder
+from motive.indexing.setup import Setup, set_up
+from motive.indexing.worker import Worker
 from motive.store import Store, StoreRow
 from motive.store.fingerprint import digest
 from motive.toy.pool import write_pool

@@ -21,8 +21,8 @@ import pyarrow.parquet as pq
 from motive.data import read_dataset
 from motive.data.video.stretch import find_stretch
 from motive.errors import MotiveError
-from motive.run.config import IndexConfig, from_json, to_json
-from motive.run.record import read_record
+from motive.indexing.config import IndexConfig, from_json, to_json
+from motive.indexing.record import read_record
 from motive.store import Store, StoreRow, verify_store
 from motive.store.files import LocalFiles
 from motive.store.fingerprint import digest, digest_json

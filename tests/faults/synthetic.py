@@ -66,7 +66,7 @@ def vector(clip_id: str, batch: Iterable[str], dim: int) -> NDArray[np.float32]:
 
 
 class SyntheticWorker:
-    """Does tasks as motive.run.worker.Worker does."""
+    """Does tasks as motive.indexing.worker.Worker does."""
 
     def __init__(self, told: Membership, watch: Watch) -> None:
         self._config: Synthetic = told.config  # type: ignore[assignment]
@@ -115,7 +115,7 @@ def make_worker(told: Membership, watch: Watch) -> SyntheticWorker:
 
 @dataclass(frozen=True)
 class SyntheticJob:
-    """A run over synthetic clips, as motive.run.index.Job is one over real clips.
+    """A run over synthetic clips, as motive.indexing.index.Job is one over real clips.
 
     Attributes:
         count: clips.

@@ -11,7 +11,7 @@ import pytest
 from motive.curate import SOURCE, source_fields
 from motive.data import read_dataset
 from motive.errors import OptionError
-from motive.run.index import require_same_source
+from motive.indexing.index import require_same_source
 from motive.store import Store
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from motive.errors import OptionError
-from motive.run.worker import peak_gpu_bytes
+from motive.indexing.worker import peak_gpu_bytes
 from motive.workers.local import Event
 from motive.workers.observe import Observer
 from motive.workers.plan import Task, TaskResult

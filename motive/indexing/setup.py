@@ -18,8 +18,8 @@ from motive.adapters.lora import LoraFile
 from motive.data.video.standardise import Standard
 from motive.errors import OptionError
 from motive.gradients.segments import check_segments
-from motive.run.calibrate import load_costs
-from motive.run.config import IndexConfig, to_json
+from motive.indexing.calibrate import load_costs
+from motive.indexing.config import IndexConfig, to_json
 
 LOSS = "motion_weighted_flow_matching/1"
 

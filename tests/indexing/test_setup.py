@@ -10,8 +10,8 @@ import pytest
 
 from motive.errors import OptionError
 from motive.gradients.draws import DrawConfig
-from motive.run.config import IndexConfig
-from motive.run.setup import model_parts, set_up
+from motive.indexing.config import IndexConfig
+from motive.indexing.setup import model_parts, set_up
 from tests.tiny_wan import build_tiny_wan
 
 NAMES = [

@@ -22,8 +22,8 @@ from motive.data.video.stretch import open_bytes
 from motive.errors import ClipError
 from motive.gradients.clips import EncodedClip
 from motive.gradients.segments import clip_segments
+from motive.indexing.config import to_json
 from motive.masks import MaskConfig, motion_mask
-from motive.run.config import to_json
 from motive.workers.watch import Watch
 
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 import motive_kernels as mk
 from motive.data import Clip
 from motive.errors import ClipError, DatasetError, OptionError
-from motive.run.setup import Setup
-from motive.run.worker import Worker
+from motive.indexing.setup import Setup
+from motive.indexing.worker import Worker
 from motive.scores.top import spearman
 
 MEMORY_BYTES = 4 << 30

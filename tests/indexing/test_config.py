@@ -12,9 +12,9 @@ from motive.cli.flags import add_flags, config_from, field_help
 from motive.data.video.standardise import Standard
 from motive.errors import OptionError, StoreError
 from motive.gradients.draws import DrawConfig
+from motive.indexing.config import IndexConfig, from_json, to_json
+from motive.indexing.record import read_record
 from motive.masks import MaskConfig
-from motive.run.config import IndexConfig, from_json, to_json
-from motive.run.record import read_record
 from motive_kernels import ProjectionSpec
 
 UNUSUAL = IndexConfig(

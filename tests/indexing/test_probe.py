@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from motive.run.probe import combined, parameter_groups
+from motive.indexing.probe import combined, parameter_groups
 
 SHAPES = {"a": (3, 5), "b": (7,), "c": (40, 2), "d": (1,)}
 

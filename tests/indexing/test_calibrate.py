@@ -9,7 +9,7 @@ import torch
 
 import motive_kernels as mk
 from motive.errors import OptionError
-from motive.run.calibrate import calibrate, load_costs
+from motive.indexing.calibrate import calibrate, load_costs
 
 
 def test_speeds_are_measured_kept_and_read_back(tmp_path: Path) -> None:

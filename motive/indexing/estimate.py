@@ -14,9 +14,9 @@ import torch
 from motive.data import Clip, read_dataset
 from motive.errors import ClipError, DatasetError
 from motive.gradients.segments import check_regions
-from motive.run.config import IndexConfig
-from motive.run.setup import Setup, set_up
-from motive.run.worker import Worker
+from motive.indexing.config import IndexConfig
+from motive.indexing.setup import Setup, set_up
+from motive.indexing.worker import Worker
 from motive.store import Store
 
 _INDEX_BYTES = 600

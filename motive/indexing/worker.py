@@ -17,9 +17,9 @@ from motive.adapters.cache import Cache
 from motive.data import Clip, Failure
 from motive.errors import ClipError, OptionError
 from motive.gradients.clips import ClipGradients, ClipVector, EncodedClip
-from motive.run.encode import Encoder, Prepared
-from motive.run.progress import progress
-from motive.run.setup import Setup
+from motive.indexing.encode import Encoder, Prepared
+from motive.indexing.progress import progress
+from motive.indexing.setup import Setup
 from motive.store import Store, StoreRow
 from motive.store.ids import segment_id
 from motive.workers.plan import Task, TaskResult

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from motive.data import Clip, Failure
-from motive.run.setup import Setup
-from motive.run.worker import Worker
+from motive.indexing.setup import Setup
+from motive.indexing.worker import Worker
 from motive.store import Store
 from motive.workers.launch import LaunchConfig, Rank
 from motive.workers.local import run_local
@@ -20,7 +20,7 @@ from motive.workers.observe import Observer
 from motive.workers.plan import Task
 
 if TYPE_CHECKING:
-    from motive.run.index import Job
+    from motive.indexing.index import Job
 
 QUARANTINED = "killed_worker"
 """Reason of a failure of a clip that ended its worker's process; a later run leaves it alone unless told otherwise."""

@@ -14,10 +14,10 @@ from motive.errors import OptionError
 from motive.evaluate import EvaluateConfig, EvaluationResult, compare, save
 from motive.extras import require
 from motive.gradients.draws import DrawConfig
+from motive.indexing.config import IndexConfig
+from motive.indexing.index import index, query
 from motive.masks import MaskConfig
 from motive.reporting import ReportConfig, report
-from motive.run.config import IndexConfig
-from motive.run.index import index, query
 from motive.scoring import ScoreConfig, score
 from motive.toy.pool import write_pool, write_queries
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from motive.data import read_dataset
-from motive.run.config import IndexConfig, from_json
-from motive.run.index import IndexSummary, Job
-from motive.run.record import read_record
-from motive.run.setup import set_up
+from motive.indexing.config import IndexConfig, from_json
+from motive.indexing.index import IndexSummary, Job
+from motive.indexing.record import read_record
+from motive.indexing.setup import set_up
 from motive.workers.launch import LaunchConfig
 
 

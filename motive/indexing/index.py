@@ -15,13 +15,13 @@ from motive.data import Dataset, read_dataset
 from motive.data.formats.webdataset import WebDataset
 from motive.errors import OptionError, StoreError
 from motive.gradients.segments import check_regions
-from motive.run.config import IndexConfig, from_json, to_json
-from motive.run.probe import check_probe
-from motive.run.probe import probe as probe_clips
-from motive.run.record import RunRecord, ending, git_commit, publish_json, versions
-from motive.run.setup import Setup, set_up
-from motive.run.work import QUARANTINED, in_processes, work
-from motive.run.worker import Worker, cache_folder
+from motive.indexing.config import IndexConfig, from_json, to_json
+from motive.indexing.probe import check_probe
+from motive.indexing.probe import probe as probe_clips
+from motive.indexing.record import RunRecord, ending, git_commit, publish_json, versions
+from motive.indexing.setup import Setup, set_up
+from motive.indexing.work import QUARANTINED, in_processes, work
+from motive.indexing.worker import Worker, cache_folder
 from motive.store import Store, require_same_identity
 from motive.store.files import LocalFiles, open_files
 from motive.store.records import MANIFEST
