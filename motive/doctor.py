@@ -14,7 +14,7 @@ import torch
 import motive_kernels as mk
 from motive.errors import MotiveError
 from motive.extras import require
-from motive.indexing.record import versions
+from motive.versions import versions
 
 
 @dataclass(frozen=True)

@@ -12,71 +12,73 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = sorted([*(ROOT / "motive").rglob("*.py"), *(ROOT / "motive_kernels").rglob("*.py")])
 
+GROUND = {"motive.child", "motive.config", "motive.errors", "motive.extras", "motive.versions"}
+"""The ground floor: everyone may stand on it."""
+
 MAY_IMPORT = {
     "motive.errors": set(),
     "motive.extras": {"motive.errors"},
     "motive.child": set(),
-    "motive.data": {"motive.child", "motive.errors", "motive.extras"},
-    "motive.masks": {"motive.data", "motive.errors", "motive.extras", "motive_kernels"},
-    "motive.adapters": {"motive.data", "motive.errors", "motive.extras", "motive_kernels"},
-    "motive.toy": {"motive.adapters", "motive.data", "motive.errors", "motive.extras", "motive_kernels"},
-    "motive.capture": {"motive.adapters", "motive.data", "motive.errors", "motive.masks", "motive_kernels"},
-    "motive.store": {"motive.data", "motive.errors", "motive.extras"},
-    "motive.scoring": {"motive.errors", "motive.extras", "motive.store", "motive_kernels"},
-    "motive.curate": {"motive.data", "motive.errors", "motive.extras", "motive.scoring", "motive.store"},
-    "motive.evaluate": {
-        "motive.data",
-        "motive.errors",
-        "motive.extras",
-        "motive.masks",
-        "motive.scoring",
-        "motive.store",
-    },
+    "motive.config": {"motive.errors"},
+    "motive.versions": set(),
+    "motive.data": GROUND,
+    "motive.masks": {"motive.data", "motive_kernels"} | GROUND,
+    "motive.adapters": {"motive.data", "motive_kernels"} | GROUND,
+    "motive.toy": {"motive.adapters", "motive.data", "motive_kernels"} | GROUND,
+    "motive.gradients": {"motive.adapters", "motive.data", "motive.masks", "motive_kernels"} | GROUND,
+    "motive.store": {"motive.data"} | GROUND,
+    "motive.workers": {"motive.data"} | GROUND,
+    "motive.scores": {"motive.store"} | GROUND,
+    "motive.scoring": {"motive.scores", "motive.store", "motive_kernels"} | GROUND,
+    "motive.curate": {"motive.data", "motive.scores", "motive.scoring", "motive.store"} | GROUND,
+    "motive.evaluate": {"motive.data", "motive.masks", "motive.scores", "motive.store"} | GROUND,
     "motive.reporting": {
         "motive.data",
-        "motive.errors",
         "motive.evaluate",
-        "motive.extras",
+        "motive.gradients",
         "motive.masks",
-        "motive.scoring",
+        "motive.scores",
         "motive.store",
-    },
+    }
+    | GROUND,
     "motive.indexing": {
         "motive.adapters",
-        "motive.capture",
-        "motive.child",
-        "motive.curate",
         "motive.data",
-        "motive.errors",
+        "motive.gradients",
+        "motive.masks",
+        "motive.scores",
+        "motive.store",
+        "motive.workers",
+        "motive_kernels",
+    }
+    | GROUND,
+    "motive.demo": {
+        "motive.curate",
         "motive.evaluate",
-        "motive.extras",
+        "motive.gradients",
+        "motive.indexing",
         "motive.masks",
         "motive.reporting",
         "motive.scoring",
-        "motive.store",
         "motive.toy",
-        "motive_kernels",
-    },
+    }
+    | GROUND,
+    "motive.doctor": {"motive.data", "motive_kernels"} | GROUND,
     "motive.cli": {
         "motive.curate",
-        "motive.errors",
+        "motive.demo",
+        "motive.doctor",
         "motive.evaluate",
-        "motive.reporting",
         "motive.indexing",
+        "motive.reporting",
         "motive.scoring",
         "motive.store",
-    },
+        "motive.workers",
+    }
+    | GROUND,
     "motive_kernels": set(),
 }
 """The arrows: a package imports itself, these, and third parties. A new arrow is a decision, made here."""
-
-for _room in ("gradients", "indexing", "scores", "workers", "demo", "doctor"):
-    MAY_IMPORT[f"motive.{_room}"] = {*MAY_IMPORT["motive.indexing"], f"motive.{_room}"}
-for _allowed in MAY_IMPORT.values():
-    if _allowed - {"motive.errors"}:
-        _allowed |= {
-            f"motive.{room}" for room in ("gradients", "indexing", "scores", "workers", "demo", "doctor", "run")
-        }
 
 ALWAYS_THERE = {"torch", "numpy", "safetensors", "typing_extensions"}
 """What a base install brings; anything else is imported where it is used."""

@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import re
 import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from motive.config import field_help, field_type
 from motive.errors import OptionError
-from motive.indexing.config import field_type
 
 T = TypeVar("T")
 
@@ -97,23 +96,3 @@ def config_from(args: argparse.Namespace, base: T, prefix: str = "") -> T:
 
 def _any_given(given: Mapping[str, Any], kind: Any, prefix: str) -> bool:
     return any(given.get(_dest(prefix, field.name)) is not None for field in dataclasses.fields(kind))
-
-
-def field_help(cls: type) -> dict[str, str]:
-    """Field name -> its text in the class docstring's Attributes section."""
-    section = re.split(r"\n\s*Attributes:\n", cls.__doc__ or "")
-    if len(section) < 2:
-        return {}
-    found: dict[str, str] = {}
-    names: list[str] = []
-    for line in section[1].splitlines():
-        entry = re.match(r"\s*((?:\w+, )*\w+): (.*)", line)
-        if entry and all(hasattr(cls, n) or n in cls.__annotations__ for n in entry[1].split(", ")):
-            names = entry[1].split(", ")
-            found.update(dict.fromkeys(names, entry[2].strip()))
-        elif names and line.strip():
-            for name in names:
-                found[name] += " " + line.strip()
-        elif not line.strip():
-            names = []
-    return found

@@ -5,6 +5,5 @@ from __future__ import annotations
 from motive.curate.config import SelectConfig, parse_amount
 from motive.curate.place import RECORD
 from motive.curate.selection import Selection, select
-from motive.store.source import SOURCE, source_fields
 
-__all__ = ["RECORD", "SOURCE", "SelectConfig", "Selection", "parse_amount", "select", "source_fields"]
+__all__ = ["RECORD", "SelectConfig", "Selection", "parse_amount", "select"]

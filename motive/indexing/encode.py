@@ -17,12 +17,12 @@ from torch import Tensor
 
 from motive.adapters.base import Adapter
 from motive.adapters.cache import Cache
+from motive.config import to_json
 from motive.data import Clip, DecoderPool, Failure, Standard, StandardClip
 from motive.data.video.stretch import open_bytes
 from motive.errors import ClipError
 from motive.gradients.clips import EncodedClip
 from motive.gradients.segments import clip_segments
-from motive.indexing.config import to_json
 from motive.masks import MaskConfig, motion_mask
 from motive.workers.watch import Watch
 

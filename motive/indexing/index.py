@@ -10,22 +10,24 @@ from pathlib import Path
 
 import torch
 
-from motive.curate import SOURCE, source_fields
+from motive.config import from_json, to_json
 from motive.data import Dataset, read_dataset
 from motive.data.formats.webdataset import WebDataset
 from motive.errors import OptionError, StoreError
 from motive.gradients.segments import check_regions
-from motive.indexing.config import IndexConfig, from_json, to_json
+from motive.indexing.config import IndexConfig
 from motive.indexing.probe import check_probe
 from motive.indexing.probe import probe as probe_clips
-from motive.indexing.record import RunRecord, ending, git_commit, publish_json, versions
+from motive.indexing.record import RunRecord, ending, publish_json
 from motive.indexing.setup import Setup, set_up
 from motive.indexing.work import QUARANTINED, in_processes, work
 from motive.indexing.worker import Worker, cache_folder
 from motive.store import Store, require_same_identity
 from motive.store.files import LocalFiles, open_files
 from motive.store.records import MANIFEST
+from motive.store.source import SOURCE, source_fields
 from motive.store.tables import INDEX_COLUMNS, SEGMENT_COLUMNS
+from motive.versions import git_commit, versions
 from motive.workers.launch import LaunchConfig, rank_of
 from motive.workers.observe import Observer
 from motive.workers.plan import PlanConfig, make_tasks, share

@@ -5,55 +5,15 @@ from __future__ import annotations
 import json
 import os
 import platform
-import subprocess
 import time
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import motive_kernels as mk
 from motive.errors import StoreError
 from motive.store.files import Files
-
-_PACKAGES = (
-    "motive",
-    "torch",
-    "numpy",
-    "safetensors",
-    "triton",
-    "diffusers",
-    "transformers",
-    "av",
-    "opencv-python-headless",
-    "pyarrow",
-)
-
-
-def versions() -> dict[str, str | None]:
-    """Version of each package that can change a result; None where it is not installed."""
-    found: dict[str, str | None] = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = None
-    return found
-
-
-def git_commit() -> str | None:
-    """Commit of the source tree this package runs from, or None outside one."""
-    here = Path(__file__).resolve().parent
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(here), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
-
-    try:
-        git("ls-files", "--error-unmatch", Path(__file__).name)  # else it is a repository around site-packages
-        return git("rev-parse", "HEAD") or None
-    except (OSError, subprocess.SubprocessError):
-        return None
+from motive.versions import git_commit, versions
 
 
 def ending(error: BaseException) -> str:

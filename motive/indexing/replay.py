@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from motive.config import from_json
 from motive.data import read_dataset
-from motive.indexing.config import IndexConfig, from_json
+from motive.indexing.config import IndexConfig
 from motive.indexing.index import IndexSummary, Job
 from motive.indexing.record import read_record
 from motive.indexing.setup import set_up

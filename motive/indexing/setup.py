@@ -15,11 +15,12 @@ import motive_kernels as mk
 from motive.adapters import load_adapter
 from motive.adapters.base import Adapter, Expert
 from motive.adapters.lora import LoraFile
+from motive.config import to_json
 from motive.data.video.standardise import Standard
 from motive.errors import OptionError
 from motive.gradients.segments import check_segments
 from motive.indexing.calibrate import load_costs
-from motive.indexing.config import IndexConfig, to_json
+from motive.indexing.config import IndexConfig
 
 LOSS = "motion_weighted_flow_matching/1"
 

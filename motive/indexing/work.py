@@ -15,7 +15,7 @@ from motive.indexing.worker import Worker
 from motive.store import Store
 from motive.workers.launch import LaunchConfig, Rank
 from motive.workers.local import run_local
-from motive.workers.member import WORKER, Membership
+from motive.workers.member import Membership
 from motive.workers.observe import Observer
 from motive.workers.plan import Task
 
@@ -49,7 +49,9 @@ def work(
 
     def member(number: int) -> Membership:
         config = replace(setup.config, device=devices.of(number))
-        return Membership(config, store.location, store.manifest["identity_digest"], WORKER)
+        return Membership(
+            config, store.location, store.manifest["identity_digest"], "motive.indexing.worker:index_worker"
+        )
 
     if job.launch.launcher == "ray":
         from motive.workers.ray_pool import run_ray

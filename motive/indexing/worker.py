@@ -19,9 +19,10 @@ from motive.errors import ClipError, OptionError
 from motive.gradients.clips import ClipGradients, ClipVector, EncodedClip
 from motive.indexing.encode import Encoder, Prepared
 from motive.indexing.progress import progress
-from motive.indexing.setup import Setup
-from motive.store import Store, StoreRow
+from motive.indexing.setup import Setup, set_up
+from motive.store import Store, StoreRow, require_same_identity
 from motive.store.ids import segment_id
+from motive.workers.member import Membership
 from motive.workers.plan import Task, TaskResult
 from motive.workers.watch import Watch
 
@@ -312,3 +313,11 @@ def _row(prepared: Prepared, row_id: str, result: ClipVector, **more: str) -> St
         **more,
     }
     return StoreRow(row_id, result.vector.numpy(), columns)
+
+
+def index_worker(told: Membership, watch: Watch) -> Worker:
+    """The worker that computes vectors in a process of a pool."""
+    torch.set_num_threads(max(1, told.config.threads))
+    setup, store = set_up(told.config), Store.open(told.store)
+    require_same_identity(store.identity, setup.identity, "worker")
+    return Worker(setup, store, show_progress=False, watch=watch)

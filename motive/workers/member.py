@@ -10,17 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import Any, Protocol, cast
 
 from motive.data import Clip
 from motive.errors import MotiveError
 from motive.workers.plan import Task, TaskResult
 from motive.workers.watch import Watch
 
-if TYPE_CHECKING:
-    from motive.indexing.config import IndexConfig
-
-WORKER = "motive.workers.member:index_worker"
 _PARENT_CHECK_S = 0.25
 
 
@@ -41,14 +37,14 @@ class Membership:
     """What a worker process is told at its start.
 
     Attributes:
-        config: of the run, with the device of this process.
+        config: what the factory needs to know of the run, with the device of this process.
         store: where the store is.
         identity_digest: of the store's manifest; a worker whose model differs must not add to it.
         factory: ``module:function`` that makes the worker from this and a Watch.
         parent: process id of the parent, put in when the process is started.
     """
 
-    config: IndexConfig
+    config: Any
     store: str
     identity_digest: Mapping[str, str]
     factory: str
@@ -103,20 +99,6 @@ def serve(handle: int) -> None:
     finally:
         if worker is not None:
             worker.close()
-
-
-def index_worker(told: Membership, watch: Watch) -> RunsTasks:
-    """The worker that computes vectors."""
-    import torch
-
-    from motive.indexing.setup import set_up
-    from motive.indexing.worker import Worker
-    from motive.store import Store, require_same_identity
-
-    torch.set_num_threads(max(1, told.config.threads))
-    setup, store = set_up(told.config), Store.open(told.store)
-    require_same_identity(store.identity, setup.identity, "worker")
-    return Worker(setup, store, show_progress=False, watch=watch)
 
 
 def portable(clip: Clip) -> Clip:

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from motive.curate import source_fields
 from motive.data import read_dataset
 from motive.scoring import ScoreConfig, score
 from motive.store import Store, StoreRow
+from motive.store.source import source_fields
 
 IDENTITY = {"projection": {"dim": 6}, "gradient": {}}
 

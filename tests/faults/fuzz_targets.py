@@ -18,10 +18,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from motive.config import from_json, to_json
 from motive.data import read_dataset
 from motive.data.video.stretch import find_stretch
 from motive.errors import MotiveError
-from motive.indexing.config import IndexConfig, from_json, to_json
+from motive.indexing.config import IndexConfig
 from motive.indexing.record import read_record
 from motive.store import Store, StoreRow, verify_store
 from motive.store.files import LocalFiles

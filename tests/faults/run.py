@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from motive.indexing.record import git_commit, versions
+from motive.versions import git_commit, versions
 from tests.faults.rows import Row
 
 Section = Callable[[bool, Path], list[Row]]

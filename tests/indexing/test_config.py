@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from motive.cli.flags import add_flags, config_from, field_help
+from motive.cli.flags import add_flags, config_from
+from motive.config import field_help, from_json, to_json
 from motive.data.video.standardise import Standard
 from motive.errors import OptionError, StoreError
 from motive.gradients.draws import DrawConfig
-from motive.indexing.config import IndexConfig, from_json, to_json
+from motive.indexing.config import IndexConfig
 from motive.indexing.record import read_record
 from motive.masks import MaskConfig
 from motive_kernels import ProjectionSpec

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from motive.curate import SOURCE, source_fields
 from motive.data import read_dataset
 from motive.errors import OptionError
 from motive.indexing.index import require_same_source
 from motive.store import Store
+from motive.store.source import SOURCE, source_fields
 
 
 def shard(path: Path) -> Path:

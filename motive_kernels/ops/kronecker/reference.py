@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from motive_kernels.projection.kinds.base import outer_gradient
+from motive_kernels.ops.outer_sketch.reference import outer_gradient
 
 
 def kronecker_into(z: Tensor, grad: Tensor, left: Tensor, right: Tensor, scale: float) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from motive_kernels.ops.outer_sketch.reference import outer_gradient
 from motive_kernels.ops.tensor_sketch import cuda as flat
-from motive_kernels.projection.kinds.base import outer_gradient
 from motive_kernels.runtime import native
 from motive_kernels.runtime.cuda_call import extension, run
 

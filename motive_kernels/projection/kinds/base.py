@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from motive_kernels.ops.outer_sketch.reference import outer_gradient
+
 Shape = tuple[int, ...]
 
 
@@ -72,17 +74,6 @@ class Kind(ABC):
         self, name: str, shape: Shape, dim: int, seed: int, options: Mapping[str, Any], shapes: Mapping[str, Shape]
     ) -> ParameterMap:
         """The map of one parameter. ``shapes`` holds every parameter of the projector."""
-
-
-def outer_gradient(x: Tensor, dy: Tensor, lengths: Tensor | None) -> Tensor:
-    """Per-sample weight gradient sum_t dy_t x_t^T: [n, o, i], accumulated in float32 (float64 for float64 input)."""
-    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    x, dy = x.to(dtype), dy.to(dtype)
-    if lengths is not None:
-        kept = torch.arange(x.shape[1], device=x.device) < lengths.to(x.device)[:, None]
-        x = torch.where(kept[..., None], x, x.new_zeros(()))
-        dy = torch.where(kept[..., None], dy, dy.new_zeros(()))
-    return torch.bmm(dy.transpose(1, 2), x)
 
 
 class DeviceTables:
