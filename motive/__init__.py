@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from motive.indexing.index import index, query
     from motive.indexing.replay import replay
     from motive.reporting import ReportConfig, report
-    from motive.scoring import ExportConfig, ScoreConfig, export, score
-    from motive.scoring.int8.cache import topk
+    from motive.scoring import ExportConfig, ScoreConfig, export, score, topk
     from motive.store import Store
 
 _HOME = {

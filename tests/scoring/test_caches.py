@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from motive.errors import StoreError
-from motive.scoring import ScoreConfig, score
-from motive.scoring.int8.cache import int8_store, topk
+from motive.scoring import ScoreConfig, score, topk
+from motive.scoring.int8.cache import int8_store
 from motive.scoring.precondition import second_moment
 from motive.scoring.view import View
 from motive.store import Store, StoreRow, compact

@@ -11,8 +11,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from motive.errors import OptionError
-from motive.scoring import ScoreConfig, score
-from motive.scoring.int8.cache import topk
+from motive.scoring import ScoreConfig, score, topk
 
 PARTS = ("blocks.0", "blocks.1", "rest")
 

@@ -11,9 +11,8 @@ import pytest
 import torch
 
 from motive.errors import IdentityMismatch, OptionError, StoreError
-from motive.scoring import ScoreConfig, score
+from motive.scoring import ScoreConfig, score, topk
 from motive.scoring.filters import Filter
-from motive.scoring.int8.cache import topk
 from motive.scoring.precondition import LAMBDAS, held_out_lambda
 from motive.store import Store, StoreRow
 from motive_kernels.search import best as topk_search
