@@ -19,6 +19,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from motive.publish import published
+
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = "{seconds}"
 """In a command: the seconds that the section may take."""
@@ -179,9 +181,8 @@ class Session:
         attempts = self.state.get(name, {}).get("attempts", 0)
         began = not str(result["status"]).startswith(LEFT_OUT) and "seconds" not in result
         self.state[name] = {**result, "attempts": attempts + began}
-        temporary = self._path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(self.state, indent=1) + "\n", encoding="utf-8")
-        os.replace(temporary, self._path)
+        with published(self._path) as temporary:
+            temporary.write_text(json.dumps(self.state, indent=1) + "\n", encoding="utf-8")
 
     def _say(self, name: str, status: str, seconds: float | None = None) -> None:
         left = self.left_s()

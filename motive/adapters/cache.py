@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import uuid
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from motive.errors import OptionError, StoreError
+from motive.publish import published
 
 _VERSION = 1
 KINDS = ("latents", "mask", "text")
@@ -78,20 +76,15 @@ class Cache:
             if stored[name].shape != tensor.shape:
                 rows[name] = tensor.shape[0]
         content = save(stored, metadata={"key": _key_text(kind, key_fields), "rows": json.dumps(rows)})
-        temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(content)
-            os.replace(temporary, path)
-        except BaseException as error:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            if isinstance(error, OSError):
-                raise StoreError(
-                    f"{path.parent}: the cache must be writable, got {error.strerror or error}; "
-                    "free space or fix permissions, then run the same command again"
-                ) from error
-            raise
+            with published(path) as temporary:
+                temporary.write_bytes(content)
+        except OSError as error:
+            raise StoreError(
+                f"cannot write the cache {path.parent}: {error.strerror or error}; "
+                "free space or fix permissions, then run the same command again"
+            ) from error
 
 
 def _key_text(kind: str, key_fields: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from motive.errors import OptionError, StoreError
-from motive.store.files import TEMPORARY_PREFIX
+from motive.publish import TEMPORARY_PREFIX
 
 RECORD = "selection.json"
 FORMAT = "motive.selection"

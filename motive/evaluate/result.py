@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from motive.errors import OptionError
+from motive.publish import published
 
 _FORMAT = "motive.evaluation"
 _VERSION = 1
@@ -88,9 +88,8 @@ def save(result: EvaluationResult, path: Path) -> None:
     """Write a result as JSON; the file appears whole or not at all."""
     path = Path(path)
     text = json.dumps({"format": _FORMAT, "version": _VERSION, **asdict(result)}, indent=2, ensure_ascii=False)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    with published(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def load(path: Path) -> EvaluationResult:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,8 @@ import numpy as np
 
 from motive.errors import OptionError, StoreError
 from motive.extras import require
-from motive.store.files import TEMPORARY_PREFIX, LocalFiles
+from motive.publish import published
+from motive.store.files import LocalFiles
 
 FORMAT = "motive.scores"
 VERSION = 1
@@ -108,10 +107,9 @@ def scores_writer(
         for name, kind in columns.items()
     ]
     schema = pa.schema(fields, metadata={METADATA_KEY: json.dumps(metadata, allow_nan=False).encode()})
-    temporary = out.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+    options = {"use_dictionary": False, "compression": "zstd", "write_page_checksum": True}
     try:
-        options = {"use_dictionary": False, "compression": "zstd", "write_page_checksum": True}
-        with parquet.ParquetWriter(temporary, schema, **options) as file:
+        with published(out, durable=True) as temporary, parquet.ParquetWriter(temporary, schema, **options) as file:
 
             def write(arrays: Iterable[Any]) -> None:
                 typed = [pa.array(a) if isinstance(a, np.ndarray) else a for a in arrays]
@@ -119,16 +117,10 @@ def scores_writer(
                 file.write_batch(pa.RecordBatch.from_arrays(batch, schema=schema))
 
             yield write
-        _force_to_disk(temporary)
-        os.replace(temporary, out)
-        LocalFiles(out.parent).sync("")
     except (OSError, pa.ArrowException) as error:
         raise StoreError(
             f"score: out must be writable, got {error} for {out}; free space or write elsewhere"
         ) from error
-    finally:
-        with suppress(OSError):
-            os.unlink(temporary)
 
 
 def row_groups(clips: int, columns: int) -> Iterable[tuple[int, int]]:
@@ -174,11 +166,3 @@ def read_header(scores: Path, where: str) -> dict[str, Any]:
     if missing:
         raise StoreError(f"{where}: scores must have column {missing[0]}, got none in {scores}; run motive score again")
     return header
-
-
-def _force_to_disk(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

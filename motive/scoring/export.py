@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,11 +12,11 @@ from numpy.typing import NDArray
 
 from motive.errors import OptionError, StoreError
 from motive.extras import require
+from motive.publish import published
 from motive.scoring.blocks import prefetched, read_blocks
 from motive.scoring.engine import Stores
 from motive.scoring.exact import unit_rows
 from motive.scoring.view import View, open_stores
-from motive.store.files import TEMPORARY_PREFIX
 
 _WHERE = "export"
 _ROWS = 1 << 16
@@ -123,15 +120,11 @@ def _faiss(view: View, out: Path, config: ExportConfig) -> Exported:
         index.add(block)
     ids = out.with_name(f"{out.name}.ids.jsonl")
     for path, write in ((ids, _write_ids(view)), (out, lambda target: faiss.write_index(index, str(target)))):
-        temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
         try:
-            write(temporary)
-            os.replace(temporary, path)
+            with published(path) as temporary:
+                write(temporary)
         except RuntimeError as error:  # how faiss reports a failed write
             raise StoreError(f"{_WHERE}: out must be writable, got {error}; choose another path") from error
-        finally:
-            with suppress(OSError):
-                os.unlink(temporary)
     return Exported(out, ids, len(view))
 
 

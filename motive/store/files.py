@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import secrets
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -17,9 +16,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from motive.errors import OptionError, StoreError
+from motive.publish import sync_folder, temporary_beside
 
 CHUNK_BYTES = 1 << 22
-TEMPORARY_PREFIX = ".tmp-"
 
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 _BROKEN_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/[^/]", re.IGNORECASE)
@@ -224,7 +223,7 @@ class LocalFiles(Files):
 
     def publish(self, name: str, data: bytes, *, replace: bool) -> None:
         path = self.root / name
-        temporary = f"{name.rpartition('/')[0]}/{TEMPORARY_PREFIX}{secrets.token_hex(8)}".lstrip("/")
+        temporary = temporary_beside(Path(name)).as_posix()
         self.create(temporary, data)
         try:
             if replace:
@@ -258,14 +257,8 @@ class LocalFiles(Files):
 
 
 def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # folders cannot be opened there
-        return
     try:
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync_folder(folder)
     except OSError as error:
         raise _unwritable(str(folder), error) from error
 

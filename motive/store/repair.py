@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from motive.errors import StoreError
+from motive.publish import TEMPORARY_PREFIX
 from motive.store.compact import remove_replaced
-from motive.store.files import TEMPORARY_PREFIX, Files, open_files
+from motive.store.files import Files, open_files
 from motive.store.ids import clip_of
 from motive.store.index import ShardFiles, committed_names, load_commit, read_table
 from motive.store.records import (

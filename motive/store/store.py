@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from motive.data.base import Failure
 from motive.errors import OptionError, StoreError
+from motive.publish import TEMPORARY_PREFIX
 from motive.store.failures import FailureList
-from motive.store.files import TEMPORARY_PREFIX, Files, LocalFiles, open_files
+from motive.store.files import Files, LocalFiles, open_files
 from motive.store.ids import ClipIds, clip_of
 from motive.store.index import Index, ShardFiles, committed_names, load_commit, read_table, standing, version_of
 from motive.store.records import (

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from motive.errors import StoreError
+from motive.publish import TEMPORARY_PREFIX
 from motive.store.failures import FAILED, FailureList
-from motive.store.files import TEMPORARY_PREFIX, Files, open_files
+from motive.store.files import Files, open_files
 from motive.store.ids import ClipIds, sort_ids
 from motive.store.index import (
     Index,

@@ -123,8 +123,8 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("motive.adapters.cache.os.replace", fail)
-    with pytest.raises(StoreError, match="the cache must be writable, got disk full"):
+    monkeypatch.setattr("motive.publish.os.replace", fail)
+    with pytest.raises(StoreError, match=r"cannot write the cache .*: disk full"):
         cache.put("latents", KEY, entry())
     assert files(cache) == []
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import csv
 import json
-import os
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -16,6 +15,7 @@ from typing import Any
 from motive.data.paths import is_clean
 from motive.errors import DatasetError
 from motive.extras import require
+from motive.publish import published
 
 SUFFIXES = (".csv", ".json", ".jsonl", ".parquet")
 _MAX_LINE = 16 * 1024 * 1024
@@ -99,7 +99,7 @@ def copy_rows(source: Path, target: Path, numbers: Sequence[int], updates: Seque
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
     """Write rows as CSV: UTF-8, commas, a header, LF line ends; missing and null cells are empty."""
-    with _Whole(path) as temporary, open(temporary, "x", encoding="utf-8", newline="") as file:
+    with published(path) as temporary, open(temporary, "x", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         for row in rows:
@@ -108,26 +108,9 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[s
 
 def write_json(path: Path, rows: Iterable[Mapping[str, Any]], lines: bool) -> None:
     """Write rows as JSON Lines or as one JSON list; UTF-8."""
-    with _Whole(path) as temporary, open(temporary, "x", encoding="utf-8", newline="") as file:
+    with published(path) as temporary, open(temporary, "x", encoding="utf-8", newline="") as file:
         texts = (json.dumps(dict(row), ensure_ascii=False) for row in rows)
         file.write("".join(text + "\n" for text in texts) if lines else "[\n" + ",\n".join(texts) + "\n]\n")
-
-
-class _Whole:
-    """A temporary name beside the path, renamed to it when the block succeeds."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-
-    def __enter__(self) -> Path:
-        return self._temporary
-
-    def __exit__(self, kind: object, *rest: object) -> None:
-        if kind is None:
-            os.replace(self._temporary, self._path)
-        else:
-            self._temporary.unlink(missing_ok=True)
 
 
 def _error(path: Path, what: str, remedy: str) -> DatasetError:
@@ -304,7 +287,7 @@ def _copy_parquet(source: Path, target: Path, numbers: Sequence[int], updates: S
             table = table.append_column(
                 name, pa.array(values, type=pa.float64() if values.count(None) == len(values) else None)
             )
-    with _Whole(target) as temporary:
+    with published(target) as temporary:
         # The schema's metadata (the hub's features, pandas' index) describes the columns that were there before.
         pq.write_table(table.replace_schema_metadata(None), temporary)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,9 +20,10 @@ import torch
 from numpy.typing import NDArray
 
 import motive_kernels as mk
+from motive.publish import published
 from motive.scoring.blocks import Growing, fresh_blocks, prefetched
 from motive.scoring.ledger import Ledger
-from motive.store.files import TEMPORARY_PREFIX, Files, LocalFiles
+from motive.store.files import Files, LocalFiles
 from motive.store.fingerprint import digest
 
 CACHE = "cache"
@@ -87,16 +87,8 @@ def int8_store(view: Cached, where: str) -> Int8Store:
             raise OSError(0, "the store is not on a local disk; name a folder with cache")
         target = Path(local.root) / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
-        try:
-            with open(temporary, "xb") as file:
-                _write(file, view, before, where)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, target)
-        finally:
-            with suppress(OSError):
-                os.unlink(temporary)
+        with published(target, durable=True) as temporary, open(temporary, "xb") as file:
+            _write(file, view, before, where)
         _drop_others(target, view)
         return _open_path(target, view, state)[0]
     except OSError as error:  # a store that may only be read can still be scored
