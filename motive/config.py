@@ -7,6 +7,7 @@ import re
 import types
 import typing
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any, TypeVar
 
 from motive.errors import MotiveError, OptionError
@@ -15,14 +16,14 @@ T = TypeVar("T")
 
 
 def to_json(config: Any) -> Any:
-    """A config as JSON-able dicts and lists."""
+    """A dataclass as the dicts, lists, text and numbers that JSON knows; a path becomes text."""
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
         return {f.name: to_json(getattr(config, f.name)) for f in dataclasses.fields(config)}
     if isinstance(config, Mapping):
         return {str(key): to_json(value) for key, value in config.items()}
     if isinstance(config, (list, tuple)):
         return [to_json(value) for value in config]
-    return config
+    return str(config) if isinstance(config, PurePath) else config
 
 
 def from_json(cls: type[T], data: Any, where: str) -> T:

@@ -18,6 +18,7 @@ from motive.indexing.config import IndexConfig
 from motive.indexing.index import index, query
 from motive.masks import MaskConfig
 from motive.reporting import ReportConfig, report
+from motive.result import Result
 from motive.scoring import ScoreConfig, score
 from motive.toy.pool import write_pool, write_queries
 
@@ -46,7 +47,7 @@ class DemoConfig:
 
 
 @dataclass(frozen=True)
-class DemoResult:
+class DemoResult(Result):
     """What the demo made.
 
     Attributes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import torch
 import motive_kernels as mk
 from motive.errors import MotiveError
 from motive.extras import require
+from motive.result import Result
 from motive.versions import versions
 
 
@@ -34,9 +35,33 @@ class Finding:
     detail: str
 
 
-def doctor() -> list[Finding]:
+@dataclass(frozen=True)
+class DoctorReport(Result):
+    """What works on this machine.
+
+    Attributes:
+        findings: in the order of the report.
+    """
+
+    findings: tuple[Finding, ...]
+
+    def __iter__(self) -> Iterator[Finding]:
+        return iter(self.findings)
+
+    def lines(self) -> list[str]:
+        """A heading for each area, and a line for each finding."""
+        lines, area = [], ""
+        for finding in self.findings:
+            if finding.area != area:
+                area = finding.area
+                lines.append(f"{area}s")
+            lines.append(f"  {'yes' if finding.works else 'no ':3} {finding.name:28} {finding.detail}")
+        return lines
+
+
+def doctor() -> DoctorReport:
     """Look at packages, devices, kernel back ends and video codecs; nothing is changed."""
-    return [*_packages(), *_devices(), *_kernels(), *_codecs()]
+    return DoctorReport((*_packages(), *_devices(), *_kernels(), *_codecs()))
 
 
 def _packages() -> list[Finding]:

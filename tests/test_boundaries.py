@@ -12,7 +12,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = sorted([*(ROOT / "motive").rglob("*.py"), *(ROOT / "motive_kernels").rglob("*.py")])
 
-GROUND = {f"motive.{name}" for name in ("child", "config", "errors", "extras", "publish", "versions")}
+GROUND = {
+    f"motive.{name}" for name in ("child", "config", "errors", "extras", "progress", "publish", "result", "versions")
+}
 """The ground floor: everyone may stand on it."""
 
 MAY_IMPORT = {
@@ -20,7 +22,9 @@ MAY_IMPORT = {
     "motive.extras": {"motive.errors"},
     "motive.child": set(),
     "motive.config": {"motive.errors"},
+    "motive.progress": {"motive.errors", "motive.extras"},
     "motive.publish": set(),
+    "motive.result": {"motive.config"},
     "motive.versions": set(),
     "motive.data": GROUND,
     "motive.masks": {"motive.data", "motive_kernels"} | GROUND,

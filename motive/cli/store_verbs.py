@@ -6,7 +6,7 @@ import argparse
 import re
 from pathlib import Path
 
-from motive.cli.terminal import say
+from motive.cli.terminal import show
 from motive.store import compact, merge_stores, repair_store, store_info, verify_store
 from motive.store.compact import DEFAULT_ROWS
 
@@ -22,7 +22,7 @@ def verify_arguments(parser: argparse.ArgumentParser) -> None:
 
 def verify(args: argparse.Namespace) -> int:
     found = verify_store(args.store)
-    say("\n".join(found.lines()))
+    show(found)
     return 0 if found.ok else 1
 
 
@@ -36,8 +36,7 @@ def repair_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def repair(args: argparse.Namespace) -> int:
-    say("\n".join(repair_store(args.store, sweep=args.sweep).lines()))
-    return 0
+    return show(repair_store(args.store, sweep=args.sweep))
 
 
 def merge_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,9 +45,7 @@ def merge_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def merge(args: argparse.Namespace) -> int:
-    done = merge_stores(args.out, args.sources)
-    say(f"{done.path}: {done.added} clips added, {done.already} were there")
-    return 0
+    return show(merge_stores(args.out, args.sources))
 
 
 def info_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,8 +53,7 @@ def info_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def info(args: argparse.Namespace) -> int:
-    say("\n".join(store_info(args.store).lines()))
-    return 0
+    return show(store_info(args.store))
 
 
 def compact_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,6 +67,4 @@ def compact_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_compact(args: argparse.Namespace) -> int:
-    done = compact(args.store, args.rows, keep_replaced=args.keep_replaced)
-    say(f"{args.store}: {done.before} shards became {done.after}, {done.clips} clips")
-    return 0
+    return show(compact(args.store, args.rows, keep_replaced=args.keep_replaced))

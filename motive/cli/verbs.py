@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from motive.cli import store_verbs
 from motive.cli.flags import add_flags, config_from
-from motive.cli.terminal import say
+from motive.cli.terminal import say, show
 from motive.curate import SelectConfig, select
 from motive.demo import DemoConfig, demo
 from motive.doctor import doctor
@@ -70,14 +69,12 @@ def _index(args: argparse.Namespace) -> int:
         base = replace(base, standard=model_standard(args.model or base.model, args.revision))
     config = config_from(args, base)
     if args.estimate:
-        say("\n".join(estimate(args.dataset, config=config).lines()))
-        return 0
+        return show(estimate(args.dataset, config=config))
     if args.out is None:
         raise OptionError("index: --out must be the folder of the store, got none; give one")
     launch = config_from(args, LaunchConfig())
-    show = not args.quiet
     return _summary(
-        index(args.dataset, out=args.out, config=config, probe=args.probe, show_progress=show, launch=launch)
+        index(args.dataset, out=args.out, config=config, probe=args.probe, show_progress=not args.quiet, launch=launch)
     )
 
 
@@ -116,10 +113,7 @@ def _query(args: argparse.Namespace) -> int:
 
 
 def _summary(done: IndexSummary) -> int:
-    say(f"{done.store}: {done.stored} clips stored, {done.already} were there, {done.failed} left out")
-    if done.failed:
-        counts = ", ".join(f"{reason} {count}" for reason, count in sorted(done.reasons.items()))
-        say(f"{done.store}/failed.parquet: each clip that was left out, with its reason ({counts})", file=sys.stderr)
+    show(done)
     return FAILED_SOME if done.failed else 0
 
 
@@ -144,8 +138,7 @@ def _score_arguments(parser: argparse.ArgumentParser) -> None:
 def _score(args: argparse.Namespace) -> int:
     stores = [args.store, *args.also]
     done = score(stores, args.queries, args.out, config_from(args, ScoreConfig()), checkpoints=args.checkpoint)
-    say("\n".join(done.lines()))
-    return 0
+    return show(done)
 
 
 def _export_arguments(parser: argparse.ArgumentParser) -> None:
@@ -168,8 +161,7 @@ def _select_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _select(args: argparse.Namespace) -> int:
     done = select(args.scores, args.out, config_from(args, SelectConfig()))
-    say("\n".join(done.lines()))
-    return 0
+    return show(done)
 
 
 def _report_arguments(parser: argparse.ArgumentParser) -> None:
@@ -194,13 +186,7 @@ def _doctor(args: argparse.Namespace) -> int:
         for device in dict.fromkeys(("cpu", default_device())):
             say(f"{device}: {calibrate(device)}")
         say(f"kept in {costs_path()}")
-    area = ""
-    for finding in doctor():
-        if finding.area != area:
-            area = finding.area
-            say(f"{area}s")
-        say(f"  {'yes' if finding.works else 'no ':3} {finding.name:28} {finding.detail}")
-    return 0
+    return show(doctor())
 
 
 def _demo_arguments(parser: argparse.ArgumentParser) -> None:
@@ -211,8 +197,7 @@ def _demo_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _demo(args: argparse.Namespace) -> int:
     done = demo(args.out, config_from(args, DemoConfig()), show_progress=not args.quiet)
-    say("\n".join(done.lines()))
-    return 0
+    return show(done)
 
 
 def _replay_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,6 +13,7 @@ from motive.curate.ranking import Cut, Ranking
 from motive.curate.stores import ScoredStores, StoreLike
 from motive.data import SubsetRow, write_subset
 from motive.extras import require
+from motive.result import Result
 from motive.scores.ranking import CutTies
 from motive.scoring.view import place_of
 from motive.store.ids import clip_of
@@ -22,7 +23,7 @@ _WHERE = "select"
 
 
 @dataclass(frozen=True)
-class Selection:
+class Selection(Result):
     """Result of select.
 
     Attributes:

@@ -17,6 +17,7 @@ from motive.gradients.segments import check_regions
 from motive.indexing.config import IndexConfig
 from motive.indexing.setup import Setup, set_up
 from motive.indexing.worker import Worker
+from motive.result import Result
 from motive.store import Store
 
 _INDEX_BYTES = 600
@@ -24,7 +25,7 @@ _INDEX_BYTES = 600
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Estimate(Result):
     """The predicted cost of indexing a dataset.
 
     Attributes:

@@ -22,6 +22,7 @@ from motive.indexing.record import RunRecord, ending, publish_json
 from motive.indexing.setup import Setup, set_up
 from motive.indexing.work import QUARANTINED, in_processes, work
 from motive.indexing.worker import Worker, cache_folder
+from motive.result import Result
 from motive.store import Store, require_same_identity
 from motive.store.files import LocalFiles, open_files
 from motive.store.records import MANIFEST
@@ -34,7 +35,7 @@ from motive.workers.plan import PlanConfig, make_tasks, share
 
 
 @dataclass(frozen=True)
-class IndexSummary:
+class IndexSummary(Result):
     """What an index run did.
 
     Attributes:
@@ -50,6 +51,14 @@ class IndexSummary:
     already: int
     failed: int
     reasons: Mapping[str, int] = field(default_factory=dict)
+
+    def lines(self) -> list[str]:
+        """What was stored, and why clips were left out."""
+        lines = [f"{self.store}: {self.stored} clips stored, {self.already} were there, {self.failed} left out"]
+        if self.failed:
+            counts = ", ".join(f"{reason} {count}" for reason, count in sorted(self.reasons.items()))
+            lines.append(f"{self.store}/failed.parquet: each clip that was left out, with its reason ({counts})")
+        return lines
 
 
 def index(

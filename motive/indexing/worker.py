@@ -18,8 +18,8 @@ from motive.data import Clip, Failure
 from motive.errors import ClipError, OptionError
 from motive.gradients.clips import ClipGradients, ClipVector, EncodedClip
 from motive.indexing.encode import Encoder, Prepared
-from motive.indexing.progress import progress
 from motive.indexing.setup import Setup, set_up
+from motive.progress import track
 from motive.store import Store, StoreRow, require_same_identity
 from motive.store.ids import segment_id
 from motive.workers.member import Membership
@@ -109,7 +109,7 @@ class Worker:
         """Captions, latents and masks of these clips into the cache; those that failed are left out and noted."""
         self._encoder.encode_captions(clip.caption for clip in clips)
         encoded = self._encoder.encode_clips(clips, self._fail)
-        shown = progress(encoded, len(clips), "decode, mask, encode", shown=self._show)
+        shown = track(encoded, len(clips), "decode, mask, encode", shown=self._show)
         return [prepared for prepared in shown if prepared is not None]
 
     def load(self, prepared: Prepared) -> EncodedClip:
@@ -151,7 +151,7 @@ class Worker:
             return
         gradients = load()
         done = self._batches(gradients, tasks, prepared)
-        for _ in progress(done, len(prepared), "gradients", shown=self._show):
+        for _ in track(done, len(prepared), "gradients", shown=self._show):
             if len(self._rows) >= self._setup.config.shard_rows:
                 self._commit()
         self.routes = {}

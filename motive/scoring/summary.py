@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from motive.result import Result
 from motive.scores.ranking import CutTies
 
 
@@ -36,7 +37,7 @@ class QuerySummary:
 
 
 @dataclass(frozen=True)
-class ScoreSummary:
+class ScoreSummary(Result):
     """Result of score.
 
     Attributes:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motive.errors import OptionError
+from motive.result import Result
 from motive.store.records import Commit, commit_file
 from motive.store.store import Store
 from motive.store.tables import encode_parquet
@@ -19,17 +20,23 @@ DEFAULT_ROWS = 65536
 
 
 @dataclass(frozen=True)
-class Compaction:
+class Compaction(Result):
     """What a compaction did.
 
     Attributes:
-        before, after: shards that count.
+        path: the store.
+        before, after: committed shards.
         clips: clips of the store, the same as before.
     """
 
+    path: str
     before: int
     after: int
     clips: int
+
+    def lines(self) -> list[str]:
+        """The counts."""
+        return [f"{self.path}: {self.before} shards became {self.after}, {self.clips} clips"]
 
 
 def compact(path: Path | str, rows_per_shard: int = DEFAULT_ROWS, *, keep_replaced: bool = False) -> Compaction:
@@ -60,7 +67,7 @@ def compact(path: Path | str, rows_per_shard: int = DEFAULT_ROWS, *, keep_replac
     done = Store.open(path)
     if not keep_replaced:
         remove_replaced(done)
-    return Compaction(len(before), len(done.commits), len(done))
+    return Compaction(store.location, len(before), len(done.commits), len(done))
 
 
 def remove_replaced(store: Store) -> int:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from motive.result import Result
 from motive.store.store import Store
 
 
 @dataclass(frozen=True)
-class StoreInfo:
+class StoreInfo(Result):
     """A store in a few facts.
 
     Attributes:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motive.errors import OptionError, StoreError
+from motive.result import Result
 from motive.store.compact import DEFAULT_ROWS
 from motive.store.identity import require_same_identity
 from motive.store.ids import ClipIds, clip_of, sort_ids
@@ -19,7 +20,7 @@ from motive.store.writer import ShardWriter, random_writer_name
 
 
 @dataclass(frozen=True)
-class Merge:
+class Merge(Result):
     """What a merge did.
 
     Attributes:
@@ -31,6 +32,10 @@ class Merge:
     path: str
     added: int
     already: int
+
+    def lines(self) -> list[str]:
+        """The counts."""
+        return [f"{self.path}: {self.added} clips added, {self.already} were there"]
 
 
 def merge_stores(out: Path | str, sources: Sequence[Path | str], rows_per_shard: int = DEFAULT_ROWS) -> Merge:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from motive.errors import StoreError
 from motive.publish import TEMPORARY_PREFIX
+from motive.result import Result
 from motive.store.compact import remove_replaced
 from motive.store.files import Files, open_files
 from motive.store.ids import clip_of
@@ -31,7 +32,7 @@ REDO = "redo.jsonl"
 
 
 @dataclass
-class RepairReport:
+class RepairReport(Result):
     """What a repair did.
 
     Attributes:

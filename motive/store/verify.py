@@ -11,6 +11,7 @@ import numpy as np
 
 from motive.errors import StoreError
 from motive.publish import TEMPORARY_PREFIX
+from motive.result import Result
 from motive.store.failures import FAILED, FailureList
 from motive.store.files import Files, open_files
 from motive.store.ids import ClipIds, sort_ids
@@ -45,7 +46,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class VerifyReport:
+class VerifyReport(Result):
     """What a check of every byte found.
 
     Attributes:

@@ -1,9 +1,8 @@
-"""What a run tells while it goes on and when it is over: a bar, a log of events, a Prometheus file, a summary."""
+"""Run reporting: progress bar, event log, Prometheus file, summary."""
 
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -11,26 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from motive.errors import OptionError
-from motive.extras import require
+from motive.progress import Bar
 from motive.workers.local import Event
+from motive.workers.metrics import Gauges
 from motive.workers.plan import TaskResult
 
 _METRICS_EVERY_S = 5.0
-
-_METRICS = {
-    "motive_clips": "Clips of the dataset.",
-    "motive_clips_stored": "Clips that this run has stored.",
-    "motive_clips_failed": "Clips that this run has left out.",
-    "motive_clips_left": "Clips that this run has still to do.",
-    "motive_clips_per_second": "Clips a second, stored or left out, since the start.",
-    "motive_seconds_left": "Predicted seconds to the end.",
-    "motive_worker_deaths": "Workers that died and were replaced.",
-    "motive_worker_clips": "Clips that a worker has stored or left out.",
-    "motive_worker_seconds": "Seconds that a worker has spent on tasks.",
-    "motive_worker_gpu_bytes": "Peak memory of a worker's GPU.",
-    "motive_last_commit_time_seconds": "When something was last committed.",
-}
 
 
 @dataclass
@@ -66,12 +51,13 @@ class Observer:
     _began: float = field(default_factory=time.time)
     _written: float = 0.0
     _committed: float = 0.0
-    _bar: Any = None
+    _bar: Bar = field(init=False)
+    _gauges: Gauges | None = None
 
     def __post_init__(self) -> None:
-        if self.shown:
-            tqdm = require("tqdm", "progress", "video").tqdm
-            self._bar = tqdm(total=self.todo, desc="clips", unit="clip", smoothing=0.05, dynamic_ncols=True)
+        self._bar = Bar(self.todo, "clips", shown=self.shown)
+        if self.metrics is not None:
+            self._gauges = Gauges(self.metrics)
         self.note("started", clips=self.clips, todo=self.todo)
 
     def event(self, event: Event) -> None:
@@ -103,9 +89,7 @@ class Observer:
             seconds=round(result.seconds, 3),
             **facts,
         )
-        if self._bar is not None:
-            self._bar.set_postfix_str(f"{self.failed} left out" if self.failed else "", refresh=False)
-            self._bar.update(clips)
+        self._bar.advance(clips, f"{self.failed} left out" if self.failed else "")
         if self._committed - self._written > _METRICS_EVERY_S:
             self.write_metrics()
 
@@ -119,9 +103,7 @@ class Observer:
 
     def close(self, **facts: Any) -> None:
         """The run is over."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        self._bar.close()
         self.write_metrics()
         self.note("ended", stored=self.stored, failed=self.failed, **facts)
 
@@ -158,39 +140,8 @@ class Observer:
             OptionError: it cannot be written.
         """
         self._written = time.time()
-        if self.metrics is None:
-            return
-        temporary = self.metrics.with_name(f".{self.metrics.name}.{os.getpid()}")
-        try:
-            temporary.write_text(self._metrics_text(), encoding="ascii")
-            os.replace(temporary, self.metrics)
-        except OSError as error:
-            raise OptionError(
-                f"LaunchConfig: metrics must be a file that can be written, got {self.metrics} ({error.strerror}); "
-                "give another"
-            ) from error
-
-    def _metrics_text(self) -> str:
-        found = self.summary()
-        rate, left = found["clips_per_second"], found["left"]
-        values: dict[str, list[tuple[str, float]]] = {
-            "motive_clips": [("", self.clips)],
-            "motive_clips_stored": [("", self.stored)],
-            "motive_clips_failed": [("", self.failed)],
-            "motive_clips_left": [("", left)],
-            "motive_clips_per_second": [("", rate)],
-            "motive_seconds_left": [("", left / rate if rate else 0.0)],
-            "motive_worker_deaths": [("", self.deaths)],
-            "motive_last_commit_time_seconds": [("", self._committed)],
-        }
-        for name, key in (("clips", "clips"), ("seconds", "seconds"), ("gpu_bytes", "gpu_bytes")):
-            rows = [(f'{{worker="{worker["worker"]}"}}', worker[key]) for worker in found["workers"]]
-            values[f"motive_worker_{name}"] = rows
-        lines = []
-        for name, text in _METRICS.items():
-            lines += [f"# HELP {name} {text}", f"# TYPE {name} gauge"]
-            lines += [f"{name}{label} {value}" for label, value in values[name]]
-        return "\n".join(lines) + "\n"
+        if self._gauges is not None:
+            self._gauges.write(self.summary(), self._committed)
 
     def _tally(self, worker: int) -> _WorkerTally:
         return self._workers.setdefault(worker, _WorkerTally())

@@ -304,7 +304,7 @@ def test_vectors_are_the_same_bits_for_any_workers_and_interruptions(pool: Path,
     two = motive.Store.open(tmp_path / "two")
     assert two.clip_ids == calm.clip_ids
     assert np.array_equal(two.vectors(), calm.vectors())
-    assert f"motive_clips_stored {len(calm)}" in metrics.read_text()
+    assert f"motive_clips_stored {len(calm)}.0\n" in metrics.read_text()
     assert json.loads((tmp_path / "two" / "summary.json").read_text())["failures"] == {"static": len(two.failures())}
     victim = sorted((tmp_path / "two" / "shards").glob("*.safetensors"))[0]
     victim.write_bytes(victim.read_bytes()[:-1])
