@@ -6,6 +6,7 @@ The verbs of the main job are functions here; importing this package imports non
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from motive.reporting import ReportConfig, report
     from motive.scoring import ExportConfig, ScoreConfig, export, score, topk
     from motive.store import Store
+
+logging.getLogger("motive").addHandler(logging.NullHandler())
 
 _HOME = {
     "DemoConfig": "motive.demo",

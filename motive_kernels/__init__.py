@@ -5,6 +5,8 @@ Needs torch and NumPy only; knows nothing of video models. Start with Projection
 
 from __future__ import annotations
 
+import logging
+
 from motive_kernels.capture import CostModel, GradientCapture, projected_gradients
 from motive_kernels.ops.motion_weights.api import motion_weights
 from motive_kernels.ops.noise_latents.api import noise_latents
@@ -14,6 +16,8 @@ from motive_kernels.ops.vote.api import vote
 from motive_kernels.ops.weighted_loss.api import weighted_loss
 from motive_kernels.projection.projector import ProjectionSpec, Projector, canonical_name
 from motive_kernels.runtime.dispatch import implementations
+
+logging.getLogger("motive_kernels").addHandler(logging.NullHandler())
 
 __all__ = [
     "CostModel",

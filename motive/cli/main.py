@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from motive.cli.logs import logs_shown
 from motive.cli.terminal import say
 from motive.errors import MotiveError
 
@@ -25,7 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         args = _parser().parse_args(arguments)
         verb, resumable = args.verb, args.resumable
-        return args.run(args)
+        with logs_shown(args.verbose):
+            return args.run(args)
     except KeyboardInterrupt:
         kept = "what was finished is stored, the same command goes on from there" if resumable else "run it again"
         say(f"motive: interrupted; {kept}", file=sys.stderr)
@@ -91,5 +93,8 @@ def _parser() -> argparse.ArgumentParser:
     for verb in verbs.ALL:
         sub = subparsers.add_parser(verb.name, help=verb.summary, description=verb.summary)
         verb.arguments(sub)
+        sub.add_argument(
+            "-v", "--verbose", action="count", default=0, help="log device, routes and caches on stderr; -vv logs more"
+        )
         sub.set_defaults(run=verb.run, resumable=verb.resumable)
     return parser

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
+import logging
+import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -21,6 +23,8 @@ from motive.errors import OptionError
 from motive.gradients.segments import check_segments
 from motive.indexing.calibrate import load_costs
 from motive.indexing.config import IndexConfig
+
+_log = logging.getLogger(__name__)
 
 LOSS = "motion_weighted_flow_matching/1"
 
@@ -93,6 +97,16 @@ def set_up(config: IndexConfig) -> Setup:
     # What "auto" came to, so that queries and replays elsewhere compute the same.
     resolved = replace(
         config, standard=standard, dtype=adapter.settings().get("dtype", config.dtype), costs=_costs(config, device)
+    )
+    _log.info(
+        "%s model %s on %s, dtype %s: %d parameters in %d tensors, vectors of %d numbers for each noise sample",
+        adapter.family,
+        config.model,
+        device,
+        resolved.dtype,
+        sum(math.prod(shape) for shape in projector.shapes.values()),
+        len(projector.shapes),
+        projector.dim,
     )
     return Setup(resolved, adapter, expert, standard, latent_shape, projector, identity, lora, parts)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ from motive.store.ids import segment_id
 from motive.workers.member import Membership
 from motive.workers.plan import Task, TaskResult
 from motive.workers.watch import Watch
+
+_log = logging.getLogger(__name__)
 
 CHUNK_CLIPS = 4096
 """Clips prepared before their gradients are taken: the encoders and the transformer are loaded once a chunk."""
@@ -157,6 +160,7 @@ class Worker:
         self.routes = {}
         for name, route in gradients.routes.items():
             self.routes.setdefault(route, []).append(name)
+        _log.info("gradient routes: %s", ", ".join(f"{route} {len(names)}" for route, names in self.routes.items()))
 
     def _batches(
         self, gradients: ClipGradients, tasks: Sequence[Task], prepared: Mapping[str, Prepared]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from motive.scoring.summary import ScoreSummary
 from motive.scoring.view import StoreLike, View, open_stores, place_of
 from motive.store import Store, require_same_identity
 from motive.store.records import package_version, utc_now
+
+_log = logging.getLogger(__name__)
 
 Stores = StoreLike | Sequence[StoreLike]
 
@@ -69,11 +72,13 @@ def score(
     _require_known(config, pairs[0].queries, query_ids)
     made = [pair.kernel(config) for pair in pairs]
     clips = _filtered([pair.view for pair in pairs], config)
+    _log.info("scoring %d clips against %d queries in %s", len(clips[0]), len(query_ids), config.precision)
     sides = [Side(view, kernel) for view, (kernel, _) in zip(clips, made, strict=True)]
     provenance = _provenance(pairs, config, [moment for _, moment in made])
     if config.precision == "int8":
         record = _record(pairs, [kernel for kernel, _ in made], config)
         stored = int8_store(record.source, WHERE)
+        _log.info("int8 vectors of %d clips: cache %s", len(clips[0]), stored.cache)
         run = ByteRun(clips[0], record, stored, query_ids, config)
         run.score_clips()
         run.rank()

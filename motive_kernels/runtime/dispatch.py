@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,8 @@ from typing import Any
 import torch
 
 from motive_kernels.runtime import native
+
+_log = logging.getLogger(__name__)
 
 PREFERENCE = {"cpu": ("cpp", "torch"), "cuda": ("cuda", "triton", "torch")}
 """Order of choice per device; a device that is not listed runs the torch reference."""
@@ -54,7 +57,7 @@ def on_first_use(module: str, name: str) -> Callable:
     return call
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Op:
     """One op and the functions that compute it, all with the same signature.
 
@@ -93,7 +96,9 @@ class Op:
         """
         if impl is None:
             order = PREFERENCE.get(device, ("torch",))
-            return self.functions[next(i for i in order if self.why_not(i, device, dtype) is None)]
+            chosen = next(i for i in order if self.why_not(i, device, dtype) is None)
+            _log_choice(self, chosen, device, dtype)
+            return self.functions[chosen]
         if impl not in NAMES:
             raise ValueError(f"{self.name}: impl must be one of {', '.join(NAMES)} or None, got {impl!r}; choose one")
         reason = self.why_not(impl, device, dtype)
@@ -104,6 +109,15 @@ class Op:
                 f"({reason}); do leave impl=None or choose another"
             )
         return self.functions[impl]
+
+
+@functools.cache
+def _log_choice(op: Op, chosen: str, device: str, dtype: torch.dtype) -> None:
+    """Log a choice of back end the first time it is made, with the reason for each one that was passed over."""
+    order = PREFERENCE.get(device, ("torch",))
+    passed = [f"{impl}: {op.why_not(impl, device, dtype)}" for impl in order[: order.index(chosen)]]
+    reasons = f" ({'; '.join(passed)})" if passed else ""
+    _log.log(logging.INFO if passed else logging.DEBUG, "%s on %s, %s: %s%s", op.name, device, dtype, chosen, reasons)
 
 
 def absent(op: str, impl: str) -> str:
