@@ -88,10 +88,23 @@ MAY_IMPORT = {
 ALWAYS_THERE = {"torch", "numpy", "safetensors", "typing_extensions"}
 """What a base install brings; anything else is imported where it is used."""
 
-MAX_LINES = 450
-MAX_FUNCTION_LINES = 60
+MAX_LINES = 400
+MAX_FUNCTION_LINES = 50
 MAX_REFERENCE_LINES = 80
-MAX_PARAMETERS = 9
+MAX_PARAMETERS = 8
+EXEMPT = {
+    "motive/gradients/clips.py __init__": "the settings of one gradient pass, each used by one caller",
+    "motive/indexing/index.py query": "a public verb; each parameter overrides one setting of the store",
+    "motive_kernels/ops/motion_weights/api.py _motion_weights": "a registered op takes tensors and numbers only",
+    "motive_kernels/ops/motion_weights/api.py _": "its fake implementation, with the same signature",
+    "motive/store/store.py": "reading and writing a store; the writing half is to move to writer.py",
+    "tests/kernels/cuda_emulation.py outer_sketch": "the arguments of the kernel it emulates",
+    "tests/kernels/test_kinds.py": "one table of cases for every projection",
+    "tests/masks/scenes.py scene": "a scene's parameters, all with defaults",
+    "tests/reporting/world.py make_world": "a world's parameters, all with defaults",
+    "tests/scoring/test_streaming.py": "one property of streaming over every option",
+}
+"""What may be larger, and why: a file, or a file and a function. An entry that is no longer needed must go."""
 
 
 def package_of(module: str) -> str:
@@ -168,20 +181,39 @@ def test_kernels_stand_alone() -> None:
     assert answer.stdout.strip() == "(2, 8)", answer.stderr
 
 
-@pytest.mark.parametrize("path", PYTHON, ids=lambda p: str(p.relative_to(ROOT)))
-def test_sizes(path: Path) -> None:
+def sized_sources() -> list[Path]:
+    folders = ("benchmarks", "csrc", "examples", "motive", "motive_kernels", "tests")
+    kinds = {".py", ".h", ".cpp", ".cu", ".cuh"}
+    return sorted(path for name in folders for path in (ROOT / name).rglob("*") if path.suffix in kinds)
+
+
+def oversized(path: Path) -> dict[str, str]:
+    """What is too large in a file: name -> why."""
+    name = str(path.relative_to(ROOT))
+    found = {}
     lines = path.read_text(encoding="utf-8").count("\n")
-    assert lines <= MAX_LINES, f"{path.relative_to(ROOT)} has {lines} lines; split it along its meaning"
-    for node in ast.walk(parse(path)):
+    if lines > MAX_LINES:
+        found[name] = f"has {lines} lines; split it along its meaning"
+    functions = ast.walk(parse(path)) if path.suffix == ".py" else ()
+    for node in functions:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             body = node.body[1:] if ast.get_docstring(node) else node.body
             length = (node.end_lineno or 0) - body[0].lineno + 1 if body else 0
-            where = f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
-            assert length <= MAX_FUNCTION_LINES, f"{where} has {length} lines after its docstring; split it"
+            if length > MAX_FUNCTION_LINES:
+                found[f"{name} {node.name}"] = f"has {length} lines after its docstring; split it"
             count = len(node.args.args) + len(node.args.kwonlyargs) + len(node.args.posonlyargs)
             count -= bool(node.args.args and node.args.args[0].arg in ("self", "cls", "ctx"))
-            if path.name != "triton.py":  # a kernel takes pointers and sizes, and nothing that could be grouped
-                assert count <= MAX_PARAMETERS, f"{where} takes {count} parameters; use a dataclass"
+            if path.name != "triton.py" and count > MAX_PARAMETERS:  # a kernel takes pointers and sizes
+                found[f"{name} {node.name}"] = f"takes {count} parameters; use a dataclass"
+    return found
+
+
+def test_sizes() -> None:
+    found = {what: why for path in sized_sources() for what, why in oversized(path).items()}
+    surplus = sorted(set(found) - set(EXEMPT))
+    assert not surplus, "; ".join(f"{what} {found[what]}" for what in surplus)
+    stale = sorted(set(EXEMPT) - set(found))
+    assert not stale, f"these are small enough now, so take them off EXEMPT: {', '.join(stale)}"
 
 
 def ops() -> list[Path]:
@@ -211,7 +243,7 @@ def test_public_names() -> None:
 
 
 def test_no_unfinished_code() -> None:
-    words = ("NotImplementedError", "TO" + "DO", "FIX" + "ME", "pickle.load")
+    words = ("TO" + "DO", "FIX" + "ME", "pickle.load")
     for path in PYTHON:
         text = path.read_text(encoding="utf-8")
         for word in words:

@@ -86,7 +86,7 @@ class Run:
 
     def query_columns(self, start: int, stop: int) -> list[Any]:
         """Each query's scores of some rows, as columns of the file."""
-        raise TypeError(f"{WHERE}: a run must have scores")
+        raise NotImplementedError
 
     def keys(self) -> list[NDArray]:
         """What clips are ranked by, the first counting most."""

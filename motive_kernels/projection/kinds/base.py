@@ -46,7 +46,7 @@ class ParameterMap(ABC):
 
     def project_sketched_into(self, z: Tensor, sketched: Tensor, dy: Tensor, impl: str | None) -> None:
         """As project_outer_into, with the inputs as sketch_inputs gave them: sketched [n, t, k], dy [n, t, o]."""
-        raise ValueError("project_sketched_into: this kind must keep its inputs, got sketched ones; keep x")
+        raise NotImplementedError("this kind keeps its inputs: sketch_inputs returns None")
 
     @property
     def has_token_form(self) -> bool:
