@@ -9,6 +9,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+from motive.data.video.encode import MUXER_OPTIONS, encoder_options, to_pixels
+
 BITS = 6
 
 
@@ -42,14 +44,14 @@ def encode(
 ) -> Path:
     """Write frames with PyAV; frame i is shown from stamps[i] / ticks seconds (default: i / fps)."""
     clock = Fraction(1, ticks or fps)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=fps)
+    with av.open(str(path), "w", options=MUXER_OPTIONS) as container:
+        stream = container.add_stream(codec, rate=fps, options=encoder_options(codec))
         stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], pixel_format
         stream.codec_context.time_base = clock
         if rotate:
             stream.set_display_rotation(rotate)
         for index, image in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+            frame = to_pixels(image, pixel_format)
             frame.pts, frame.time_base = (stamps[index] if stamps else index), clock
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -59,7 +61,7 @@ def encode(
 def encode_audio(path: Path, seconds: float = 1.0) -> Path:
     """Write a file with a tone and no picture."""
     rate = 16000
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options=MUXER_OPTIONS) as container:
         stream = container.add_stream("aac", rate=rate, layout="mono")
         samples = np.sin(np.arange(int(rate * seconds)) * 0.2).astype(np.float32)[None]
         frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
@@ -71,7 +73,7 @@ def encode_audio(path: Path, seconds: float = 1.0) -> Path:
 
 def remux(source: Path, target: Path, options: dict[str, str] | None = None) -> Path:
     """The same packets in another container, or with other muxer options."""
-    with av.open(str(source)) as old, av.open(str(target), "w", options=options or {}) as new:
+    with av.open(str(source)) as old, av.open(str(target), "w", options={**MUXER_OPTIONS, **(options or {})}) as new:
         stream = new.add_stream_from_template(old.streams.video[0])
         for packet in old.demux(video=0):
             if packet.dts is not None:

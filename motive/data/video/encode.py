@@ -1,18 +1,52 @@
-"""Frames into a video file that every player and browser opens."""
+"""Video files with the same bytes on every machine; the home of all encoder options."""
 
 from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from motive.errors import OptionError
 from motive.extras import require
 
+MUXER_OPTIONS = {"fflags": "+bitexact"}
+"""Containers without a creation time, a random identifier or the version of the library that wrote them."""
+
+_BILINEAR, _ACCURATE_RND, _BITEXACT = 2, 0x40000, 0x80000
+"""Flags of libswscale. Without the last two, its SIMD code rounds unlike its C code."""
+
+
+def encoder_options(codec: str) -> dict[str, str]:
+    """Options under which an encoder gives the same bytes for the same frames on any processor.
+
+    One thread, FFmpeg's bit-exact arithmetic, and for x264 only algorithms that all processors share: its
+    AVX-512 code for macroblock trees is not repeatable even on one machine.
+
+    Args:
+        codec: FFmpeg's name of the encoder.
+    """
+    options = {"threads": "1", "flags": "+bitexact"}
+    if codec == "libx264":
+        options["x264-params"] = "cpu-independent=1"
+    return options
+
+
+def to_pixels(image: np.ndarray, pixel_format: str) -> Any:
+    """An av.VideoFrame in another pixel format, rounded the same way by every processor.
+
+    Args:
+        image: [H, W, 3] uint8 RGB.
+        pixel_format: FFmpeg's name, such as ``yuv420p``.
+    """
+    av = require("av", "to_pixels", extra="video")
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+    return frame.reformat(format=pixel_format, interpolation=_BILINEAR | _ACCURATE_RND | _BITEXACT)
+
 
 def write_video(path: Path | str, frames: np.ndarray, fps: float, *, crf: int = 16) -> None:
-    """Encode frames as H.264 in MP4 (yuv420p, index first, one thread: the same frames give the same bytes).
+    """Encode frames as H.264 in MP4 (yuv420p, index first); the same frames give the same bytes everywhere.
 
     Args:
         path: file to write.
@@ -33,11 +67,12 @@ def write_video(path: Path | str, frames: np.ndarray, fps: float, *, crf: int = 
         raise OptionError(f"write_video: frames must have even sides, got {height} x {width}; crop a row or column")
     if "libx264" not in av.codecs_available:
         raise OptionError("write_video: FFmpeg must have libx264, got a build without; install av from PyPI")
-    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+    muxer = {**MUXER_OPTIONS, "movflags": "+faststart"}
+    options = {**encoder_options("libx264"), "crf": str(crf), "preset": "veryfast"}
+    with av.open(str(path), "w", format="mp4", options=muxer) as container:
         rate = Fraction(fps).limit_denominator(1001)
-        options = {"crf": str(crf), "preset": "veryfast", "threads": "1"}
         stream = container.add_stream("libx264", rate=rate, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
+        for image in frames:
+            container.mux(stream.encode(to_pixels(image, "yuv420p")))
         container.mux(stream.encode(None))
