@@ -79,7 +79,10 @@ def serve(handle: int) -> None:
 
     def tell(*message: Any) -> None:
         with lock:
-            link.send(message)
+            try:
+                link.send(message)
+            except (BrokenPipeError, ConnectionResetError):
+                raise EOFError from None  # the parent needs nothing any more
 
     worker: RunsTasks | None = None
     try:

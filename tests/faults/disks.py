@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tests.faults.kills import ended_by_kill, start
+from tests.faults.points import Point
 from tests.faults.rows import Row, check_equal, check_whole, require
 from tests.faults.target import job
 
@@ -94,7 +96,7 @@ def _row(fault: str, times: int) -> Row:
 def _program(
     place: Path, clips: int, before: Callable[[], None] | None = None, prefix: Sequence[str] = ()
 ) -> subprocess.CompletedProcess[str]:
-    target = [sys.executable, "-m", "tests.faults.target", str(place / "store"), str(clips), "0", "0"]
+    target = [sys.executable, "-m", "tests.faults.target", str(place / "store"), str(clips), "0"]
     command = [*prefix, *target]
     return subprocess.run(command, capture_output=True, text=True, preexec_fn=before, check=False)
 
@@ -111,24 +113,16 @@ def _refused(
 
 
 def _partly(place: Path, rng: random.Random) -> None:
-    """A store that some of the units are in: a run that is killed on its way."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.faults.target", str(place / "store"), str(_CLIPS), "0", "5"],
-        stdout=subprocess.PIPE,
-    )
-    if process.stdout is not None:
-        process.stdout.readline()
-    try:
-        process.wait(rng.uniform(0.2, 0.9))
-    except subprocess.TimeoutExpired:
-        process.kill()
-    process.communicate()
+    """A store that some of the units are in: a run that is killed between two commits."""
+    point = Point("commit", rng.randrange(1, _CLIPS // 12))
+    command = [sys.executable, "-m", "tests.faults.target", str(place / "store"), str(_CLIPS), "0", str(point)]
+    require(ended_by_kill(start(command)), f"the run did not come past {point}")
 
 
 def _resumed(place: Path) -> None:
     done = _program(place, _CLIPS)
     require(done.returncode == 0, f"resume: {done.stderr[-500:]}")
-    check_equal(str(place / "store"), job(_CLIPS, 0, 0).expected(), "resumed")
+    check_equal(str(place / "store"), job(_CLIPS, 0).expected(), "resumed")
 
 
 def _mount(place: Path, size: str) -> Path:

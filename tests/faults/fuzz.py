@@ -10,15 +10,16 @@ from pathlib import Path
 from tests.faults.fuzz_targets import TARGETS, Target
 from tests.faults.rows import Row, require
 
-QUICK_S, FULL_S = 120.0, 300.0
+QUICK_ROUNDS, FULL_ROUNDS = 1500, 15_000
+"""Each round gives every reader one input."""
 _GROWTH_MB = 64
-_SLOW_S, _HANG_S = 10.0, 120.0
-"""Of processor time, and by the clock, which runs on while a busy machine does other things."""
+_SLOW_S = 10.0
+"""Of processor time, which does not run while a busy machine does other things."""
 
 
 def run(quick: bool, folder: Path) -> list[Row]:
-    """So many seconds of each reader in turn."""
-    seconds, rng = QUICK_S if quick else FULL_S, random.Random(0)
+    """So many inputs for each reader in turn."""
+    rounds, rng = QUICK_ROUNDS if quick else FULL_ROUNDS, random.Random(0)
     targets = {name: make(folder) for name, make in TARGETS.items()}
     counts, slowest = dict.fromkeys(targets, 0), 0.0
     for target in targets.values():
@@ -26,19 +27,18 @@ def run(quick: bool, folder: Path) -> list[Row]:
             target.check(seed)
         for _ in range(30):
             _once(target, rng)
-    before, began = _memory_mb(), time.monotonic()
-    while time.monotonic() - began < seconds:
+    before = _memory_mb()
+    for _ in range(rounds):
         for name, target in targets.items():
-            started, worked = time.monotonic(), time.process_time()
+            worked = time.process_time()
             _once(target, rng)
             slowest = max(slowest, time.process_time() - worked)
-            require(time.monotonic() - started < _HANG_S, f"{name}: an input took more than {_HANG_S:g} s")
             counts[name] += 1
     growth = _memory_mb() - before
     require(slowest < _SLOW_S, f"an input took {slowest:.1f} s of processor time")
     require(growth < _GROWTH_MB, f"memory grew by {growth:.0f} MB")
     note = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-    note += f" in {seconds:.0f} s; slowest {slowest:.2f} s, memory +{growth:.0f} MB"
+    note += f"; slowest {slowest:.2f} s of processor time, memory +{growth:.0f} MB"
     return [Row("fuzzing (mutated inputs)", sum(counts.values()), "only motive's own errors; no hang, no growth", note)]
 
 

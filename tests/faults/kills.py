@@ -1,14 +1,13 @@
-"""kill -9 of whole process groups at random moments, and of single workers while a run goes on."""
+"""kill -9 of whole process groups, and of single workers of a run, at named points of their work."""
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import subprocess
 import sys
-import threading
-import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,47 +15,54 @@ import numpy as np
 from motive.store import Store
 from motive.workers.launch import LaunchConfig
 from motive.workers.local import Event
+from tests.faults.points import Point, command
 from tests.faults.rows import Row, check_equal, check_whole, require
 from tests.faults.synthetic import Synthetic, SyntheticJob
 from tests.faults.target import job
 
-_LIMIT_S = 300.0
-_LONGEST_S = 2.0
+_LAST = {"unit": 3, "commit": 3, "write": 9, "file": 36}
+"""Kind of point -> the last number that is drawn; a fresh store of eight units has more of each."""
 
 
-def synthetic(kills: int, workers: int, folder: Path, clips: int = 96, clip_ms: float = 4.0) -> Row:
+def synthetic(kills: int, workers: int, folder: Path, clips: int = 96) -> Row:
     """Kill and resume until so many kills are done; every store is compared with an undisturbed run."""
-    rng, expected = random.Random(workers), job(clips, workers, clip_ms).expected()
-    done, stores, partial = 0, 0, 0
-    calm = _target(folder / f"calm-{workers}", clips, workers, clip_ms)
-    if calm.stdout is not None:
-        calm.stdout.readline()
-    began = time.monotonic()
-    finish(calm)
-    span_s = min(time.monotonic() - began, _LONGEST_S)  # the machine may have been busy with something else
-    while done < kills:
-        location = str(folder / f"kill-{workers}-{stores}")
+    rng, expected = random.Random(workers), job(clips, workers).expected()
+    places: Counter[str] = Counter()
+    stores = partial = 0
+    while places.total() < kills:
+        location = folder / f"kill-{workers}-{stores}"
         stores += 1
-        killed = True
-        while killed:
-            process = _target(Path(location), clips, workers, clip_ms)
-            after_s = rng.uniform(0.0, span_s)
-            if done % 2:  # every other kill comes between commits, wherever the start of processes takes most time
-                _reach(process, Path(location), rng.randrange(1, 4))
-                after_s = rng.uniform(0.0, clip_ms / 50)
-            killed = _kill_or_finish(process, done < kills, after_s)
-            done += killed
-            if (Path(location) / "manifest.json").exists():
-                held = len(check_whole(location, f"kill {done}"))
+        for point in _points(rng, min(kills - places.total(), rng.randrange(2, 7)), location):
+            if not ended_by_kill(_target(location, clips, workers, point)):
+                break  # the rest of the work never came past the point
+            places[point.kind] += 1
+            if (location / "manifest.json").exists():
+                held = len(check_whole(str(location), f"kill at {point}"))
                 partial += 0 < held < len(expected)
-        check_equal(location, expected, f"after {done} kills")
+        finish(_target(location, clips, workers))
+        check_equal(str(location), expected, f"after {places.total()} kills")
     how = f"{workers} worker processes" if workers else "one process"
     return Row(
         f"kill -9 of the process group while indexing ({how}, synthetic vectors)",
-        done,
+        places.total(),
         "store verifies after each; resumed, it equals an undisturbed run bit for bit",
-        f"{stores} stores; {partial} kills with some clips committed and some not",
+        f"{stores} stores; {partial} kills with some clips committed and some not; " + described(places),
     )
+
+
+def _points(rng: random.Random, count: int, folder: Path) -> Iterator[Point]:
+    """Points of all kinds in turn, from a random one on."""
+    kinds, first = list(_LAST), rng.randrange(len(_LAST))
+    for number in range(count):
+        kind = kinds[(first + number) % len(kinds)]
+        yield Point(kind, rng.randrange(1, _LAST[kind] + 1), str(folder))
+
+
+def described(places: Counter[str]) -> str:
+    """Where the kills fell, for a note."""
+    names = {"unit": "a unit began", "clip": "a clip began", "commit": "between two commits",
+             "write": "in the middle of a write", "file": "before a file operation", "score": "between blocks"}  # fmt: skip
+    return ", ".join(f"{names[kind]} {count}" for kind, count in sorted(places.items()))
 
 
 def real(kills: int, folder: Path) -> list[Row]:
@@ -68,30 +74,29 @@ def real(kills: int, folder: Path) -> list[Row]:
     queries = write_queries(folder / "queries", clips_per_motion=1, seed=3)
     common = ["--draws-strategy", "single", "--quiet", "--shard-rows", "2", "--clips-per-pass", "2", "--threads", "1"]
     calm = folder / "calm"
-    began = time.monotonic()
-    finish(_cli("index", str(pool), "--out", str(calm), *common))
-    span_s = time.monotonic() - began
+    steps = _calm_steps(calm, "index", str(pool), "--out", str(calm), *common)
     reference = Store.open(calm)
     expected = dict(zip(reference.clip_ids, reference.vectors(), strict=True))
     done = stores = 0
     while done < kills:
-        location = str(folder / f"real-{stores}")
-        workers = str(stores % 2)
+        location = folder / f"real-{stores}"
+        arguments = ("index", str(pool), "--out", str(location), "--workers", str(stores % 2), *common)
         stores += 1
-        killed = True
-        while killed:
-            process = _cli("index", str(pool), "--out", location, "--workers", workers, *common)
-            killed = _kill_or_finish(process, done < kills, rng.uniform(0.3, 1.0) * span_s, wait_begun=False)
-            done += killed
-            if (Path(location) / "manifest.json").exists():
-                check_whole(location, f"kill {done} of motive index")
-        check_equal(location, expected, f"motive index after {done} kills")
+        while done < kills:
+            point = Point("file", rng.randrange(1, steps + 1), str(location))
+            if not ended_by_kill(start(command(point, *arguments))):
+                break
+            done += 1
+            if (location / "manifest.json").exists():
+                check_whole(str(location), f"motive index killed at {point}")
+        finish(_cli(*arguments))
+        check_equal(str(location), expected, f"motive index after {done} kills")
     rows = [
         Row(
             "kill -9 of `motive index` (decoding, masks, the built-in model)",
             done,
             "store verifies after each; resumed, it equals an undisturbed run bit for bit",
-            f"{stores} stores, half of them with a worker process",
+            f"{stores} stores, half of them with a worker process; each before one of {steps} file operations",
         )
     ]
     return [*rows, _scoring(max(3, kills // 2), calm, queries, folder)]
@@ -100,19 +105,22 @@ def real(kills: int, folder: Path) -> list[Row]:
 def _scoring(kills: int, store: Path, queries: Path, folder: Path) -> Row:
     asked = folder / "asked"
     finish(_cli("query", str(queries), "--like", str(store), "--out", str(asked), "--quiet"))
-    scores, rng = folder / "scores.parquet", random.Random(2)
-    began = time.monotonic()
-    finish(_cli("score", str(store), str(asked), "--out", str(scores)))
-    span_s, expected = time.monotonic() - began, _scores(scores)
+    place, rng = folder / "scored", random.Random(2)
+    place.mkdir()
+    scores = place / "scores.parquet"
+    arguments = ("score", str(store), str(asked), "--out", str(scores))
+    steps = _calm_steps(place, *arguments)
+    expected = _scores(scores)
     held = 0
     for number in range(kills):
         scores.unlink(missing_ok=True)
-        kill_within(_cli("score", str(store), str(asked), "--out", str(scores)), rng.uniform(0.5, 1.1) * span_s, False)
+        point = Point("file", rng.randrange(1, steps + 1), str(place))
+        require(ended_by_kill(start(command(point, *arguments))), f"motive score did not come past {point}")
         check_whole(str(store), f"kill {number + 1} of motive score")
         if scores.exists():
             held += 1
             require(_scores(scores) == expected, "a scores file that is there must be whole")
-        finish(_cli("score", str(store), str(asked), "--out", str(scores)))
+        finish(_cli(*arguments))
         require(_scores(scores) == expected, f"scores after kill {number + 1} differ")
     return Row(
         "kill -9 of `motive score`", kills, "stores unharmed; scores absent or whole; run again, they are equal",
@@ -120,42 +128,49 @@ def _scoring(kills: int, store: Path, queries: Path, folder: Path) -> Row:
     )  # fmt: skip
 
 
+def _calm_steps(folder: Path, *arguments: str) -> int:
+    """Run the command line to its end; how many file operations below the folder that takes."""
+    process = start(command(Point("file", 0, str(folder)), *arguments))
+    said, _ = process.communicate()
+    require(process.returncode in (0, 3), f"{process.args} ended with {process.returncode}")
+    return int(said.split()[-1])
+
+
 def workers(kills: int, folder: Path) -> Row:
-    """Kill one of three workers again and again while a run goes on."""
-    asked = SyntheticJob(60 * kills, 20, 3, Synthetic(clip_s=0.01), LaunchConfig(workers=3, max_deaths=10_000))
+    """Kill one of three workers again and again during a run.
+
+    While kills are left, no worker comes past its second unit. So all are done before the units are.
+    """
+    tickets = folder / "tickets"
+    tickets.mkdir()
+    points = tuple(
+        Point(kind, number, alone=True, tickets=str(tickets), kills=kills)
+        for kind, number in (("unit", 2), ("clip", 5), ("commit", 1), ("write", 2))
+    )
+    asked = SyntheticJob(
+        20 * (kills + 8), 20, 3, Synthetic(points=points), LaunchConfig(workers=3, max_deaths=10_000)
+    )  # fmt: skip
     events: list[Event] = []
-    rng, stop, killed = random.Random(0), threading.Event(), []
-
-    def kill() -> None:
-        while not stop.wait(rng.uniform(0.1, 0.6)) and len(killed) < kills:
-            alive = children(os.getpid())
-            if alive:
-                os.kill(rng.choice(alive), signal.SIGKILL)
-                killed.append(1)
-
-    thread = threading.Thread(target=kill)
-    thread.start()
-    try:
-        asked.run(folder / "workers", events)
-    finally:
-        stop.set()
-        thread.join()
+    asked.run(folder / "workers", events)
     check_equal(str(folder / "workers"), asked.expected(), "after workers were killed")
-    require(len(killed) >= kills, f"{len(killed)} kills only: the run was too short")
+    done = sum(1 for _ in tickets.iterdir())
+    require(done == kills, f"{done} of {kills} kills")
     quarantined = len(Store.open(folder / "workers").failures())
     require(quarantined == 0, f"{quarantined} clips were blamed for kills from outside")
     deaths = sum(event.kind == "died" for event in events)
+    require(deaths == kills, f"{deaths} deaths were seen, of {kills}")
     return Row(
-        "one of three workers killed", len(killed), "the run ends by itself with the same vectors", f"{deaths} replaced"
+        "one of three workers killed", done, "the run ends by itself with the same vectors", f"{deaths} replaced"
     )
 
 
-def _target(location: Path, clips: int, workers: int, clip_ms: float) -> subprocess.Popen[bytes]:
-    program = [sys.executable, "-m", "tests.faults.target"]
-    return start([*program, str(location), str(clips), str(workers), str(clip_ms)])
+def _target(location: Path, clips: int, workers: int, point: Point | None = None) -> subprocess.Popen[bytes]:
+    program = [sys.executable, "-m", "tests.faults.target", str(location), str(clips), str(workers)]
+    return start([*program, str(point)] if point else program)
 
 
-def start(command: list[str]) -> subprocess.Popen[bytes]:
+def start(command: Sequence[str]) -> subprocess.Popen[bytes]:
+    """A process in a group of its own, which a point may end as a whole."""
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, start_new_session=True
     )
@@ -165,47 +180,16 @@ def _cli(*arguments: str) -> subprocess.Popen[bytes]:
     return start([sys.executable, "-m", "motive.cli", *arguments])
 
 
-def _reach(process: subprocess.Popen[bytes], store: Path, records: int) -> None:
-    """Wait until so many further records are committed, or the process has ended."""
-
-    def committed() -> int:
-        return sum(1 for _ in (store / "commits").glob("*.json"))
-
-    wanted = committed() + records
-    while process.poll() is None and committed() < wanted:
-        time.sleep(0.002)
-
-
-def kill_within(process: subprocess.Popen[bytes], after_s: float, wait_begun: bool = True) -> bool:
-    """Kill the process group so many seconds after it has begun; whether it was still at work."""
-    if wait_begun and process.stdout is not None:
-        process.stdout.readline()
-    try:
-        process.wait(after_s)
-        killed = False
-    except subprocess.TimeoutExpired:
-        killed = True
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        killed = False
-    process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
-    return killed
-
-
-def _kill_or_finish(process: subprocess.Popen[bytes], kill: bool, after_s: float, wait_begun: bool = True) -> bool:
-    """Kill the process group, or let it end where enough were killed; whether it was killed at work."""
-    if kill:
-        return kill_within(process, after_s, wait_begun)
-    finish(process)
-    return False
+def ended_by_kill(process: subprocess.Popen[bytes]) -> bool:
+    """Wait for the end; whether a point ended it."""
+    process.communicate()
+    require(process.returncode in (0, 3, -signal.SIGKILL), f"{process.args} ended with {process.returncode}")
+    return process.returncode == -signal.SIGKILL
 
 
 def finish(process: subprocess.Popen[bytes]) -> None:
-    process.communicate(timeout=_LIMIT_S)
-    require(process.returncode in (0, 3), f"{process.args} ended with {process.returncode}")
+    """Wait for the end, which must be a good one."""
+    require(not ended_by_kill(process), f"{process.args} was killed")
 
 
 def _scores(path: Path) -> bytes:
@@ -213,16 +197,3 @@ def _scores(path: Path) -> bytes:
 
     table = pq.read_table(path)
     return repr([(name, np.asarray(table.column(name)).tolist()) for name in table.column_names]).encode()
-
-
-def children(parent: int) -> list[int]:
-    """Process ids of a process' living children."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            fields = (entry / "stat").read_text().rpartition(")")[2].split() if entry.name.isdigit() else []
-        except OSError:
-            continue
-        if len(fields) > 1 and fields[1] == str(parent) and fields[0] != "Z":
-            found.append(int(entry.name))
-    return found

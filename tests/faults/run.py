@@ -45,7 +45,7 @@ def kills(quick: bool, folder: Path) -> list[Row]:
     from tests.faults import kills as section
 
     here = section.synthetic(6 if quick else 130, 0, folder)
-    return [here, section.synthetic(3 if quick else 70, 2, folder, clip_ms=15.0)]
+    return [here, section.synthetic(3 if quick else 70, 2, folder)]
 
 
 def workers(quick: bool, folder: Path) -> list[Row]:

@@ -1,4 +1,4 @@
-"""kill -9 of scoring while it is at work, over a store that is large enough for that."""
+"""kill -9 of scoring at named points: after a block of scores, before a file operation, after the end."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ import os
 import random
 import shutil
 import signal
-import time
 from collections import Counter
 from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +16,8 @@ import pyarrow.parquet as pq
 
 from motive.scoring import ScoreConfig, score
 from motive.store import Store, StoreRow
+from tests.faults.kills import described
+from tests.faults.points import Point, arm, passed, reached
 from tests.faults.rows import Row, check_whole, require
 from tests.faults.soak import vectors
 
@@ -31,25 +31,31 @@ WAYS = {
 
 
 def run(quick: bool, folder: Path) -> list[Row]:
-    """Each way of scoring in turn, until enough runs were killed before their end."""
-    clips = 4_000 if quick else 20_000
-    place = _Place(folder, clips, 8 if quick else 32)
+    """Each way of scoring in turn, killed while it scores and while it writes."""
+    place = _Place(folder, 4_000 if quick else 20_000, 8 if quick else 32)
     wanted, rng = 4 if quick else 60, random.Random(0)
     ways = list(WAYS)[: 2 if quick else 3]
-    spans = {way: place.finish(way) for way in ways}
-    expected = {way: pq.read_table(place.take()) for way in ways for _ in [place.finish(way)]}
+    most, expected = {}, {}
+    for way in ways:
+        for kind in ("score", "file"):
+            most[way, kind] = place.run(way, Point(kind, 0, str(folder)))
+            expected[way] = pq.read_table(place.take())
     kills: Counter[str] = Counter()
+    places: Counter[str] = Counter()
     late = 0
-    while kills.total() < wanted:
-        way = ways[(kills.total() + late) % len(ways)]
-        place.kill(way, rng.randrange(clips + 1), rng.uniform(0.0, spans[way] if way == "int8" else 0.02))
-        check_whole(str(place.store), f"kill of motive score ({way})")
+    for number in range(wanted):
+        way, kind = ways[number % len(ways)], ("score", "file")[number // len(ways) % 2]
+        if not most[way, kind]:  # a list of int8 is made without blocks that are reported
+            kind = "file"
+        point = Point(kind, rng.randrange(1, most[way, kind] + 1), str(folder))
+        require(place.run(way, point) is None, f"motive score ({way}) did not come past {point}")
+        check_whole(str(place.store), f"motive score ({way}) killed at {point}")
+        kills[way] += 1
+        places[kind] += 1
         if place.out.exists():
             late += 1
             require(pq.read_table(place.out).equals(expected[way]), "a scores file that is there must be whole")
-        else:
-            kills[way] += 1
-        place.finish(way)
+        place.run(way, Point("file", 0, str(folder)))
         require(pq.read_table(place.take()).equals(expected[way]), f"scores ({way}) after a kill differ")
     check_whole(str(place.store), "after all kills")
     note = ", ".join(f"{way} {count}" for way, count in kills.items())
@@ -58,7 +64,7 @@ def run(quick: bool, folder: Path) -> list[Row]:
             "kill -9 of the process group while scoring (synthetic vectors)",
             kills.total(),
             "stores unharmed; no scores, or whole ones; run again over what was left, they are equal",
-            f"each was at work and had no scores yet: {note}; {late} further kills came after the scores",
+            f"{note}; {described(places)}; the scores were there already {late} times",
         )
     ]
 
@@ -80,29 +86,22 @@ class _Place:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["pyarrow.parquet", "torch", __name__])
 
-    def finish(self, way: str) -> float:
-        """Score to the end; the seconds that it took."""
-        process, link = self._start(way)
-        began = time.monotonic()
-        process.join(300.0)
-        link.close()
-        require(process.exitcode == 0, f"scoring ({way}) ended with {process.exitcode}")
-        return time.monotonic() - began
-
-    def kill(self, way: str, after_clips: int, after_s: float) -> None:
-        """Kill once so many clips are scored (int8 does not say) and so much time is over."""
-        process, link = self._start(way)
-        done = 0
-        while way != "int8" and done < after_clips:
-            try:
-                done = link.recv()
-            except EOFError:
-                break
-        process.join(after_s)
-        if process.exitcode is None:
-            os.killpg(process.pid or 0, signal.SIGKILL)
+    def run(self, way: str, point: Point) -> int | None:
+        """Score, and end at the point: how often its kind of place was passed; None if the point ended it."""
+        ours, theirs = self._context.Pipe(duplex=False)
+        arguments = (theirs, self.store, self._queries, self.out, way, point)
+        process = self._context.Process(target=_work, args=arguments)
+        process.start()
+        theirs.close()
+        try:
+            count = ours.recv()
+        except EOFError:
+            count = None
         process.join()
-        link.close()
+        ours.close()
+        expected = -signal.SIGKILL if count is None else 0
+        require(process.exitcode == expected, f"scoring ({way}, {point}) ended with {process.exitcode}")
+        return count
 
     def take(self) -> Path:
         """The scores, moved aside, and no cache, for the next run."""
@@ -111,16 +110,9 @@ class _Place:
         shutil.rmtree(self.store / "cache", ignore_errors=True)
         return taken
 
-    def _start(self, way: str) -> tuple[BaseProcess, Connection]:
-        ours, theirs = self._context.Pipe(duplex=False)
-        process = self._context.Process(target=_work, args=(theirs, self.store, self._queries, self.out, way))
-        process.start()
-        theirs.close()
-        ours.recv()
-        return process, ours
 
-
-def _work(link: Connection, store: Path, queries: Path, out: Path, way: str) -> None:
+def _work(link: Connection, store: Path, queries: Path, out: Path, way: str, point: Point) -> None:
     os.setsid()
-    link.send(0)
-    score(store, queries, out, WAYS[way], progress=lambda done, _: link.send(done))
+    arm(point)
+    score(store, queries, out, WAYS[way], progress=lambda *_: reached("score"))
+    link.send(passed(point.kind))

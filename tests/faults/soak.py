@@ -1,6 +1,6 @@
-"""A million vectors by four writers that are killed at random; then every byte and every vector is checked.
+"""A million vectors by four writers that are killed at named points; then every byte and every vector is checked.
 
-python -m tests.faults.soak STORE WRITER WRITERS CLIPS     (one writer)
+python -m tests.faults.soak STORE WRITER WRITERS CLIPS [POINT]     (one writer)
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ import resource
 import signal
 import subprocess
 import sys
-import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +24,8 @@ from numpy.typing import NDArray
 from motive.store import ClipIds, Store, compact, verify_store
 from motive.store.tables import encode_parquet, schema
 from motive.store.writer import ShardWriter, random_writer_name
+from tests.faults.kills import described
+from tests.faults.points import Point, arm
 from tests.faults.rows import Row, require
 
 DIM = 64
@@ -53,30 +58,19 @@ def write(location: str, writer: int, writers: int, clips: int) -> None:
         ids = ClipIds.encode([f"{number:0{DIGITS}d}" for number in part], "soak")
         table = pa.table([ids.to_arrow(), pa.array(part.astype(np.float32))], schema=schema({"loss": "float32"}))
         shards.commit_block(ids, vectors(part), encode_parquet(table))
+        _note_memory(location, clips)
 
 
 def run(quick: bool, folder: Path) -> list[Row]:
-    """Start the writers, kill them now and then, check at the end."""
-    clips, rng = 40_000 if quick else 1_000_000, random.Random(0)
-    location = str(folder / "soak")
+    """Writers at the same time, each of which is killed and started again; check at the end."""
+    clips, location = 40_000 if quick else 1_000_000, str(folder / "soak")
     _make(location)
-    began, kills = time.monotonic(), 0
-    running = {number: _start(location, number, clips) for number in range(WRITERS)}
-    limit = 4 if quick else 40
-    memory: dict[int, float] = {}
-    while running:
-        time.sleep(rng.uniform(0.3, 1.5))
-        tenth = _tenth(location, clips)
-        memory[tenth] = max(memory.get(tenth, 0.0), *(_memory_mb(process.pid) for process in running.values()))
-        for number, process in list(running.items()):
-            if process.poll() == 0:
-                del running[number]
-            elif process.poll() is not None:
-                running[number] = _start(location, number, clips)
-        if running and kills < limit:
-            os.kill(running[rng.choice(sorted(running))].pid, signal.SIGKILL)
-            kills += 1
-    seconds = time.monotonic() - began
+    with ThreadPoolExecutor(WRITERS) as threads:
+        arguments = range(WRITERS), repeat(location), repeat(clips), repeat(1 if quick else 10)
+        places = sum(threads.map(_keep_writing, *arguments), Counter())
+    kills = places.total()
+    require(kills >= WRITERS, f"{kills} kills of {WRITERS} writers")
+    memory = _memory(location)
     series = [round(memory[tenth]) for tenth in sorted(memory)]
     require(quick or series[-1] - max(series[:3]) < _GROWTH_MB, f"writers grow: {series} MB")
     _check(location, clips)
@@ -85,27 +79,64 @@ def run(quick: bool, folder: Path) -> list[Row]:
     _check(location, clips)
     peak_mb = _peak_mb()
     note = (
-        f"{kills} kills, {seconds:.0f} s, {before} shards, {done.after} after compaction; the largest writer by tenths of "
-        f"the vectors {', '.join(map(str, series))} MB; peak of any process, checking and compacting included, {peak_mb:.0f} MB"
+        f"{kills} kills ({described(places)}), {before} shards, {done.after} after compaction; the largest writer by "
+        f"tenths of the vectors {', '.join(map(str, series))} MB; peak of any process, checking and compacting included, "
+        f"{peak_mb:.0f} MB"
     )
-    row = Row("soak: vectors by 4 writers with random kills", clips, "verified; every vector right, once", note)
+    row = Row("soak: vectors by 4 writers that are killed", clips, "verified; every vector right, once", note)
     return [row, _alone(quick, str(folder / "alone"), clips)]
+
+
+def _keep_writing(writer: int, location: str, clips: int, kills: int) -> Counter[str]:
+    """Start one writer until it has written its share; the points that ended it."""
+    rng, places = random.Random(writer), Counter[str]()
+    for point in _points(rng, writer, kills):
+        process = _start(location, writer, clips, point=point)
+        code = process.wait()
+        if code == 0:
+            return places
+        require(code == -signal.SIGKILL, f"writer {writer} ended with {code}")
+        places[point.kind] += 1
+    code = _start(location, writer, clips).wait()
+    require(code == 0, f"writer {writer} ended with {code}")
+    return places
+
+
+def _points(rng: random.Random, writer: int, kills: int) -> Iterator[Point]:
+    """Points of all kinds in turn; each writer begins with another kind."""
+    for number in range(kills):
+        kind, most = (("commit", 2), ("write", 6))[(writer + number) % 2]
+        yield Point(kind, rng.randrange(1, most + 1))
 
 
 def _alone(quick: bool, location: str, clips: int) -> Row:
     """One writer from the first vector to the last: what appending itself does to memory."""
     _make(location)
-    process, memory = _start(location, 0, clips, writers=1), dict[int, float]()
-    while process.poll() is None:
-        time.sleep(0.1)
-        tenth = _tenth(location, clips)
-        memory[tenth] = max(memory.get(tenth, 0.0), _memory_mb(process.pid))
-    require(process.returncode == 0, f"the writer ended with {process.returncode}")
+    code = _start(location, 0, clips, writers=1).wait()
+    require(code == 0, f"the writer ended with {code}")
     _check(location, clips)
+    memory = _memory(location)
     series = [round(memory[tenth]) for tenth in sorted(memory)]
     require(quick or series[-1] - series[0] < _ALONE_MB, f"a writer grows: {series} MB")
     held = f"memory flat: {', '.join(map(str, series))} MB by tenths of the vectors"
     return Row("soak: one writer, undisturbed", clips, held, "verified; every vector right, once")
+
+
+def _note_memory(location: str, clips: int) -> None:
+    """Add a line to the list beside the store: how far it is, and this process' resident megabytes."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    tenth = min(9, 10 * SHARD * sum(1 for _ in Path(location, "commits").glob("*.json")) // clips)
+    with open(f"{location}.memory", "a") as file:
+        file.write(f"{tenth} {pages * os.sysconf('SC_PAGE_SIZE') / 2**20}\n")
+
+
+def _memory(location: str) -> dict[int, float]:
+    """Tenth of the vectors -> megabytes of the largest writer."""
+    largest: dict[int, float] = {}
+    for line in Path(f"{location}.memory").read_text().splitlines():
+        tenth, megabytes = line.split()
+        largest[int(tenth)] = max(largest.get(int(tenth), 0.0), float(megabytes))
+    return largest
 
 
 def _check(location: str, clips: int) -> None:
@@ -122,22 +153,12 @@ def _make(location: str) -> None:
     Store.create(location, identity=identity, columns_schema={"loss": "float32"})
 
 
-def _tenth(location: str, clips: int) -> int:
-    """How far the store is, 0 to 9."""
-    return min(9, 10 * SHARD * sum(1 for _ in Path(location, "commits").glob("*.json")) // clips)
-
-
-def _start(location: str, writer: int, clips: int, writers: int = WRITERS) -> subprocess.Popen[bytes]:
+def _start(
+    location: str, writer: int, clips: int, writers: int = WRITERS, point: Point | None = None
+) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "tests.faults.soak", location, str(writer), str(writers), str(clips)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def _memory_mb(process: int) -> float:
-    """Resident memory of a process; 0 where it has gone."""
-    try:
-        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-    except (OSError, IndexError):
-        return 0.0
+    command += [str(point)] if point else []
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
 
 
 def _peak_mb() -> float:
@@ -145,4 +166,6 @@ def _peak_mb() -> float:
 
 
 if __name__ == "__main__":
+    for text in sys.argv[5:]:
+        arm(Point.parse(text))
     write(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from motive.workers.local import Event, run_local
 from motive.workers.member import Membership
 from motive.workers.plan import PlanConfig, Task, TaskResult, make_tasks
 from motive.workers.watch import Watch
+from tests.faults.points import Point, arm, reached
 
 WORKER = "tests.faults.synthetic:make_worker"
 COLUMNS = {"path": "string", "loss": "float32"}
@@ -35,15 +37,19 @@ class Synthetic:
 
     Attributes:
         dim: k.
-        clip_s: seconds that a clip takes.
+        clip_s: seconds that a clip takes, for measurements.
         bad: clips that fail with a reason.
         poison: clips that kill their worker.
+        silent: clips during which their worker never says another word.
+        points: where workers end, in turn; the next one for each ticket that is taken.
     """
 
     dim: int = 32
     clip_s: float = 0.0
     bad: frozenset[str] = frozenset()
     poison: frozenset[str] = frozenset()
+    silent: frozenset[str] = frozenset()
+    points: tuple[Point, ...] = ()
 
 
 def identity(dim: int) -> dict[str, dict[str, object]]:
@@ -69,7 +75,7 @@ class SyntheticWorker:
     """Does tasks as motive.indexing.worker.Worker does."""
 
     def __init__(self, told: Membership, watch: Watch) -> None:
-        self._config: Synthetic = told.config  # type: ignore[assignment]
+        self._config = cast(Synthetic, told.config)
         self._store, self._watch = Store.open(told.store), watch
 
     def close(self) -> None:
@@ -78,6 +84,7 @@ class SyntheticWorker:
     def run_task(self, task: Task, clips: Mapping[str, Clip]) -> TaskResult:
         """One unit: failures first, then rows."""
         began = time.perf_counter()
+        reached("unit")
         if task.again:
             self._store.refresh()
             task = replace(task, wanted=task.wanted - self._store.done_ids())
@@ -97,9 +104,13 @@ class SyntheticWorker:
     ) -> None:
         config = self._config
         self._watch.begins([clip_id])
+        reached("clip")
         if clip_id in config.poison:
             os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(config.clip_s)
+        if clip_id in config.silent:
+            signal.pause()
+        if config.clip_s:
+            time.sleep(config.clip_s)
         if clip_id in task.wanted and clip_id in config.bad:
             failures.append(Failure(clip_id, clip_id, "decode", "damaged", "made so"))
         elif clip_id in task.wanted:
@@ -110,6 +121,10 @@ class SyntheticWorker:
 
 def make_worker(told: Membership, watch: Watch) -> SyntheticWorker:
     """The factory that member processes are given."""
+    points = cast(Synthetic, told.config).points
+    if points:
+        tickets = points[0].tickets
+        arm(points[(len(os.listdir(tickets)) if tickets else 0) % len(points)])
     return SyntheticWorker(told, watch)
 
 

@@ -1,6 +1,6 @@
 """The program that is killed: a synthetic run into a store, with or without worker processes.
 
-python -m tests.faults.target STORE CLIPS WORKERS CLIP_MS
+python -m tests.faults.target STORE CLIPS WORKERS [POINT]
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ from motive.workers.launch import LaunchConfig
 from motive.workers.member import Membership
 from motive.workers.plan import PlanConfig, make_tasks
 from motive.workers.watch import Watch
+from tests.faults.points import Point, arm
 from tests.faults.synthetic import Synthetic, SyntheticJob, SyntheticWorker, clip_ids
 
 
-def job(count: int, workers: int, clip_ms: float) -> SyntheticJob:
+def job(count: int, workers: int, points: tuple[Point, ...] = ()) -> SyntheticJob:
     """The run that the arguments stand for."""
     bad = frozenset(clip_ids(count)[3::17])
-    return SyntheticJob(
-        count, 12, 3, Synthetic(clip_s=clip_ms / 1e3, bad=bad), LaunchConfig(workers=workers, max_deaths=100)
-    )
+    return SyntheticJob(count, 12, 3, Synthetic(bad=bad, points=points), LaunchConfig(workers=workers, max_deaths=100))
 
 
 def run_here(asked: SyntheticJob, location: str) -> None:
@@ -32,19 +31,20 @@ def run_here(asked: SyntheticJob, location: str) -> None:
     worker = SyntheticWorker(told, Watch())
     clips = {clip_id: Clip(clip_id, Path("/none")) for clip_id in ids}
     plan = PlanConfig.of(ids, asked.unit_clips, asked.batch_clips)
-    print("begun", flush=True)
     for task in make_tasks(ids, plan, store.done_ids()):
         worker.run_task(task, clips)
 
 
 def main() -> int:
-    location, count, workers, clip_ms = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
-    asked = job(count, workers, clip_ms)
+    location, count, workers = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    points = tuple(map(Point.parse, sys.argv[4:]))
+    asked = job(count, workers, points)
     try:
         if workers:
-            print("begun", flush=True)
             asked.run(location)
         else:
+            for point in points:
+                arm(point)
             run_here(asked, location)
     except MotiveError as error:
         print(" ".join(str(error).split()), file=sys.stderr)

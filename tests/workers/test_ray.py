@@ -5,10 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import itertools
-import os
-import signal
 import sys
-import threading
 import types
 from pathlib import Path
 
@@ -20,6 +17,7 @@ from motive.store import Store, verify_store
 from motive.workers.launch import LaunchConfig
 from motive.workers.local import Event
 from motive.workers.ray_pool import Outcome
+from tests.faults.points import Point
 from tests.faults.synthetic import Synthetic, SyntheticJob, run_on_ray
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs ray")
@@ -127,36 +125,14 @@ def test_without_ray_it_says_which_extra(tmp_path: Path, monkeypatch: pytest.Mon
 @needs_ray
 def test_a_real_cluster_whose_actors_are_killed(tmp_path: Path) -> None:
     ray = importlib.import_module("ray")
-    job = SyntheticJob(60, work=Synthetic(clip_s=0.02), launch=LaunchConfig("ray", workers=2, max_deaths=50))
+    (tmp_path / "tickets").mkdir()
+    point = Point("clip", 3, alone=True, tickets=str(tmp_path / "tickets"), kills=3)
+    job = SyntheticJob(60, work=Synthetic(points=(point,)), launch=LaunchConfig("ray", workers=2, max_deaths=50))
     ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100 << 20, log_to_driver=False)
     events: list[Event] = []
-    stop = threading.Event()
-
-    def kill_actors() -> None:
-        for _ in range(3):
-            if stop.wait(1.0):
-                return
-            actors = [
-                int(entry.name)
-                for entry in Path("/proc").iterdir()
-                if entry.name.isdigit() and b"ray::Host" in _command(entry)
-            ]
-            if actors:
-                os.kill(actors[0], signal.SIGKILL)
-
-    killer = threading.Thread(target=kill_actors)
     try:
-        killer.start()
         check(run(job, tmp_path / "s", events), job)
     finally:
-        stop.set()
-        killer.join()
         ray.shutdown()
+    assert len(list((tmp_path / "tickets").iterdir())) == 3
     assert [event for event in events if event.kind == "died"]
-
-
-def _command(entry: Path) -> bytes:
-    try:
-        return (entry / "cmdline").read_bytes()
-    except OSError:
-        return b""

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +11,7 @@ from motive.errors import StoreError, WorkerLost
 from motive.store import Store, verify_store
 from motive.workers.launch import LaunchConfig
 from motive.workers.local import Event
+from tests.faults.points import Point
 from tests.faults.synthetic import Synthetic, SyntheticJob, clip_ids
 
 BAD = frozenset(clip_ids(80)[5:9])
@@ -47,32 +44,17 @@ def test_bad_clips_keep_their_place_and_poison_is_quarantined(tmp_path: Path, wo
     assert not [event for event in events if event.kind == "died"], "a later run leaves quarantined clips alone"
 
 
-def test_workers_that_are_killed_are_replaced(tmp_path: Path) -> None:
-    job = SyntheticJob(60, work=Synthetic(clip_s=0.01), launch=LaunchConfig(workers=2, max_deaths=50))
-    stop, killed = threading.Event(), []
-
-    def kill_children() -> None:
-        me = str(os.getpid())
-        while not stop.is_set() and len(killed) < 4:
-            time.sleep(0.35)
-            for entry in Path("/proc").iterdir():
-                try:
-                    fields = (entry / "stat").read_text().rpartition(")")[2].split() if entry.name.isdigit() else []
-                except OSError:
-                    continue
-                if len(fields) > 1 and fields[1] == me and fields[0] != "Z":
-                    os.kill(int(entry.name), signal.SIGKILL)
-                    killed.append(entry.name)
-                    break
-
-    thread = threading.Thread(target=kill_children)
-    thread.start()
-    try:
-        store = job.run(tmp_path / "s")
-    finally:
-        stop.set()
-        thread.join()
-    check(store, job)
+@pytest.mark.parametrize(("kind", "number"), [("unit", 2), ("clip", 3), ("commit", 1), ("write", 2)])
+def test_workers_that_are_killed_are_replaced(tmp_path: Path, kind: str, number: int) -> None:
+    """Each worker is killed at the point until there were four kills; none gets past its second unit before."""
+    tickets = tmp_path / "tickets"
+    tickets.mkdir()
+    point = Point(kind, number, alone=True, tickets=str(tickets), kills=4)
+    job = SyntheticJob(60, unit_clips=5, work=Synthetic(points=(point,)), launch=LaunchConfig(workers=2, max_deaths=50))
+    events: list[Event] = []
+    check(job.run(tmp_path / "s", events), job)
+    assert len(list(tickets.iterdir())) == 4
+    assert sum(event.kind == "died" for event in events) == 4
 
 
 def test_an_error_of_a_worker_ends_the_run_and_keeps_what_is_committed(tmp_path: Path) -> None:
@@ -86,7 +68,8 @@ def test_an_error_of_a_worker_ends_the_run_and_keeps_what_is_committed(tmp_path:
 
 
 def test_a_silent_worker_is_replaced(tmp_path: Path) -> None:
-    job = SyntheticJob(6, unit_clips=3, work=Synthetic(clip_s=30.0), launch=LaunchConfig(stall_s=2.0, max_deaths=2))
+    silent = Synthetic(silent=frozenset(clip_ids(6)))
+    job = SyntheticJob(6, unit_clips=3, work=silent, launch=LaunchConfig(stall_s=2.0, max_deaths=2))
     events: list[Event] = []
     with pytest.raises(WorkerLost, match="no word for 2 s"):
         job.run(tmp_path / "s", events)
