@@ -4,14 +4,27 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find csrc -name '*.[ch]*' -o -name '*.py' | grep -v __pycache__) setup.py pyproject.toml constraints.txt
 
-.PHONY: demo test lint format fuzz bench wheel clean
+.PHONY: demo test test-all test-repeat lint format fuzz bench wheel clean
 
 demo: $(VENV)/ready
 	$(BIN)/motive demo --out demo-run
 
+# Random order, two processes; a file's tests stay in one process, which shares what the file sets up.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
 test: $(VENV)/ready lint
-	$(BIN)/python -m pytest
+	$(PYTEST)
 	$(MAKE) fuzz
+
+# Everything, with what is too long for every change; whoever runs it commits the last lines with date and machine.
+test-all: $(VENV)/ready lint
+	$(PYTEST) -m "long or not long"
+	$(BIN)/python -m tests.faults.run --sections kills,workers,scoring,disks,damage,media,soak,fuzz --out build/faults
+
+# N runs of the suite under conditions unlike a developer's machine, and a table of failures (about two hours for 10).
+N ?= 10
+test-repeat: $(VENV)/ready
+	$(BIN)/python -m tests.repeat $(N) --out build/repeat
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
@@ -24,7 +37,7 @@ format: $(VENV)/ready
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $$(git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'csrc/*.cuh')
 
-# Two minutes of mutated input for every reader; docs/durability.md tells of longer runs.
+# Mutated input for every reader, a fixed number; docs/durability.md tells of longer runs.
 fuzz: $(VENV)/ready
 	$(BIN)/python -m tests.faults.run --quick --sections fuzz --out build/faults
 

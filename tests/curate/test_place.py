@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,7 +43,6 @@ def add_file(out: Path) -> None:
 
 
 def edit_table(out: Path) -> None:
-    time.sleep(0.01)
     with open(out / "metadata.csv", "a") as file:
         file.write("\n")
 

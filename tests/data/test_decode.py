@@ -233,15 +233,17 @@ def _hostile(folder: Path, clip: Path) -> dict[str, tuple[Path, set[str]]]:
     }  # fmt: skip
 
 
-def test_hostile_files_are_refused_quickly(tmp_path: Path, clip: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_hostile_files_are_refused_with_little_work(
+    tmp_path: Path, clip: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     for name, (path, reasons) in _hostile(tmp_path, clip).items():
         capfd.readouterr()
-        started = time.monotonic()
+        before = time.process_time()
         with pytest.raises(ClipError) as error:
             load_clip(path, Standard(fps=16, frames=37, height=48, width=96))
-        seconds = time.monotonic() - started
+        seconds = time.process_time() - before
         assert error.value.reason in reasons, f"{name}: {error.value}, expected {reasons}"
-        assert seconds < 5, f"{name} took {seconds:.1f} s"
+        assert seconds < 5, f"{name} took {seconds:.1f} s of processor time"
         noise = "".join(capfd.readouterr())
         assert not noise, f"{name} makes the decoder print {noise!r}"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.faults.fuzz_targets import TARGETS, Target
 from tests.faults.rows import Row, require
 
-QUICK_ROUNDS, FULL_ROUNDS = 1500, 15_000
+QUICK_ROUNDS, FULL_ROUNDS = 300, 2000
 """Each round gives every reader one input."""
 _GROWTH_MB = 64
 _SLOW_S = 10.0

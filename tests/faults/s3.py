@@ -17,7 +17,7 @@ from motive.store import remote
 
 BUCKET = "faults"
 FAULTS = ("500 before", "500 after", "lost before", "lost after", "cut answer", "slow", "time-out")
-READ_TIMEOUT_S = 1.0
+READ_TIMEOUT_S = 3.0
 
 App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -128,4 +128,4 @@ def s3_server(faults: Faults) -> Iterator[str]:
         system.clear_instance_cache()
         server.shutdown()
         server.server_close()
-        thread.join(5)
+        thread.join()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from motive.data.base import Failure
 from motive.errors import StoreError
 from motive.store import Store, StoreRow
 from motive.store.files import LocalFiles
+from tests.faults.points import Point
 
 IDS = [f"{number:03d}" for number in range(40)]
 
@@ -164,28 +165,25 @@ def test_a_shard_of_another_store_is_refused(new_store, rows_of, identity) -> No
 
 
 @pytest.mark.skipif(os.name == "nt", reason="kills a process with a signal")
-def test_a_killed_writer_leaves_only_whole_shards(new_store, rows_of) -> None:
+@pytest.mark.parametrize(("kind", "number", "shards"), [("commit", 5, 5), ("write", 14, 4), ("file", 1, 0)])
+def test_a_killed_writer_leaves_only_whole_shards(new_store, kind: str, number: int, shards: int) -> None:
+    """Killed between two commits, in the middle of the fifth shard's second file, and before the first file."""
     store = new_store()
     code = """
 import sys, numpy as np
 from motive.store import Store, StoreRow
+from tests.faults.points import Point, arm
 store = Store.open(sys.argv[1])
-print("ready", flush=True)
-for number in range(100000):
+arm(Point.parse(sys.argv[2]))
+for number in range(9):
     store.append([StoreRow(f"{number:06d}-{row}", np.full(5, number, np.float32)) for row in range(3)])
 """
-    process = subprocess.Popen([sys.executable, "-c", code, str(store.path)], stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    with process.stdout as output:
-        assert output.readline() == b"ready\n"
-        while len(list(store.path.glob("commits/*.json"))) < 5:
-            assert process.poll() is None, "the writer ended by itself"
-            time.sleep(0.005)
-        process.kill()
-        process.wait()
+    point = Point(kind, number, str(store.path), alone=True)
+    command = [sys.executable, "-c", code, str(store.path), str(point)]
+    done = subprocess.run(command, check=False, start_new_session=True)
+    assert done.returncode == -signal.SIGKILL
     seen = Store.open(store.path)
-    assert len(seen) >= 15
-    assert len(seen) % 3 == 0
+    assert len(seen) == 3 * shards
     assert seen.verify().ok, str(seen.verify())
     np.testing.assert_array_equal(seen.vectors()[:, 0], [int(clip_id.split("-")[0]) for clip_id in seen.clip_ids])
 
