@@ -84,14 +84,14 @@ def test_cpp_tests_pass_under_sanitizers(built: Callable[[str], Path]) -> None:
     programs = [folder / path.stem for path in sorted((ROOT / "csrc" / "tests").glob("*.cpp"))]
     assert programs
     for program in programs:
-        result = subprocess.run([str(program)], capture_output=True, text=True, check=False, timeout=120)
+        result = subprocess.run([str(program)], capture_output=True, text=True, check=False)
         assert result.returncode == 0, f"{program.name}:\n{result.stdout}{result.stderr}"
         assert "passed" in result.stdout
 
 
 def first_numbers(*command: str) -> list[float]:
     """What csrc/examples/standalone.cpp prints of its first vector."""
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     return [float(word) for word in re.search(r"first numbers (.*)", result.stdout).group(1).split()]  # type: ignore[union-attr]
 

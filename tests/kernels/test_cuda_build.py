@@ -15,6 +15,8 @@ from types import ModuleType
 import pytest
 import torch
 
+from tests.kernels.pinned import require_nvcc
+
 ROOT = Path(__file__).resolve().parents[2]
 
 PARKED = {
@@ -43,6 +45,13 @@ def objects(nvcc: str) -> Mapping[str, Path]:
         pytest.skip("ninja is not installed")
     sources = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
     return {source.stem: build.build_dir() / "cuda" / f"{source.stem}.o" for source in sources}
+
+
+@pytest.fixture
+def pinned(nvcc: str, objects: Mapping[str, Path]) -> Mapping[str, Path]:
+    """The object files, where the compiler is the one whose machine code is checked."""
+    require_nvcc(nvcc)
+    return objects
 
 
 @functools.cache
@@ -90,9 +99,9 @@ def wasteful(entries: list[tuple[str, str, int, int]]) -> list[str]:
     ]
 
 
-def test_resources(objects: Mapping[str, Path]) -> None:
+def test_resources(pinned: Mapping[str, Path]) -> None:
     """Machine code for A100 and Hopper, without spills; the numbers are kept in build/cuda-resources.tsv."""
-    entries = [entry for path in objects.values() for entry in resources(path)]
+    entries = [entry for path in pinned.values() for entry in resources(path)]
     lines = ["\t".join(map(str, entry)) for entry in sorted(entries)]
     (ROOT / "build" / "cuda-resources.tsv").write_text("\n".join(["arch\tkernel\tregisters\tstack", *lines]) + "\n")
     kernels = {arch: {kernel for entry, kernel, *_ in entries if entry == arch} for arch in ("sm_80", "sm_90a")}
@@ -103,6 +112,7 @@ def test_resources(objects: Mapping[str, Path]) -> None:
 
 def test_shipped_ptx_makes_code_for_newer_cards(nvcc: str, objects: Mapping[str, Path], tmp_path: Path) -> None:
     """What the driver of a Blackwell card does with the PTX, done by the assembler of this toolkit if it knows sm_100."""
+    require_nvcc(nvcc)
     beside = Path(nvcc).resolve().with_name("ptxas")
     assembler = str(beside) if beside.exists() else shutil.which("ptxas")
     if assembler is None:
@@ -147,23 +157,23 @@ def sass(path: Path, kernel: str) -> str:
         ("motion_weights", "resize_kernelIfLi4E", 4),
     ],
 )
-def test_wide_independent_loads(objects: Mapping[str, Path], source: str, kernel: str, loads: int) -> None:
+def test_wide_independent_loads(pinned: Mapping[str, Path], source: str, kernel: str, loads: int) -> None:
     """16-byte loads into registers of their own, so that all of them are under way at once."""
-    code = sass(objects[source], kernel)
+    code = sass(pinned[source], kernel)
     targets = re.findall(r"LDG\.E\.NA\.128\.CONSTANT (R\d+)", code)
     assert len(set(targets)) >= loads, f"{sorted(set(targets))} are the targets of {len(targets)} wide loads"
 
 
 @pytest.mark.parametrize("source", ["tensor_sketch", "outer_sketch_bfloat16", "outer_sketch_float32"])
-def test_gathers_are_wide(objects: Mapping[str, Path], source: str) -> None:
-    code = sass(objects[source], "Li2E" if source == "tensor_sketch" else "Li9E")
+def test_gathers_are_wide(pinned: Mapping[str, Path], source: str) -> None:
+    code = sass(pinned[source], "Li2E" if source == "tensor_sketch" else "Li9E")
     assert "LDS.128" in code
     assert "STS.128" in code
 
 
-def test_no_float_atomics(objects: Mapping[str, Path]) -> None:
+def test_no_float_atomics(pinned: Mapping[str, Path]) -> None:
     """Sums are in a fixed order. The only atomic is the integer maximum of the token route, which has none."""
-    for name, path in objects.items():
+    for name, path in pinned.items():
         code = machine_code(path)
         atomics = set(re.findall(r"\b((?:ATOM|RED)[A-Z]*[.\w]*) ", code)) - {"REDUX.MAX"}
         allowed = {"ATOMS.MAX", "REDUX.MAX"} if name.startswith("outer_sketch_") else set()

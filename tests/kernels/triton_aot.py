@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.kernels.pinned import require_package
+
 
 @dataclass(frozen=True)
 class Compiled:
@@ -41,6 +43,8 @@ def compile_sm90(kernel: Any, signature: Mapping[str, str], constexprs: Mapping[
             the integers marked as "i32:16" are taken to be multiples of 16, as a launch would find out.
         constexprs: argument name -> value.
         options: of the launch, e.g. num_warps.
+
+    The test is skipped after compiling where Triton is not the pinned version.
     """
     import triton
     from triton.backends.compiler import GPUTarget
@@ -54,6 +58,7 @@ def compile_sm90(kernel: Any, signature: Mapping[str, str], constexprs: Mapping[
     }
     source = ASTSource(fn=kernel, signature=types, constexprs=dict(constexprs), attrs=divisible)
     compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
+    require_package("triton")
     usage = _tool("cuobjdump", "--dump-resource-usage", compiled.asm["cubin"])
     found = re.search(r"REG:(\d+) STACK:(\d+)", usage)
     assert found, f"cuobjdump says nothing about registers:\n{usage}"
