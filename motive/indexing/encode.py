@@ -24,7 +24,7 @@ from motive.errors import ClipError
 from motive.gradients.clips import EncodedClip
 from motive.gradients.segments import clip_segments
 from motive.masks import MaskConfig, motion_mask
-from motive.workers.watch import Watch
+from motive.workers.in_flight import InFlight
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Encoder:
         standard: clip standardisation.
         mask: motion mask settings.
         threads: clips decoded ahead in parallel, each in a process of its own.
-        watch: told which clips are being worked on.
+        in_flight: where to note the clips being processed.
         segments: parts of each clip (IndexConfig).
     """
 
@@ -60,7 +60,7 @@ class Encoder:
         standard: Standard,
         mask: MaskConfig,
         threads: int,
-        watch: Watch,
+        in_flight: InFlight,
         segments: str = "",
     ) -> None:
         self._segments = segments
@@ -69,7 +69,7 @@ class Encoder:
         self._standard = standard
         self._mask = mask
         self._threads = threads
-        self._watch = watch
+        self._in_flight = in_flight
         self._decoders = DecoderPool(standard)
         self._prints = dict(adapter.fingerprints())
         self._settings = dict(adapter.settings())
@@ -117,7 +117,7 @@ class Encoder:
                 else:
                     yield Prepared(clip, facts)
                 finally:
-                    self._watch.ends([clip.clip_id])
+                    self._in_flight.leave([clip.clip_id])
 
     def load(self, prepared: Prepared) -> EncodedClip:
         """An encoded clip from the cache.
@@ -137,7 +137,7 @@ class Encoder:
 
     def _read(self, clip: Clip) -> tuple[str, dict[str, Any], np.ndarray | None]:
         """(content hash, facts, frames or None where the cache already has the latents). Runs in a thread."""
-        self._watch.begins([clip.clip_id])
+        self._in_flight.enter([clip.clip_id])
         with _stage("read"):
             content = content_hash(clip.path)
         mask = self._cache.get("mask", self._mask_key(content))

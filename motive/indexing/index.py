@@ -30,8 +30,8 @@ from motive.store.source import SOURCE, source_fields
 from motive.store.tables import INDEX_COLUMNS, SEGMENT_COLUMNS
 from motive.versions import git_commit, versions
 from motive.workers.launch import LaunchConfig, rank_of
-from motive.workers.observe import Observer
 from motive.workers.plan import PlanConfig, make_tasks, share
+from motive.workers.reporter import RunReporter
 
 
 @dataclass(frozen=True)
@@ -191,23 +191,23 @@ class Job:
             make_tasks(ids, plan_of(store, ids, setup.config), done, self._poison(store)), rank.rank, rank.world
         )
         todo = sum(len(task.wanted) for task in tasks)
-        observer = self._observer(store, setup, todo, suffix)
+        reporter = self._reporter(store, setup, todo, suffix)
         status = "complete"
         try:
-            work(tasks, {clip.clip_id: clip for clip in dataset.clips}, setup, store, self, rank, observer)
+            work(tasks, {clip.clip_id: clip for clip in dataset.clips}, setup, store, self, rank, reporter)
         except BaseException as error:
             status = ending(error)
             raise
         finally:
             counts = {
-                "stored": observer.stored,
+                "stored": reporter.stored,
                 "already": sum(clip_id in done for clip_id in ids),
-                "failed": observer.failed + (len(dataset.failures) if rank.rank == 0 else 0),
+                "failed": reporter.failed + (len(dataset.failures) if rank.rank == 0 else 0),
             }
-            record.finish(status=status, routes=observer.routes, **counts)
-            observer.close(already=counts["already"])
+            record.finish(status=status, routes=reporter.routes, **counts)
+            reporter.close(already=counts["already"])
             reasons = dict(Counter(failure.reason for failure in store.failures()))
-            summary = {**observer.summary(), **counts, "failures": reasons}
+            summary = {**reporter.summary(), **counts, "failures": reasons}
             publish_json(store.files, f"summary{suffix}.json", summary)
         return IndexSummary(self.out, **counts, reasons=reasons)
 
@@ -216,11 +216,11 @@ class Job:
             return set()
         return {failure.clip_id for failure in store.failures() if failure.reason == QUARANTINED}
 
-    def _observer(self, store: Store, setup: Setup, todo: int, suffix: str) -> Observer:
+    def _reporter(self, store: Store, setup: Setup, todo: int, suffix: str) -> RunReporter:
         local = isinstance(store.files, LocalFiles)
         folder = store.path if local else cache_folder(setup.config.cache, store)
         folder.mkdir(parents=True, exist_ok=True)
-        return Observer(
+        return RunReporter(
             clips=len(self.dataset.clips),
             todo=todo,
             log=folder / f"log{suffix}.jsonl",

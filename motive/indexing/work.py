@@ -1,4 +1,4 @@
-"""Doing a run's tasks with whatever was asked for: this process, worker processes, or a cluster."""
+"""Runs the tasks of an index run in this process, in worker processes, or on a cluster."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from motive.indexing.setup import Setup
 from motive.indexing.worker import Worker
 from motive.store import Store
 from motive.workers.launch import LaunchConfig, Rank
-from motive.workers.local import run_local
-from motive.workers.member import Membership
-from motive.workers.observe import Observer
 from motive.workers.plan import Task
+from motive.workers.pool import run_local
+from motive.workers.process import WorkerSpec
+from motive.workers.reporter import RunReporter
 
 if TYPE_CHECKING:
     from motive.indexing.index import Job
 
 QUARANTINED = "killed_worker"
-"""Reason of a failure of a clip that ended its worker's process; a later run leaves it alone unless told otherwise."""
+"""Reason of a failure of a clip that ended its worker's process; a later run skips it unless it is asked to retry."""
 
 
 def in_processes(launch: LaunchConfig) -> bool:
-    """Whether the work is done in other processes than this one."""
+    """Whether other processes than this one do the work."""
     return launch.workers > 0 or launch.launcher != "local"
 
 
@@ -38,18 +38,18 @@ def work(
     store: Store,
     job: Job,
     rank: Rank,
-    observer: Observer,
+    reporter: RunReporter,
 ) -> None:
-    """Do the tasks and take note of clips that killed their workers."""
+    """Run the tasks, and list the clips that killed their workers as failures."""
     if not in_processes(job.launch):
         with torch_threads(setup.config.threads), Worker(setup, store, job.show_progress) as worker:
-            worker.run(tasks, clips, on_commit=observer.committed)
+            worker.run(tasks, clips, on_commit=reporter.committed)
         return
     devices = _Devices(setup.config.device, rank.local * max(1, job.launch.workers))
 
-    def member(number: int) -> Membership:
+    def spec_of(number: int) -> WorkerSpec:
         config = replace(setup.config, device=devices.of(number))
-        return Membership(
+        return WorkerSpec(
             config, store.location, store.manifest["identity_digest"], "motive.indexing.worker:index_worker"
         )
 
@@ -57,10 +57,10 @@ def work(
         from motive.workers.ray_pool import run_ray
 
         # Ray gives each actor its own GPU, which its process sees as the only one.
-        told = replace(member(0), config=setup.config)
-        quarantined = run_ray(tasks, clips, told, job.launch, observer.event)
+        spec = replace(spec_of(0), config=setup.config)
+        quarantined = run_ray(tasks, clips, spec, job.launch, reporter.event)
     else:
-        quarantined = run_local(tasks, clips, member, job.launch, observer.event)
+        quarantined = run_local(tasks, clips, spec_of, job.launch, reporter.event)
     store.refresh()
     store.append_failures(
         [
@@ -68,24 +68,24 @@ def work(
             for clip_id, reason in sorted(quarantined.items())
         ]
     )
-    observer.failed += len(quarantined)
+    reporter.failed += len(quarantined)
 
 
 class _Devices:
-    """Which device each worker of this machine has: one GPU after another, or what was asked for."""
+    """The device of each worker of this machine: one GPU after another, or the requested device."""
 
-    def __init__(self, asked: str, first: int) -> None:
-        self._asked, self._first = asked, first
-        spread = asked in ("auto", "cuda")
+    def __init__(self, requested: str, first: int) -> None:
+        self._requested, self._first = requested, first
+        spread = requested in ("auto", "cuda")
         self._gpus = torch.cuda.device_count() if spread else 0
 
     def of(self, worker: int) -> str:
-        return f"cuda:{(self._first + worker) % self._gpus}" if self._gpus else self._asked
+        return f"cuda:{(self._first + worker) % self._gpus}" if self._gpus else self._requested
 
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Give torch so many CPU threads inside, and those it had afterwards."""
+    """Give torch ``count`` CPU threads inside; restore its own number afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(max(1, count))
     try:

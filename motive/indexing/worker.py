@@ -23,9 +23,9 @@ from motive.indexing.setup import Setup, set_up
 from motive.progress import track
 from motive.store import Store, StoreRow, require_same_identity
 from motive.store.ids import segment_id
-from motive.workers.member import Membership
+from motive.workers.in_flight import InFlight
 from motive.workers.plan import Task, TaskResult
-from motive.workers.watch import Watch
+from motive.workers.process import WorkerSpec
 
 _log = logging.getLogger(__name__)
 
@@ -40,25 +40,25 @@ class Worker:
         setup: what was settled before.
         store: open for appending.
         show_progress: draw bars on stderr.
-        watch: told which clips are being worked on.
+        in_flight: where to note the clips being processed.
 
     Attributes:
         stored, failed: clips committed, and clips left out, so far.
         routes: route -> parameter names, as the last gradients were taken (motive_kernels.GradientCapture).
     """
 
-    def __init__(self, setup: Setup, store: Store, show_progress: bool, watch: Watch | None = None) -> None:
+    def __init__(self, setup: Setup, store: Store, show_progress: bool, in_flight: InFlight | None = None) -> None:
         self.stored = 0
         self.failed = 0
         self.routes: dict[str, list[str]] = {}
         self._setup = setup
         self._store = store
         self._show = show_progress
-        self._watch = watch or Watch()
+        self._in_flight = in_flight or InFlight()
         config = setup.config
         cache = Cache(cache_folder(config.cache, store))
         self._encoder = Encoder(
-            setup.adapter, cache, setup.standard, config.mask, config.decode_threads, self._watch, config.segments
+            setup.adapter, cache, setup.standard, config.mask, config.decode_threads, self._in_flight, config.segments
         )
         self._on_commit: Callable[[TaskResult], None] | None = None
         self._committed = time.perf_counter()
@@ -87,7 +87,7 @@ class Worker:
         Args:
             tasks: from the plan.
             clips: id -> clip, of all that the tasks touch.
-            on_commit: told of each commit.
+            on_commit: called after each commit.
         """
         self._on_commit = on_commit
         try:
@@ -179,9 +179,9 @@ class Worker:
                 with self._noting(item):
                     loaded[place] = self.load(item)
         ids = [item.clip.clip_id for item in batch if item is not None]
-        self._watch.begins(ids)
+        self._in_flight.enter(ids)
         vectors = _vectors(gradients, loaded)
-        self._watch.ends(ids)
+        self._in_flight.leave(ids)
         for item, vector in zip(batch, vectors, strict=True):
             if item is not None and vector is not None and item.clip.clip_id in task.wanted:
                 with self._noting(item):
@@ -319,9 +319,9 @@ def _row(prepared: Prepared, row_id: str, result: ClipVector, **more: str) -> St
     return StoreRow(row_id, result.vector.numpy(), columns)
 
 
-def index_worker(told: Membership, watch: Watch) -> Worker:
+def index_worker(spec: WorkerSpec, in_flight: InFlight) -> Worker:
     """The worker that computes vectors in a process of a pool."""
-    torch.set_num_threads(max(1, told.config.threads))
-    setup, store = set_up(told.config), Store.open(told.store)
+    torch.set_num_threads(max(1, spec.config.threads))
+    setup, store = set_up(spec.config), Store.open(spec.store)
     require_same_identity(store.identity, setup.identity, "worker")
-    return Worker(setup, store, show_progress=False, watch=watch)
+    return Worker(setup, store, show_progress=False, in_flight=in_flight)

@@ -1,4 +1,4 @@
-"""How the work of a run is spread over processes and machines; the one place that reads a launcher's environment."""
+"""How a run is spread over processes and machines; the only reader of a launcher's environment."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ Launcher = Literal["local", "torchrun", "slurm", "ray"]
 
 @dataclass(frozen=True)
 class LaunchConfig:
-    """Who does the work. Vectors do not depend on any of it.
+    """Which processes and machines do the work; the vectors are the same for any choice.
 
     Attributes:
-        launcher: ``local``: this machine; ``torchrun`` and ``slurm``: this process is one of several that were
-            started alike, each takes its share by its rank; ``ray``: actors on a Ray cluster.
-        workers: processes that do the work (with ray: actors). 0 works in this process; then a clip that kills it ends
-            the run.
-        stall_s: seconds without a word after which a worker is ended and replaced.
-        max_deaths: deaths of workers in a row, without anything done in between, after which the run is given up.
-        retry_quarantined: run clips again that killed their workers in an earlier run.
-        gpus_per_worker, cpus_per_worker: what a Ray actor is given; gpus -1 is one where the cluster has any.
-        ray_address: of a Ray cluster; empty joins the one of this machine's environment, or starts one here.
-        metrics: file for Prometheus' textfile collector, replaced every few seconds; empty writes none.
+        launcher: ``local`` works on this machine; ``torchrun`` and ``slurm`` expect that this process is one of several
+            that were started alike, and take the share of its rank; ``ray`` uses actors on a Ray cluster.
+        workers: worker processes (with ray: actors); 0 works in this process, where a clip that crashes ends the run.
+        stall_s: restart a worker after this many seconds of silence.
+        max_deaths: give up after this many worker deaths in a row without a finished task.
+        retry_quarantined: also process clips that crashed their workers in an earlier run.
+        gpus_per_worker: GPUs per Ray actor; -1 takes one if the cluster has GPUs.
+        cpus_per_worker: CPU cores per Ray actor.
+        ray_address: Ray cluster to join; empty joins the one of this machine's environment, or starts one here.
+        metrics: gauges for Prometheus' textfile collector, replaced every few seconds; empty writes none.
     """
 
     launcher: Launcher = "local"

@@ -52,7 +52,7 @@ class Gauges:
         """Replace the file.
 
         Args:
-            summary: as Observer.summary gives it.
+            summary: as RunReporter.summary gives it.
             committed: seconds since the epoch of the last commit.
 
         Raises:

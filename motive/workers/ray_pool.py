@@ -18,9 +18,9 @@ from motive.data import Clip
 from motive.errors import MotiveError, WorkerLost
 from motive.extras import require
 from motive.workers.launch import LaunchConfig
-from motive.workers.local import Crew, Event
-from motive.workers.member import Membership, portable
 from motive.workers.plan import Task
+from motive.workers.pool import Event, Pool
+from motive.workers.process import WorkerSpec, portable
 
 _WAIT_S = 5.0
 
@@ -35,22 +35,22 @@ class Outcome:
 
 
 class Host:
-    """The actor: a crew of one worker process, wherever Ray has put it.
+    """The actor: a pool of one worker process, wherever Ray has put it.
 
     Args:
-        told: what the process is told.
+        spec: of the worker process.
         config: when to give up.
     """
 
-    def __init__(self, told: Membership, config: LaunchConfig) -> None:
+    def __init__(self, spec: WorkerSpec, config: LaunchConfig) -> None:
         self._events: list[Event] = []
-        self._crew = Crew(lambda _: told, replace(config, workers=1), self._events.append)
+        self._pool = Pool(lambda _: spec, replace(config, workers=1), self._events.append)
 
     def run(self, task: Task, clips: Sequence[Clip]) -> Outcome:
         """Do one task."""
         self._events.clear()
         try:
-            quarantined = self._crew.run([task], {clip.clip_id: clip for clip in clips})
+            quarantined = self._pool.run([task], {clip.clip_id: clip for clip in clips})
         except MotiveError as error:
             return Outcome(tuple(self._events), {}, error)
         return Outcome(tuple(self._events), quarantined)
@@ -59,11 +59,11 @@ class Host:
 def run_ray(
     tasks: Sequence[Task],
     clips: Mapping[str, Clip],
-    told: Membership,
+    spec: WorkerSpec,
     config: LaunchConfig,
     on_event: Callable[[Event], None],
 ) -> dict[str, str]:
-    """Do tasks on ``config.workers`` actors; arguments, result and errors are those of Crew.
+    """Do tasks on ``config.workers`` actors; arguments, result and errors are those of Pool.
 
     Raises:
         MissingExtra: Ray is not installed.
@@ -77,7 +77,7 @@ def run_ray(
         gpus = 1.0 if ray.cluster_resources().get("GPU", 0) else 0.0
     # Ray does not run a task again by itself: what was committed before a death must be looked for first.
     host = ray.remote(num_cpus=config.cpus_per_worker, num_gpus=gpus, max_restarts=0)(Host)
-    pool = _Pool(ray, lambda: host.remote(told, config), config, on_event)
+    pool = _Pool(ray, lambda: host.remote(spec, config), config, on_event)
     try:
         return pool.run(tasks, clips, min(max(1, config.workers), max(1, len(tasks))))
     finally:

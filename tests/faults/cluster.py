@@ -14,7 +14,7 @@ from typing import Any
 from motive.extras import require as package
 from motive.store import Store
 from motive.workers.launch import LaunchConfig
-from motive.workers.local import Event
+from motive.workers.pool import Event
 from tests.faults.rows import Row, check_equal, require
 from tests.faults.synthetic import Synthetic, SyntheticJob, run_on_ray
 

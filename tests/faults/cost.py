@@ -26,7 +26,7 @@ from motive.indexing.worker import Worker
 from motive.store import Store, StoreRow
 from motive.store.fingerprint import digest
 from motive.toy.pool import write_pool
-from motive.workers.watch import Watch
+from motive.workers.in_flight import InFlight
 from tests.faults.rows import Row
 
 MAX_SHARE = 0.02
@@ -92,7 +92,7 @@ def _whole(folder: Path, pool: Path, count: int, commit_ms: float) -> Row:
 
 def _encoder(setup: Setup, folder: Path) -> Encoder:
     config = setup.config
-    return Encoder(setup.adapter, Cache(folder), setup.standard, config.mask, config.decode_threads, Watch())
+    return Encoder(setup.adapter, Cache(folder), setup.standard, config.mask, config.decode_threads, InFlight())
 
 
 def _drop(failure: Failure) -> None:

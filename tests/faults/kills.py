@@ -14,7 +14,7 @@ import numpy as np
 
 from motive.store import Store
 from motive.workers.launch import LaunchConfig
-from motive.workers.local import Event
+from motive.workers.pool import Event
 from tests.faults.points import Point, command
 from tests.faults.rows import Row, check_equal, check_whole, require
 from tests.faults.synthetic import Synthetic, SyntheticJob

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import motive.workers.local
-import motive.workers.member
+import motive.workers.pool
+import motive.workers.process
 from motive.child import python_command
 from motive.store.files import LocalFiles
 
@@ -162,10 +162,10 @@ def command(point: Point, *arguments: str) -> list[str]:
 
 
 def serve(handle: int, kind: int, number: int) -> None:
-    """motive.workers.member.serve, with the point armed; the whole process group ends."""
+    """motive.workers.process.serve, with the point armed; the whole process group ends."""
     folder = os.environ["MOTIVE_FAULTS_FOLDER"]
     arm(Point(KINDS[kind], number, folder))
-    motive.workers.member.serve(handle)
+    motive.workers.process.serve(handle)
 
 
 def main() -> int:
@@ -178,7 +178,7 @@ def main() -> int:
         return python_command("tests.faults.points", "serve", handle, KINDS.index(point.kind), point.number)
 
     os.environ["MOTIVE_FAULTS_FOLDER"] = point.folder
-    motive.workers.local.python_command = armed_member  # type: ignore[assignment]
+    motive.workers.pool.python_command = armed_member  # type: ignore[assignment]
     arm(point)
     status = motive_main(sys.argv[2:])
     print(passed(point.kind))

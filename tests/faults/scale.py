@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from motive.workers.launch import LaunchConfig
-from motive.workers.local import Event
 from motive.workers.plan import Task
-from motive.workers.supervise import Supervisor
+from motive.workers.pool import Event
+from motive.workers.supervisor import Supervisor
 from tests.faults.rows import Row, check_equal, require
 from tests.faults.synthetic import Synthetic, SyntheticJob
 

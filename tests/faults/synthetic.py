@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from motive.data import Clip, Failure
 from motive.store import Store, StoreRow
+from motive.workers.in_flight import InFlight
 from motive.workers.launch import LaunchConfig
-from motive.workers.local import Event, run_local
-from motive.workers.member import Membership
 from motive.workers.plan import PlanConfig, Task, TaskResult, make_tasks
-from motive.workers.watch import Watch
+from motive.workers.pool import Event, run_local
+from motive.workers.process import WorkerSpec
 from tests.faults.points import Point, arm, reached
 
 WORKER = "tests.faults.synthetic:make_worker"
@@ -33,7 +33,7 @@ COLUMNS = {"path": "string", "loss": "float32"}
 
 @dataclass(frozen=True)
 class Synthetic:
-    """What the worker is told.
+    """What a synthetic worker must know.
 
     Attributes:
         dim: k.
@@ -74,9 +74,9 @@ def vector(clip_id: str, batch: Iterable[str], dim: int) -> NDArray[np.float32]:
 class SyntheticWorker:
     """Does tasks as motive.indexing.worker.Worker does."""
 
-    def __init__(self, told: Membership, watch: Watch) -> None:
-        self._config = cast(Synthetic, told.config)
-        self._store, self._watch = Store.open(told.store), watch
+    def __init__(self, spec: WorkerSpec, in_flight: InFlight) -> None:
+        self._config = cast(Synthetic, spec.config)
+        self._store, self._in_flight = Store.open(spec.store), in_flight
 
     def close(self) -> None:
         """Nothing is held."""
@@ -103,7 +103,7 @@ class SyntheticWorker:
         self, clip_id: str, batch: Sequence[str], task: Task, rows: list[StoreRow], failures: list[Failure]
     ) -> None:
         config = self._config
-        self._watch.begins([clip_id])
+        self._in_flight.enter([clip_id])
         reached("clip")
         if clip_id in config.poison:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -116,16 +116,16 @@ class SyntheticWorker:
         elif clip_id in task.wanted:
             found = vector(clip_id, batch, config.dim)
             rows.append(StoreRow(clip_id, found, {"path": clip_id, "loss": float(found[0])}))
-        self._watch.ends([clip_id])
+        self._in_flight.leave([clip_id])
 
 
-def make_worker(told: Membership, watch: Watch) -> SyntheticWorker:
-    """The factory that member processes are given."""
-    points = cast(Synthetic, told.config).points
+def make_worker(spec: WorkerSpec, in_flight: InFlight) -> SyntheticWorker:
+    """The worker factory of the process pool."""
+    points = cast(Synthetic, spec.config).points
     if points:
         tickets = points[0].tickets
         arm(points[(len(os.listdir(tickets)) if tickets else 0) % len(points)])
-    return SyntheticWorker(told, watch)
+    return SyntheticWorker(spec, in_flight)
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class SyntheticJob:
     Attributes:
         count: clips.
         unit_clips, batch_clips: of the plan.
-        work: what the worker is told.
+        work: what the worker must know.
         launch: who does it.
     """
 
@@ -152,10 +152,10 @@ class SyntheticJob:
         store = self.begin(out)
         poison = {failure.clip_id for failure in store.failures() if failure.reason == "killed_worker"}
         tasks = make_tasks(ids, plan, store.done_ids(), poison)
-        told = Membership(self.work, str(out), {}, WORKER)  # type: ignore[arg-type]
+        spec = WorkerSpec(self.work, str(out), {}, WORKER)  # type: ignore[arg-type]
         clips = {clip_id: Clip(clip_id, Path("/none") / clip_id) for clip_id in ids}
         events = on_event if on_event is not None else []
-        quarantined = run_local(tasks, clips, lambda _: told, self.launch, events.append)
+        quarantined = run_local(tasks, clips, lambda _: spec, self.launch, events.append)
         store.refresh()
         store.append_failures([Failure(c, c, "worker", "killed_worker", why) for c, why in sorted(quarantined.items())])
         return Store.open(out)
@@ -185,7 +185,7 @@ def run_on_ray(job: SyntheticJob, out: Path, events: list[Event]) -> Store:
 
     store, ids = job.begin(out), clip_ids(job.count)
     tasks = make_tasks(ids, PlanConfig.of(ids, job.unit_clips, job.batch_clips), store.done_ids())
-    told = Membership(job.work, str(out), {}, WORKER)  # type: ignore[arg-type]
+    spec = WorkerSpec(job.work, str(out), {}, WORKER)  # type: ignore[arg-type]
     clips = {clip_id: Clip(clip_id, Path("/none") / clip_id) for clip_id in ids}
-    run_ray(tasks, clips, told, job.launch, events.append)
+    run_ray(tasks, clips, spec, job.launch, events.append)
     return Store.open(out)

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from motive.data import Clip
 from motive.errors import MotiveError
+from motive.workers.in_flight import InFlight
 from motive.workers.launch import LaunchConfig
-from motive.workers.member import Membership
 from motive.workers.plan import PlanConfig, make_tasks
-from motive.workers.watch import Watch
+from motive.workers.process import WorkerSpec
 from tests.faults.points import Point, arm
 from tests.faults.synthetic import Synthetic, SyntheticJob, SyntheticWorker, clip_ids
 
@@ -27,8 +27,8 @@ def job(count: int, workers: int, points: tuple[Point, ...] = ()) -> SyntheticJo
 def run_here(asked: SyntheticJob, location: str) -> None:
     """The tasks one after another in this process."""
     ids, store = clip_ids(asked.count), asked.begin(location)
-    told = Membership(asked.work, location, {}, "")  # type: ignore[arg-type]
-    worker = SyntheticWorker(told, Watch())
+    spec = WorkerSpec(asked.work, location, {}, "")  # type: ignore[arg-type]
+    worker = SyntheticWorker(spec, InFlight())
     clips = {clip_id: Clip(clip_id, Path("/none")) for clip_id in ids}
     plan = PlanConfig.of(ids, asked.unit_clips, asked.batch_clips)
     for task in make_tasks(ids, plan, store.done_ids()):

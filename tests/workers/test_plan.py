@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from motive.errors import OptionError, WorkerLost
 from motive.workers.launch import LaunchConfig, Rank, rank_of
 from motive.workers.plan import PlanConfig, make_tasks, share, unit_of
-from motive.workers.supervise import Supervisor
+from motive.workers.supervisor import Supervisor
 
 IDS = [f"clip-{number:03d}" for number in range(57)]
 UNITS = {"a": 928, "b/c.mp4": 158, "é": 963}
@@ -66,7 +66,7 @@ def test_units_and_plans_are_pinned() -> None:
 
 
 def test_the_plan_needs_no_torch() -> None:
-    code = "import sys, motive.workers.plan, motive.workers.supervise, motive.workers.launch; print('torch' in sys.modules)"
+    code = "import sys, motive.workers.plan, motive.workers.supervisor, motive.workers.launch; print('torch' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "False"
 
@@ -87,11 +87,11 @@ def test_whatever_happens_each_clip_is_done_or_quarantined(rng: random.Random, w
             continue
         killed = False
         for clip in task.clips:
-            supervisor.begins(worker, [clip])
+            supervisor.enter(worker, [clip])
             if clip in poison or rng.random() < 0.01:
                 killed = True
                 break
-            supervisor.ends(worker, [clip])
+            supervisor.leave(worker, [clip])
         doing[worker] = None
         if killed:
             supervisor.died(worker, "signal 9")
@@ -119,7 +119,7 @@ def test_a_batch_that_only_dies_together_ends_the_run() -> None:
         while True:
             task = supervisor.next(0)
             assert task is not None
-            supervisor.begins(0, task.batches[0])
+            supervisor.enter(0, task.batches[0])
             supervisor.finished(0) if task.trial else supervisor.died(0, "signal 9")
 
     with pytest.raises(WorkerLost, match="fewer clips into a pass"):

@@ -15,7 +15,7 @@ import pytest
 from motive.errors import MissingExtra, StoreError, WorkerLost
 from motive.store import Store, verify_store
 from motive.workers.launch import LaunchConfig
-from motive.workers.local import Event
+from motive.workers.pool import Event
 from motive.workers.ray_pool import Outcome
 from tests.faults.points import Point
 from tests.faults.synthetic import Synthetic, SyntheticJob, run_on_ray
@@ -83,7 +83,7 @@ class StandIn(types.ModuleType):
 
     def kill(self, actor: object) -> None:
         self.killed += 1
-        actor.host._crew.__exit__(None, None, None)  # type: ignore[attr-defined]
+        actor.host._pool.__exit__(None, None, None)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("deaths", [set(), {0, 3, 4}, {1, 2, 3, 4, 5, 6}])

@@ -10,7 +10,7 @@ import pytest
 from motive.errors import StoreError, WorkerLost
 from motive.store import Store, verify_store
 from motive.workers.launch import LaunchConfig
-from motive.workers.local import Event
+from motive.workers.pool import Event
 from tests.faults.points import Point
 from tests.faults.synthetic import Synthetic, SyntheticJob, clip_ids
 

@@ -1,4 +1,4 @@
-"""Worker processes on this machine: started, fed, watched, and replaced when they die."""
+"""A pool of worker processes on this machine: starts them, hands out tasks, replaces those that die."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from typing import Any, cast
 from motive.child import describe_exit, python_command
 from motive.data import Clip
 from motive.workers.launch import LaunchConfig
-from motive.workers.member import Membership, portable
 from motive.workers.plan import Task, TaskResult
-from motive.workers.supervise import Supervisor
+from motive.workers.process import WorkerSpec, portable
+from motive.workers.supervisor import Supervisor
 
 _TICK_S = 1.0
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to a worker.
+    """A change in a worker's state.
 
     Attributes:
         kind: ``ready``, ``done`` or ``died``.
         worker: its number, 0 to workers - 1; a replacement has its predecessor's.
-        task: that was done.
-        result: of the task.
-        reason: of a death.
+        task: the finished task.
+        result: what the task stored.
+        reason: why the worker died.
     """
 
     kind: str
@@ -43,39 +43,39 @@ class Event:
 def run_local(
     tasks: Sequence[Task],
     clips: Mapping[str, Clip],
-    member: Callable[[int], Membership],
+    spec_of: Callable[[int], WorkerSpec],
     config: LaunchConfig,
     on_event: Callable[[Event], None],
 ) -> dict[str, str]:
-    """Do tasks in ``config.workers`` processes; the arguments, result and errors of Crew."""
-    with Crew(member, config, on_event) as crew:
-        return crew.run(tasks, clips)
+    """Do tasks in ``config.workers`` processes; the arguments, result and errors of Pool."""
+    with Pool(spec_of, config, on_event) as pool:
+        return pool.run(tasks, clips)
 
 
-class _Member:
+class _Process:
     """One worker process and the connection to it."""
 
-    def __init__(self, told: Membership) -> None:
+    def __init__(self, spec: WorkerSpec) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             os.set_inheritable(theirs.fileno(), True)
-            command = python_command("motive.workers.member", "serve", theirs.fileno())
+            command = python_command("motive.workers.process", "serve", theirs.fileno())
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),))
         self.link = Connection(ours.detach())
         self.heard = time.monotonic()
         self.idle = False
         self.fault = ""
-        self.send(replace(told, parent=os.getpid()))
+        self.send(replace(spec, parent=os.getpid()))
 
     def send(self, message: Any) -> None:
-        """Send; one that has died shows when its connection is read."""
+        """Send a message; a process that has died shows when its connection is read."""
         try:
             self.link.send(message)
         except OSError:
             return
 
     def receive(self) -> tuple[Any, ...] | None:
-        """The next message; None if the process has gone."""
+        """The next message; None if the process has died."""
         try:
             return self.link.recv()
         except (EOFError, OSError):
@@ -91,32 +91,32 @@ class _Member:
             return self.process.wait()
 
 
-class Crew:
-    """Worker processes, which stay from one run of tasks to the next; leaving the ``with`` block ends them.
+class Pool:
+    """Worker processes that live from one run of tasks to the next; leaving the ``with`` block ends them.
 
     Args:
-        member: number of a worker -> what it is told.
+        spec_of: number of a worker -> its specification.
         config: how many workers, and when to give up.
         on_event: called in this process as things happen.
     """
 
     def __init__(
-        self, member: Callable[[int], Membership], config: LaunchConfig, on_event: Callable[[Event], None]
+        self, spec_of: Callable[[int], WorkerSpec], config: LaunchConfig, on_event: Callable[[Event], None]
     ) -> None:
-        self._told, self._config, self._on_event = member, config, on_event
+        self._spec_of, self._config, self._on_event = spec_of, config, on_event
         self._supervisor = Supervisor([])
         self._clips: Mapping[str, Clip] = {}
-        self._members: dict[int, _Member] = {}
+        self._processes: dict[int, _Process] = {}
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> Pool:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        for member in self._members.values():
+        for process in self._processes.values():
             if kind is not None:
-                member.process.kill()
-            member.end(10.0)
-        self._members = {}
+                process.process.kill()
+            process.end(10.0)
+        self._processes = {}
 
     def run(self, tasks: Sequence[Task], clips: Mapping[str, Clip]) -> dict[str, str]:
         """Do tasks.
@@ -133,60 +133,60 @@ class Crew:
             WorkerLost: workers keep dying.
         """
         self._supervisor, self._clips = Supervisor(tasks, self._config.max_deaths), clips
-        for number in range(len(self._members), min(max(1, self._config.workers), len(tasks))):
-            self._members[number] = _Member(self._told(number))
+        for number in range(len(self._processes), min(max(1, self._config.workers), len(tasks))):
+            self._processes[number] = _Process(self._spec_of(number))
         while not self._supervisor.done:
             self._step()
         return self._supervisor.quarantined
 
     def _step(self) -> None:
-        """Hand out what can be, then wait for a message and act on it."""
-        for number, member in self._members.items():
-            if member.idle:
-                self._feed(number, member)
-        links = {member.link: number for number, member in self._members.items()}
+        """Hand out tasks to idle workers, then wait for a message and act on it."""
+        for number, process in self._processes.items():
+            if process.idle:
+                self._feed(number, process)
+        links = {process.link: number for number, process in self._processes.items()}
         for link in wait(list(links), _TICK_S):
             number = links[cast(Connection, link)]
-            message = self._members[number].receive()
+            message = self._processes[number].receive()
             if message is None:
-                self._replace(number, self._members[number].fault)
+                self._replace(number, self._processes[number].fault)
             else:
                 self._act(number, message)
         now = time.monotonic()
-        for number, member in list(self._members.items()):
-            if not member.idle and now - member.heard > self._config.stall_s:
-                member.process.kill()
+        for number, process in list(self._processes.items()):
+            if not process.idle and now - process.heard > self._config.stall_s:
+                process.process.kill()
                 self._replace(number, f"no word for {self._config.stall_s:g} s")
 
-    def _feed(self, number: int, member: _Member) -> None:
+    def _feed(self, number: int, process: _Process) -> None:
         task = self._supervisor.next(number)
         if task is not None:
-            member.idle = False
-            member.heard = time.monotonic()
-            member.send((task, [portable(self._clips[clip_id]) for clip_id in task.clips]))
+            process.idle = False
+            process.heard = time.monotonic()
+            process.send((task, [portable(self._clips[clip_id]) for clip_id in task.clips]))
 
     def _act(self, number: int, message: tuple[Any, ...]) -> None:
-        member, kind = self._members[number], message[0]
-        member.heard = time.monotonic()
-        if kind == "begins":
-            self._supervisor.begins(number, message[1])
-        elif kind == "ends":
-            self._supervisor.ends(number, message[1])
+        process, kind = self._processes[number], message[0]
+        process.heard = time.monotonic()
+        if kind == "enter":
+            self._supervisor.enter(number, message[1])
+        elif kind == "leave":
+            self._supervisor.leave(number, message[1])
         elif kind == "ready":
-            member.idle = True
+            process.idle = True
             self._on_event(Event("ready", number))
         elif kind == "done":
             task = self._supervisor.finished(number)
-            member.idle = True
+            process.idle = True
             self._on_event(Event("done", number, task, message[1]))
         elif kind == "error":
             raise message[1]
         else:
-            member.fault = message[1]
+            process.fault = message[1]
 
     def _replace(self, number: int, reason: str) -> None:
-        code = self._members[number].end(5.0)
+        code = self._processes[number].end(5.0)
         reason = reason or describe_exit(code)
         self._on_event(Event("died", number, reason=reason))
         self._supervisor.died(number, reason)
-        self._members[number] = _Member(self._told(number))
+        self._processes[number] = _Process(self._spec_of(number))

@@ -1,4 +1,4 @@
-"""A worker process: it takes tasks over a connection until that ends, and ends itself when its parent has gone."""
+"""A worker process: takes tasks over a connection until it closes, and exits when its parent has died."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from typing import Any, Protocol, cast
 
 from motive.data import Clip
 from motive.errors import MotiveError
+from motive.workers.in_flight import InFlight
 from motive.workers.plan import Task, TaskResult
-from motive.workers.watch import Watch
 
 _PARENT_CHECK_S = 0.25
 
 
 class RunsTasks(Protocol):
-    """What a member needs of a worker."""
+    """What a process calls on its worker."""
 
     def run_task(self, task: Task, clips: Mapping[str, Clip]) -> TaskResult:
-        """Do one task and make it durable."""
+        """Run one task and commit its results."""
         ...
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Release everything."""
         ...
 
 
 @dataclass(frozen=True)
-class Membership:
-    """What a worker process is told at its start.
+class WorkerSpec:
+    """The specification of a worker process, sent to it when it starts.
 
     Attributes:
         config: what the factory needs to know of the run, with the device of this process.
         store: where the store is.
         identity_digest: of the store's manifest; a worker whose model differs must not add to it.
-        factory: ``module:function`` that makes the worker from this and a Watch.
+        factory: ``module:function`` that makes the worker from this and an InFlight.
         parent: process id of the parent, put in when the process is started.
     """
 
@@ -51,31 +51,31 @@ class Membership:
     parent: int = 0
 
 
-class _Telling(Watch):
-    """Passes on to the parent which clips are being worked on."""
+class _Reporting(InFlight):
+    """Reports the clips in flight to the parent."""
 
     def __init__(self, link: Connection, lock: threading.Lock) -> None:
         self._link, self._lock = link, lock
 
-    def begins(self, clip_ids: Sequence[str]) -> None:
+    def enter(self, clip_ids: Sequence[str]) -> None:
         with self._lock:
-            self._link.send(("begins", list(clip_ids)))
+            self._link.send(("enter", list(clip_ids)))
 
-    def ends(self, clip_ids: Sequence[str]) -> None:
+    def leave(self, clip_ids: Sequence[str]) -> None:
         with self._lock:
-            self._link.send(("ends", list(clip_ids)))
+            self._link.send(("leave", list(clip_ids)))
 
 
 def serve(handle: int) -> None:
-    """Run tasks that come over a socket until it closes.
+    """Run the tasks that arrive over a socket until it closes.
 
     Args:
         handle: file descriptor of the socket.
     """
     link, lock = Connection(handle), threading.Lock()
-    told: Membership = link.recv()
+    spec: WorkerSpec = link.recv()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which ends this process
-    threading.Thread(target=_end_with, args=(told.parent,), daemon=True).start()
+    threading.Thread(target=_end_with, args=(spec.parent,), daemon=True).start()
 
     def tell(*message: Any) -> None:
         with lock:
@@ -86,8 +86,8 @@ def serve(handle: int) -> None:
 
     worker: RunsTasks | None = None
     try:
-        module, _, name = told.factory.partition(":")
-        worker = made = cast(RunsTasks, getattr(import_module(module), name)(told, _Telling(link, lock)))
+        module, _, name = spec.factory.partition(":")
+        worker = made = cast(RunsTasks, getattr(import_module(module), name)(spec, _Reporting(link, lock)))
         tell("ready")
         while True:
             task, clips = link.recv()
@@ -110,7 +110,7 @@ def portable(clip: Clip) -> Clip:
 
 
 def _end_with(parent: int) -> None:
-    """End this process at once when its parent has gone: what it would commit, another run does already."""
+    """Exit at once when the parent has died: another run may already be processing the same tasks."""
     while os.getppid() == parent:
         time.sleep(_PARENT_CHECK_S)
     os._exit(1)

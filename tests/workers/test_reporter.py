@@ -11,21 +11,21 @@ import torch
 
 from motive.errors import OptionError
 from motive.indexing.worker import peak_gpu_bytes
-from motive.workers.local import Event
-from motive.workers.observe import Observer
 from motive.workers.plan import Task, TaskResult
+from motive.workers.pool import Event
+from motive.workers.reporter import RunReporter
 
 
 def test_counts_reach_summary_log_and_metrics(tmp_path: Path) -> None:
     log, metrics = tmp_path / "log.jsonl", tmp_path / "motive.prom"
-    observer = Observer(clips=12, todo=10, log=log, metrics=metrics)
+    reporter = RunReporter(clips=12, todo=10, log=log, metrics=metrics)
     task = Task(3, (("a",),), frozenset(["a"]))
-    observer.event(Event("ready", 1))
-    observer.event(Event("done", 1, task, TaskResult(4, 1, 2.0, gpu_bytes=7)))
-    observer.event(Event("died", 1, reason="signal 9"))
-    observer.event(Event("done", 0, task, TaskResult(3, 0, 1.0)))
-    observer.close()
-    found = observer.summary()
+    reporter.event(Event("ready", 1))
+    reporter.event(Event("done", 1, task, TaskResult(4, 1, 2.0, gpu_bytes=7)))
+    reporter.event(Event("died", 1, reason="signal 9"))
+    reporter.event(Event("done", 0, task, TaskResult(3, 0, 1.0)))
+    reporter.close()
+    found = reporter.summary()
     assert (found["stored"], found["failed"], found["left"], found["worker_deaths"]) == (7, 1, 2, 1)
     assert found["workers"][1] == {
         "worker": 1, "clips": 5, "seconds": 2.0, "clips_per_second": 2.5, "gpu_bytes": 7, "deaths": 1,
@@ -51,26 +51,26 @@ def test_the_memory_of_a_worker_is_that_of_its_own_gpu(monkeypatch: pytest.Monke
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: len(peaks))
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device=0: peaks[device])
-    observer = Observer(clips=1, todo=1, metrics=tmp_path / "m")
-    observer.committed(TaskResult(1, 0, 1.0, peak_gpu_bytes()), worker=2)
-    observer.close()
-    assert observer.summary()["workers"][0]["gpu_bytes"] == 7 << 30
+    reporter = RunReporter(clips=1, todo=1, metrics=tmp_path / "m")
+    reporter.committed(TaskResult(1, 0, 1.0, peak_gpu_bytes()), worker=2)
+    reporter.close()
+    assert reporter.summary()["workers"][0]["gpu_bytes"] == 7 << 30
     found = re.search(r'^motive_worker_gpu_bytes{worker="2"} (\S+)$', (tmp_path / "m").read_text(), re.MULTILINE)
     assert found is not None
     assert float(found[1]) == 7 << 30
 
 
 def test_the_bar_shows_rate_time_left_and_failures(capsys: pytest.CaptureFixture[str]) -> None:
-    observer = Observer(clips=10, todo=10, shown=True)
-    observer.committed(TaskResult(3, 0, 1.0))
+    reporter = RunReporter(clips=10, todo=10, shown=True)
+    reporter.committed(TaskResult(3, 0, 1.0))
     assert "left out" not in capsys.readouterr().err
-    observer.committed(TaskResult(2, 2, 1.0))
-    observer.close()
+    reporter.committed(TaskResult(2, 2, 1.0))
+    reporter.close()
     shown = capsys.readouterr().err
     assert re.search(r"7/10 \[\d\d:\d\d<\S+, +\S+clip/s, 2 left out\]", shown), shown
 
 
 def test_a_metrics_file_that_cannot_be_written_is_an_error_and_a_log_is_not(tmp_path: Path) -> None:
-    observer = Observer(clips=1, todo=1, log=tmp_path / "none" / "log", metrics=tmp_path / "none" / "m")
+    reporter = RunReporter(clips=1, todo=1, log=tmp_path / "none" / "log", metrics=tmp_path / "none" / "m")
     with pytest.raises(OptionError, match="cannot write the metrics file"):
-        observer.close()
+        reporter.close()

@@ -1,8 +1,8 @@
-"""Who does what next, and what becomes of work whose worker died; pure, so that every course of events can be tested.
+"""Task scheduling and crash recovery. No I/O, so every failure sequence can be tested.
 
-A worker says which clips it is at. When it dies, those are tried one at a time, storing nothing: a clip that kills a
-worker twice on its own is quarantined; the task is then run again without it. Deaths that no clip explains, as when
-somebody ends a process, cost a retry.
+A worker reports the clips in flight. When it dies, those are tried one at a time, storing nothing: a clip that kills a
+worker twice on its own is quarantined, and the task runs again without it. A death that no clip explains, such as a
+process killed by hand, costs a retry.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from motive.errors import WorkerLost
 from motive.workers.plan import Task
 
 DEATHS_ALONE = 2
-"""Times that a clip must kill a worker on its own."""
+"""How often a clip must kill a worker on its own before it is quarantined."""
 
 
 @dataclass
-class _Held:
-    """A task that waits for the trials of clips that its worker died at."""
+class _Suspended:
+    """A task that waits while the clips its worker died on are tried alone."""
 
     task: Task
     waiting: set[str]
@@ -28,7 +28,7 @@ class _Held:
 
 
 class Supervisor:
-    """Deals tasks to workers.
+    """Hands out tasks to workers.
 
     Args:
         tasks: to be done, in order of preference.
@@ -45,7 +45,7 @@ class Supervisor:
         self._max_deaths = max_deaths
         self._doing: dict[int, Task] = {}
         self._at: dict[int, list[str]] = {}
-        self._held: dict[int, _Held] = {}
+        self._suspended: dict[int, _Suspended] = {}
         self._alone: dict[str, int] = {}
         self._deaths: dict[int, int] = {}
         self._idle_deaths = 0
@@ -53,7 +53,7 @@ class Supervisor:
     @property
     def done(self) -> bool:
         """Whether nothing is left, in the queue or with a worker."""
-        return not (self._queue or self._doing or self._held)
+        return not (self._queue or self._doing or self._suspended)
 
     @property
     def waiting(self) -> int:
@@ -69,18 +69,18 @@ class Supervisor:
         self._at[worker] = []
         return task
 
-    def begins(self, worker: int, clip_ids: Iterable[str]) -> None:
-        """The worker goes to work on these clips."""
+    def enter(self, worker: int, clip_ids: Iterable[str]) -> None:
+        """The worker starts processing these clips."""
         self._at[worker].extend(clip_ids)
 
-    def ends(self, worker: int, clip_ids: Iterable[str]) -> None:
-        """The worker is through with these clips."""
+    def leave(self, worker: int, clip_ids: Iterable[str]) -> None:
+        """The worker has finished these clips."""
         for clip_id in clip_ids:
             if clip_id in self._at[worker]:
                 self._at[worker].remove(clip_id)
 
     def finished(self, worker: int) -> Task:
-        """The worker is through with its task; returns it."""
+        """The worker has finished its task, which is returned."""
         task = self._doing.pop(worker)
         self._at.pop(worker)
         self._idle_deaths = 0
@@ -104,7 +104,7 @@ class Supervisor:
             self._deaths[task.unit] = self._deaths.get(task.unit, 0) + 1
             suspects = [clip_id for clip_id in at if clip_id not in task.skip]
             if suspects:
-                self._held[task.unit] = _Held(task, set(suspects))
+                self._suspended[task.unit] = _Suspended(task, set(suspects))
                 self._queue.extendleft(task.alone(clip_id) for clip_id in reversed(suspects))
             else:
                 self._queue.appendleft(task)
@@ -122,16 +122,16 @@ class Supervisor:
 
     def _settle(self, unit: int, clip_id: str, *, poison: bool) -> None:
         """A trial is over; with the last one, the task goes on."""
-        held = self._held[unit]
-        held.waiting.discard(clip_id)
+        suspended = self._suspended[unit]
+        suspended.waiting.discard(clip_id)
         if poison:
-            held.poison.add(clip_id)
-        if held.waiting:
+            suspended.poison.add(clip_id)
+        if suspended.waiting:
             return
-        del self._held[unit]
-        if held.poison:
+        del self._suspended[unit]
+        if suspended.poison:
             self._deaths[unit] = 0
-        task = held.task.without(held.poison)
+        task = suspended.task.without(suspended.poison)
         if task.wanted:
             self._queue.appendleft(task)
 

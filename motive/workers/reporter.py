@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from motive.progress import Bar
-from motive.workers.local import Event
 from motive.workers.metrics import Gauges
 from motive.workers.plan import TaskResult
+from motive.workers.pool import Event
 
 _METRICS_EVERY_S = 5.0
 
@@ -27,7 +27,7 @@ class _WorkerTally:
 
 
 @dataclass
-class Observer:
+class RunReporter:
     """Counts what happens in a run and makes it visible.
 
     Attributes:
