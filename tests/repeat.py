@@ -54,7 +54,7 @@ CONDITIONS = (
     Condition("two busy loops", busy=2),
     Condition("TZ=Asia/Kolkata", {"TZ": "Asia/Kolkata"}),
     Condition("LC_ALL=C", {"LC_ALL": "C", "LANG": "C", "LANGUAGE": ""}),
-    Condition("unprivileged, read-only HOME", unprivileged=True),
+    Condition("unprivileged user and read-only HOME", unprivileged=True),
     Condition("OPENBLAS_NUM_THREADS=1", {"OPENBLAS_NUM_THREADS": "1"}),
 )
 
@@ -179,8 +179,9 @@ def dropping(account: pwd.struct_passwd) -> tuple[tuple[str, ...], str]:
     if shutil.which("setpriv") is None:
         raise SystemExit("tests.repeat: the unprivileged run needs setpriv; install util-linux")
     drop = ("setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups")
-    probe = subprocess.run([*drop, sys.executable, "-c", "import pytest"], capture_output=True, check=False)
-    if probe.returncode == 0:
+    asked = "import subprocess, sys, pytest; subprocess.run([sys.executable, '-c', '']); print(sys.base_prefix)"
+    probe = subprocess.run([*drop, sys.executable, "-c", asked], capture_output=True, text=True, check=False)
+    if probe.returncode == 0 and probe.stdout.strip() == sys.base_prefix:  # the same interpreter, not one from PATH
         return (*drop, "--"), f"as {USER}"
     keep = ("--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search")
     return (*drop, *keep, "--"), f"as {USER}, who may read root's files, since the interpreter is there"
@@ -218,8 +219,9 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "repeat", help="folder for logs and the table")
     parser.add_argument("--only", default="", help="names of conditions, comma-separated")
     parser.add_argument("--seed", type=int, help="of the first run; further runs count on from it")
-    parser.add_argument("pytest", nargs="*", help="further arguments of pytest, after --")
-    options = parser.parse_args()
+    cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    extra = sys.argv[cut + 1 :]
+    options = parser.parse_args(sys.argv[1:cut])
     chosen = [c for c in CONDITIONS if not options.only or c.name in options.only.split(",")]
     if not chosen or options.runs < 1:
         parser.error(f"runs must be at least 1, and --only one of {', '.join(c.name for c in CONDITIONS)}")
@@ -227,7 +229,7 @@ def main() -> int:
     first = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 31)
     rows: list[dict[str, object]] = []
     for number in range(options.runs):
-        rows.append(run(chosen[number % len(chosen)], first + number, options.out, options.pytest))
+        rows.append(run(chosen[number % len(chosen)], first + number, options.out, extra))
         with open(options.out / "runs.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(rows[-1]) + "\n")
         (options.out / "table.md").write_text(table(rows), encoding="utf-8")
