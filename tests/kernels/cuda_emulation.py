@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import functools
 import hashlib
 import shutil
 import subprocess
@@ -32,16 +34,23 @@ FLAGS = [
 ]
 
 
+@functools.cache
 def program() -> Path:
     """The emulator, compiled when a source has changed.
 
-    One object a source; a header's change rebuilds all.
+    One object a source; a header's change rebuilds all. Processes of one test run wait for each other.
     """
     compiler = shutil.which("c++") or shutil.which("g++")
     if compiler is None:
         pytest.skip("no C++ compiler")
     folder = ROOT / "build" / "cuda-emulation"
     folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _built(compiler, folder)
+
+
+def _built(compiler: str, folder: Path) -> Path:
     headers = sorted([*(ROOT / "csrc" / "include").rglob("*.h"), *(ROOT / "csrc" / "cuda").rglob("*.h")])
     shared = " ".join([compiler, *FLAGS]).encode() + b"".join(path.read_bytes() for path in headers)
     with ThreadPoolExecutor(2) as pool:
