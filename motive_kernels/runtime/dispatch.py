@@ -36,6 +36,7 @@ ABSENT = {
     ("kronecker_outer_into", "cuda"): _TWO_PRODUCTS,
     ("kronecker_outer_into", "triton"): _TWO_PRODUCTS,
     ("quantize_rows", "cuda"): _ONE_PASS,
+    ("dot_scores", "cuda"): _ONE_PASS,
     ("topk_dot", "cuda"): _ONE_PASS,
     ("vote", "cuda"): _ONE_PASS,
 }
@@ -94,11 +95,19 @@ class Op:
             ValueError: impl is not a name of an implementation.
             RuntimeError: the named implementation cannot run these arguments here.
         """
+        return self.functions[self.pick(impl, device, dtype)]
+
+    def pick(self, impl: str | None, device: str, dtype: torch.dtype) -> str:
+        """The name of the implementation that runs.
+
+        Raises:
+            As choose.
+        """
         if impl is None:
             order = PREFERENCE.get(device, ("torch",))
             chosen = next(i for i in order if self.why_not(i, device, dtype) is None)
             _log_choice(self, chosen, device, dtype)
-            return self.functions[chosen]
+            return chosen
         if impl not in NAMES:
             raise ValueError(f"{self.name}: impl must be one of {', '.join(NAMES)} or None, got {impl!r}; choose one")
         reason = self.why_not(impl, device, dtype)
@@ -108,7 +117,7 @@ class Op:
                 f"{self.name}: impl must be able to run {dtype_name} tensors on {device}, got {impl!r} "
                 f"({reason}); do leave impl=None or choose another"
             )
-        return self.functions[impl]
+        return impl
 
 
 @functools.cache

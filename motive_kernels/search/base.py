@@ -1,4 +1,4 @@
-"""What topk_dot and vote share: arguments, queries in the form that meets a store, and the result of one pass."""
+"""What the search ops share: arguments, queries in the form that meets a store, and the result of one pass."""
 
 from __future__ import annotations
 
@@ -16,6 +16,28 @@ MAX_LEVEL = 32639
 MAX_INT8_DIM = 1 << 17
 STORE_CODES = {torch.float32: 0, torch.float16: 1, torch.int8: 2}
 """motive::StoreType of csrc/include/motive/scan.h."""
+
+
+def quantize_queries(queries: Tensor) -> tuple[Tensor, Tensor]:
+    """Round each query to 16 bits (fewer beyond k = 514), as topk_dot, vote and dot_scores do for an int8 store.
+
+    A caller that bounds the error of int8 scores needs what the queries lost: queries - scales[:, None] * values.
+
+    Args:
+        queries: [q, k] floating, finite.
+
+    Returns:
+        (values, scales): int16 [q, k] and float32 [q]; a sum of products with int8 over k fits 32 bits.
+
+    Raises:
+        ValueError: queries is not a floating-point matrix.
+    """
+    check_tensor("quantize_queries", "queries", queries, 2, "[q, k]")
+    levels = min(MAX_LEVEL, (2**31 - 1) // (128 * queries.shape[1]))
+    wide = queries.double()
+    largest = wide.abs().amax(dim=1)
+    factor = torch.where(largest > 0, torch.full_like(largest, levels) / largest, 0.0)
+    return torch.round(wide * factor[:, None]).to(torch.int16), (largest / levels).float()
 
 
 @dataclass(frozen=True)
@@ -36,11 +58,7 @@ class Queries:
         if store.dtype != torch.int8:
             wide = torch.float64 if store.dtype == torch.float64 else torch.float32
             return cls(queries.to(wide).contiguous(), torch.ones(len(queries), device=queries.device))
-        levels = min(MAX_LEVEL, (2**31 - 1) // (128 * queries.shape[1]))
-        wide = queries.double()
-        largest = wide.abs().amax(dim=1)
-        factor = torch.where(largest > 0, torch.full_like(largest, levels) / largest, 0.0)
-        return cls(torch.round(wide * factor[:, None]).to(torch.int16), (largest / levels).float())
+        return cls(*quantize_queries(queries))
 
     def pick(self, chosen: Tensor) -> Queries:
         """Some of the queries."""
@@ -136,7 +154,7 @@ Pass = Callable[[Queries, Rows, Wanted], Found]
 
 
 def check_search(where: str, queries: Tensor, store: Tensor, scales: Tensor | None, keep: Tensor | None) -> None:
-    """Arguments that topk_dot and vote have in common.
+    """Arguments that topk_dot, vote and dot_scores have in common.
 
     Raises:
         ValueError: one does not fit; the message names it.

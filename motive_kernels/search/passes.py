@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from motive_kernels.search.base import Found, Queries, Rows, Wanted
+from collections.abc import Mapping
+
+from motive_kernels.search.base import Found, Pass, Queries, Rows, Wanted
 
 
 def cpp(queries: Queries, rows: Rows, wanted: Wanted) -> Found:
@@ -17,3 +19,6 @@ def triton(queries: Queries, rows: Rows, wanted: Wanted) -> Found:
     from motive_kernels.search import triton
 
     return triton.scan(queries, rows, wanted)
+
+
+BY_NAME: Mapping[str, Pass] = {"cpp": cpp, "triton": triton}

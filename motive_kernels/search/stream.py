@@ -4,14 +4,63 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from motive_kernels.runtime.checks import fail
+from motive_kernels.runtime.dispatch import Op
+from motive_kernels.search import passes
 from motive_kernels.search.base import Found, Pass, Queries, Rows, Wanted
 from motive_kernels.search.bracket import join, one_part
 
 BLOCK_BYTES = 1 << 28
+
+
+def device_names(where: str, devices: Sequence[str | torch.device], store: Tensor) -> str:
+    """Devices that scan a store on the host, as one text; empty for none.
+
+    Raises:
+        ValueError: the store is not on the host, or the devices are not of one type, or not of this machine.
+    """
+    try:
+        found = [torch.device(device) for device in ((devices,) if isinstance(devices, str) else devices)]
+    except RuntimeError as error:
+        raise fail(where, "devices", "devices of torch", repr(devices), "name them like cuda:0") from error
+    if not found:
+        return ""
+    if store.device.type != "cpu":
+        raise fail(where, "devices", f"left out for a store on {store.device}", repr(devices), "leave them out")
+    if len({device.type for device in found}) > 1:
+        raise fail(where, "devices", "all of one type", repr(devices), "choose one type")
+    count = torch.cuda.device_count()
+    for device in found:
+        if device.type == "cuda" and (device.index or 0) >= count:
+            raise fail(where, "devices", f"among the {count} GPUs of this machine", str(device), "name another")
+    return ",".join(map(str, found))
+
+
+def streaming_pass(op: Op, impl: str | None, names: str, dtype: torch.dtype) -> Pass:
+    """The pass of an op that streams a store on the host through devices.
+
+    Args:
+        op: a search op, for its choice of implementation.
+        impl: as given by the user.
+        names: what device_names gave.
+        dtype: of the store.
+
+    Raises:
+        RuntimeError: the implementation cannot run on these devices.
+    """
+    devices = [torch.device(name) for name in names.split(",")]
+    picked = op.pick(impl, devices[0].type, dtype)
+    if picked not in passes.BY_NAME:
+        raise RuntimeError(
+            f"{op.name}: {picked} does not stream a store through devices; "
+            f"use {' or '.join(passes.BY_NAME)}, or leave devices out"
+        )
+    return streamed(passes.BY_NAME[picked], devices, BLOCK_BYTES)
 
 
 def streamed(run: Pass, devices: Sequence[torch.device], block_bytes: int = BLOCK_BYTES) -> Pass:
@@ -33,7 +82,10 @@ def streamed(run: Pass, devices: Sequence[torch.device], block_bytes: int = BLOC
 
         def work(turn: int) -> list[Found]:
             mine = [rows.part(start, min(start + size, len(rows))) for start in starts[turn :: len(devices)]]
-            return [one_part(run, there[turn], part, wanted) for part in _moved(mine, devices[turn])]
+            return [
+                one_part(run, there[turn], part, replace(wanted, capacity=min(wanted.capacity, len(part))))
+                for part in _moved(mine, devices[turn])
+            ]
 
         with ThreadPoolExecutor(len(devices)) as pool:
             done = list(pool.map(work, range(len(devices))))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from motive_kernels.ops.dot_scores import reference as scores_reference
 from motive_kernels.ops.quantize_rows import reference as quantize_reference
 from motive_kernels.ops.topk_dot import reference as topk_reference
 from motive_kernels.ops.vote import reference as vote_reference
@@ -105,13 +106,13 @@ else:
             done = elect(
                 scanner.scan, asked, [rows], vote_reference.share_count(0.2, total), weights=weights, spread=True
             )
-            votes, thresholds = vote_reference.vote(queries, store, 0.2, scales, kept, weights)
+            votes, thresholds, *_ = vote_reference.vote(queries, store, 0.2, scales, kept, weights, False)
             torch.testing.assert_close(done.thresholds, thresholds, rtol=1e-5, atol=1e-6)
             if kind == "int8":
                 assert torch.equal(scores, want[0])
                 assert torch.equal(found, want[1])
                 assert torch.equal(done.votes, votes)
-                every = topk_reference.all_scores(queries, store, scales, "test")
+                every = scores_reference.all_scores(queries, store, scales, "test")
                 every = every if kept is None else every[:, kept]
                 assert torch.equal(done.found.lowest, every.amin(dim=1))
                 assert torch.equal(done.found.highest, every.amax(dim=1))

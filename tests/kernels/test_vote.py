@@ -150,4 +150,28 @@ def test_wrong_arguments_say_what_is_right(change, message) -> None:
 
 def test_registered() -> None:
     store, scales = mk.quantize_rows(vectors(9, 6))
-    torch.library.opcheck(_vote, (vectors(2, 6), store, 0.5, scales, None, None, None))
+    for statistics in (False, True):
+        torch.library.opcheck(_vote, (vectors(2, 6), store, 0.5, scales, None, None, None, statistics))
+
+
+@pytest.mark.parametrize("impl", ["cpp", "torch"])
+@pytest.mark.parametrize("kept", [False, True])
+def test_statistics_are_those_of_all_scores(level, impl, kept) -> None:
+    store, scales = mk.quantize_rows(vectors(900, 10))
+    queries = vectors(11, 10, seed=1)
+    keep = torch.arange(900) % 3 != 1 if kept else None
+    plain = mk.vote(queries, store, 0.1, scales=scales, keep=keep, impl=impl)
+    *votes, found = mk.vote(queries, store, 0.1, scales=scales, keep=keep, statistics=True, impl=impl)
+    assert all(torch.equal(a, b) for a, b in zip(plain, votes, strict=True)), "statistics change no vote"
+    every = mk.dot_scores(queries, store, scales=scales, impl="torch")
+    there = every if keep is None else every[:, keep]
+    thresholds = plain[1][:, None]
+    np.testing.assert_array_equal(found.voted.numpy(), (there >= thresholds).sum(dim=1).numpy(), level)
+    np.testing.assert_array_equal(found.tied.numpy(), (there == thresholds).sum(dim=1).numpy(), level)
+    np.testing.assert_array_equal(found.lowest.numpy(), there.amin(dim=1).numpy(), level)
+    np.testing.assert_array_equal(found.highest.numpy(), there.amax(dim=1).numpy(), level)
+    allowed = 1e-7 * there.double().abs().sum(dim=1)  # short partial sums are float32
+    assert bool(((found.total - there.double().sum(dim=1)).abs() <= allowed).all()), level
+    best = every.amax(dim=0)
+    best = best if keep is None else torch.where(keep, best, -math.inf)
+    np.testing.assert_array_equal(found.best.numpy(), best.numpy(), level)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Optional
 
 import torch
@@ -14,6 +15,7 @@ from motive_kernels.runtime.dispatch import Op
 from motive_kernels.search import passes
 from motive_kernels.search.base import Pass, Queries, Rows, check_search
 from motive_kernels.search.best import search
+from motive_kernels.search.stream import device_names, streaming_pass
 
 
 def _by(
@@ -45,6 +47,7 @@ def topk_dot(
     scales: Tensor | None = None,
     keep: Tensor | None = None,
     largest: bool = True,
+    devices: Sequence[str | torch.device] = (),
     impl: str | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The ``top`` rows of the store with the largest score for each query, best first, equal ones by row.
@@ -61,6 +64,8 @@ def topk_dot(
         scales: [n] float32, finite; with quantize_rows' scales and unit queries, scores are cosines. None is 1.
         keep: [n] bool; rows with False take no part.
         largest: False finds the smallest scores.
+        devices: GPUs such as ``cuda:0`` that scan a store in host memory, or mapped from a file, block by block; blocks go
+            to them in turn. Empty scans where the store is.
         impl: cpp, triton, torch or None.
 
     Returns:
@@ -73,7 +78,8 @@ def topk_dot(
     check_search("topk_dot", queries, store, scales, keep)
     if not isinstance(top, int) or top < 1:
         raise fail("topk_dot", "top", "a positive integer", repr(top), "ask for at least one row")
-    return _topk_dot(queries.detach(), store, min(top, len(store)), scales, keep, largest, impl)
+    names = device_names("topk_dot", devices, store)
+    return _topk_dot(queries.detach(), store, min(top, len(store)), scales, keep, largest, impl, names)
 
 
 @torch.library.custom_op("motive::topk_dot", mutates_args=())
@@ -85,7 +91,10 @@ def _topk_dot(
     keep: Optional[Tensor],  # noqa: UP045
     largest: bool,
     impl: Optional[str],  # noqa: UP045
+    devices: str = "",
 ) -> tuple[Tensor, Tensor]:
+    if devices:
+        return _by(streaming_pass(OP, impl, devices, store.dtype), queries, store, top, scales, keep, largest)
     return OP.choose(impl, store.device.type, store.dtype)(queries, store, top, scales, keep, largest)
 
 
@@ -98,6 +107,7 @@ def _(
     keep: Optional[Tensor],  # noqa: UP045
     largest: bool,
     impl: Optional[str],  # noqa: UP045
+    devices: str = "",
 ) -> tuple[Tensor, Tensor]:
     dtype = torch.float64 if store.dtype == torch.float64 else torch.float32
     shape = (queries.shape[0], top)

@@ -7,27 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from motive_kernels.search.base import Queries, refuse_broken
-
-
-def all_scores(queries: Tensor, store: Tensor, scales: Tensor | None, where: str) -> Tensor:
-    """Scores [q, n]. With an int8 store the products are exact integers, which float64 holds.
-
-    Raises:
-        ValueError: a score is not finite; names the row.
-    """
-    asked = Queries.of(queries, store)
-    if store.dtype == torch.int8:
-        products = (asked.values.double() @ store.double().T).float()
-    else:
-        products = asked.values @ store.to(asked.values.dtype).T
-    if scales is not None:
-        products = products * scales[None]
-    scores = products * asked.scales[:, None]
-    finite = scores.isfinite().all(dim=0)
-    if not bool(finite.all()):
-        refuse_broken(where, int(finite.int().argmin()))
-    return scores
+from motive_kernels.ops.dot_scores.reference import all_scores
 
 
 def topk_dot(

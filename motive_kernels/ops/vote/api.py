@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import functools
-from typing import Optional
+from collections.abc import Sequence
+from typing import Literal, Optional, overload
 
 import torch
 from torch import Tensor
 
 from motive_kernels.ops.vote import reference
-from motive_kernels.ops.vote.reference import share_count
+from motive_kernels.ops.vote.reference import VoteStatistics, share_count
 from motive_kernels.runtime.checks import fail
 from motive_kernels.runtime.dispatch import Op
 from motive_kernels.search import passes
 from motive_kernels.search.base import Pass, Queries, Rows, check_search
 from motive_kernels.search.bracket import kept_rows
 from motive_kernels.search.elect import elect
+from motive_kernels.search.stream import device_names, streaming_pass
 
 
 def _by(
@@ -26,11 +28,19 @@ def _by(
     scales: Tensor | None,
     keep: Tensor | None,
     weights: Tensor | None,
-) -> tuple[Tensor, Tensor]:
+    statistics: bool,
+) -> list[Tensor]:
     """As reference.vote, by one pass over the store."""
     rows, weights = Rows(store, scales, keep), None if weights is None else weights.cpu()
-    done = elect(run, Queries.of(queries, store), [rows], share_count(share, kept_rows([rows])), weights=weights)
-    return done.votes.to(store.device), done.thresholds.to(store.device)
+    count = share_count(share, kept_rows([rows]))
+    done = elect(run, Queries.of(queries, store), [rows], count, weights=weights, spread=statistics)
+    given = VoteStatistics.empty(done.thresholds)
+    if statistics:
+        found = done.found
+        seen = [found.lowest, found.highest, found.total, found.best]
+        # A registered op may not give two views of one tensor, as a pass does with the extremes.
+        given = VoteStatistics(done.voted, done.tied, *(tensor.clone() for tensor in seen if tensor is not None))
+    return [tensor.to(store.device) for tensor in (done.votes, done.thresholds, *given)]
 
 
 OP = Op(
@@ -44,6 +54,7 @@ OP = Op(
 )
 
 
+@overload
 def vote(
     queries: Tensor,
     store: Tensor,
@@ -52,8 +63,39 @@ def vote(
     scales: Tensor | None = None,
     keep: Tensor | None = None,
     weights: Tensor | None = None,
+    statistics: Literal[False] = False,
+    devices: Sequence[str | torch.device] = (),
     impl: str | None = None,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor]: ...
+
+
+@overload
+def vote(
+    queries: Tensor,
+    store: Tensor,
+    share: float,
+    *,
+    scales: Tensor | None = None,
+    keep: Tensor | None = None,
+    weights: Tensor | None = None,
+    statistics: Literal[True],
+    devices: Sequence[str | torch.device] = (),
+    impl: str | None = None,
+) -> tuple[Tensor, Tensor, VoteStatistics]: ...
+
+
+def vote(
+    queries: Tensor,
+    store: Tensor,
+    share: float,
+    *,
+    scales: Tensor | None = None,
+    keep: Tensor | None = None,
+    weights: Tensor | None = None,
+    statistics: bool = False,
+    devices: Sequence[str | torch.device] = (),
+    impl: str | None = None,
+) -> tuple[Tensor, Tensor] | tuple[Tensor, Tensor, VoteStatistics]:
     """How many queries have a row among their best (Wu et al. 2026, Eq. 17 and 18).
 
     A query votes for a row iff its score reaches the floor(share * n)-th largest, so also for rows that tie with it.
@@ -67,10 +109,13 @@ def vote(
         scales: [n] float32, finite; None is 1.
         keep: [n] bool, True for at least one row; rows with False take no part and get no votes.
         weights: [q] int32 >= 0, what a query's vote counts; None is 1.
+        statistics: also give what the pass sees of the scores; a pass over int8 is faster without, since it need not
+            make every score.
+        devices: as for topk_dot.
         impl: cpp, triton, torch or None.
 
     Returns:
-        (votes, thresholds): int32 [n], float32 [q].
+        (votes, thresholds): int32 [n], float32 [q]; with ``statistics`` also a VoteStatistics.
 
     Raises:
         ValueError: an argument does not fit, or a row holds NaN or infinity; the message names it.
@@ -85,7 +130,9 @@ def vote(
         weights.shape != queries.shape[:1] or weights.dtype != torch.int32 or bool((weights < 0).any())
     ):
         raise fail("vote", "weights", f"int32 [{len(queries)}], not negative", weights, "scale and round them")
-    return _vote(queries.detach(), store, float(share), scales, keep, weights, impl)
+    names = device_names("vote", devices, store)
+    found = _vote(queries.detach(), store, float(share), scales, keep, weights, impl, statistics, names)
+    return (found[0], found[1], VoteStatistics(*found[2:])) if statistics else (found[0], found[1])
 
 
 @torch.library.custom_op("motive::vote", mutates_args=())
@@ -97,8 +144,14 @@ def _vote(
     keep: Optional[Tensor],  # noqa: UP045
     weights: Optional[Tensor],  # noqa: UP045
     impl: Optional[str],  # noqa: UP045
-) -> tuple[Tensor, Tensor]:
-    return OP.choose(impl, store.device.type, store.dtype)(queries, store, share, scales, keep, weights)
+    statistics: bool = False,
+    devices: str = "",
+) -> list[Tensor]:
+    if devices:
+        run = streaming_pass(OP, impl, devices, store.dtype)
+        return _by(run, queries, store, share, scales, keep, weights, statistics)
+    chosen = OP.choose(impl, store.device.type, store.dtype)
+    return chosen(queries, store, share, scales, keep, weights, statistics)
 
 
 @_vote.register_fake
@@ -110,6 +163,11 @@ def _(
     keep: Optional[Tensor],  # noqa: UP045
     weights: Optional[Tensor],  # noqa: UP045
     impl: Optional[str],  # noqa: UP045
-) -> tuple[Tensor, Tensor]:
-    dtype = torch.float64 if store.dtype == torch.float64 else torch.float32
-    return store.new_empty(store.shape[:1], dtype=torch.int32), store.new_empty(queries.shape[:1], dtype=dtype)
+    statistics: bool = False,
+    devices: str = "",
+) -> list[Tensor]:
+    q, n = (queries.shape[0], store.shape[0]) if statistics else (0, 0)
+    sizes = (store.shape[0], queries.shape[0], q, q, q, q, q, n)
+    wide = torch.float64 if store.dtype == torch.float64 else torch.float32
+    types = (torch.int32, wide, torch.int64, torch.int64, wide, wide, torch.float64, wide)
+    return [store.new_empty((size,), dtype=dtype) for size, dtype in zip(sizes, types, strict=True)]
