@@ -28,7 +28,7 @@ from torch import Tensor
 import motive_kernels as mk
 from motive.scoring.config import ScoreConfig
 from motive.scoring.int8.cache import Int8Store, byte_errors
-from motive.scoring.int8.topk import ByteScores, rescored_top
+from motive.scoring.int8.topk import QuantizedScores, rescored_top
 from motive.scoring.joint import Exact
 from motive.scoring.similarity import Kernel
 
@@ -84,7 +84,9 @@ def rescored(z: Tensor, values: Tensor, scales: Tensor, queries: Tensor) -> Call
     exact = Exact((Kernel.of(queries.numpy(), ScoreConfig(), None),))
 
     def call() -> tuple[Any, Any]:
-        top = rescored_top(exact, ByteScores.of(exact, stored, None), lambda rows: [record[rows]], TOP, len(record))
+        top = rescored_top(
+            exact, QuantizedScores.of(exact, stored, None), lambda rows: [record[rows]], TOP, len(record)
+        )
         return top.scores, top.rows
 
     return call

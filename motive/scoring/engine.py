@@ -19,8 +19,8 @@ from motive.scoring.full import WHERE, FullRun, Progress, Side
 from motive.scoring.int8.cache import int8_store
 from motive.scoring.int8.devices import require_devices
 from motive.scoring.int8.rescore import Record
-from motive.scoring.int8.run import ByteRun
-from motive.scoring.int8.topk import ByteScores, Top, rescored_top
+from motive.scoring.int8.run import Int8Run
+from motive.scoring.int8.topk import QuantizedScores, Top, rescored_top
 from motive.scoring.precondition import SecondMoment, held_out_lambda, second_moment
 from motive.scoring.scratch import Scratch
 from motive.scoring.similarity import Kernel
@@ -79,7 +79,7 @@ def score(
         record = _record(pairs, [kernel for kernel, _ in made], config)
         stored = int8_store(record.source, WHERE)
         _log.info("int8 vectors of %d clips: cache %s", len(clips[0]), stored.cache)
-        run = ByteRun(clips[0], record, stored, query_ids, config)
+        run = Int8Run(clips[0], record, stored, query_ids, config)
         run.score_clips()
         run.rank()
         return run.write(out, {**provenance, "int8_cache": stored.cache})
@@ -122,11 +122,11 @@ def topk(
     record = _record(pairs, [pair.kernel(config)[0] for pair in pairs], config)
     (clips,) = _filtered([pairs[0].view], config)
     stored = int8_store(record.source, WHERE)
-    byte_scores = ByteScores.of(record.exact, stored, clips.chosen, config.devices)
+    quantized = QuantizedScores.of(record.exact, stored, clips.chosen, config.devices)
     try:
         if rescore:
-            return rescored_top(record.exact, byte_scores, record.fetch(stored), top, len(clips))
-        return Top(*byte_scores.top(min(top, len(clips))), 0)
+            return rescored_top(record.exact, quantized, record.fetch(stored), top, len(clips))
+        return Top(*quantized.top(min(top, len(clips))), 0)
     except ValueError as error:
         raise StoreError(f"{WHERE}: scores must fit float32, got {error}; use cosine") from error
 

@@ -1,21 +1,19 @@
-"""Each query's best clips: a list by bytes, proven complete by a bound on their error, scored from the float32 record."""
+"""Each query's best clips: a list by int8 scores, proven complete by a bound on their error, rescored in float32."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+import motive_kernels as mk
 from motive.scoring.exact import Floats
 from motive.scoring.int8.cache import Int8Store
 from motive.scoring.joint import Exact
-from motive_kernels.search import passes
-from motive_kernels.search.base import Pass, Queries, Rows
-from motive_kernels.search.best import search
-from motive_kernels.search.stream import streamed
 
 Fetch = Callable[[NDArray[np.int64]], Sequence[NDArray[np.float32]]]
 """Vectors of some rows, from the float32 record of each checkpoint."""
@@ -40,21 +38,26 @@ class Top:
 
 
 @dataclass(frozen=True)
-class ByteScores:
-    """What scans a store's bytes for some queries.
+class QuantizedScores:
+    """Scores by a store's int8 vectors for some queries, and bounds on their error.
 
     Attributes:
-        run: the pass.
-        queries: in the form that meets bytes.
-        parts: the bytes, with the factor of each clip.
-        missed, sizes: [q] lengths of what the queries lost when they were rounded, and of what is left.
-        lengths: [n] what scores of each clip are multiplied with; None is 1.
-        errors: [n] lengths of what the clips lost when they became bytes, before that.
+        directions: [q, k] float64, the queries; a clip's score is their product with its unit vector, times its length
+            if ``lengths`` are given.
+        values: [n, k] int8.
+        scales: [n] float32, factors on the clips' products.
+        keep: [n] bool, the clips that take part; None is all.
+        devices: GPUs that scan; empty scans on the CPU.
+        missed, sizes: [q] norms of what the queries lose when they are rounded, and of their roundings.
+        lengths: [n] factors on the clips' scores; None is 1.
+        errors: [n] norms of what the clips' unit vectors lose as int8.
     """
 
-    run: Pass
-    queries: Queries
-    parts: list[Rows]
+    directions: torch.Tensor
+    values: torch.Tensor
+    scales: torch.Tensor
+    keep: torch.Tensor | None
+    devices: tuple[str, ...]
     missed: Floats
     sizes: Floats
     lengths: NDArray[np.float32] | None
@@ -63,7 +66,7 @@ class ByteScores:
     @classmethod
     def of(
         cls, exact: Exact, stored: Int8Store, keep: NDArray[np.int64] | None, devices: tuple[str, ...] = ()
-    ) -> ByteScores:
+    ) -> QuantizedScores:
         """For the queries of ``exact``; keep are the rows that take part, None all."""
         values = torch.from_numpy(stored.values)
         scales = stored.scales * stored.norms if exact.keep_length else stored.scales
@@ -72,21 +75,20 @@ class ByteScores:
             mask = torch.zeros(len(values), dtype=torch.bool)
             mask[torch.from_numpy(keep)] = True
         directions = torch.from_numpy(exact.directions)
-        queries = Queries.of(directions, values)
-        stand_ins = queries.values.double() * queries.scales.double()[:, None]
+        rounded, factors = mk.quantize_queries(directions)
+        stand_ins = rounded.double() * factors.double()[:, None]
         missed, sizes = (directions - stand_ins).norm(dim=1).numpy(), stand_ins.norm(dim=1).numpy()
-        run = passes.cpp if not devices else streamed(passes.triton, [torch.device(name) for name in devices])
-        parts = [Rows(values, torch.from_numpy(scales), mask)]
         lengths = stored.norms if exact.keep_length else None
-        return cls(run, queries, parts, missed + _ROUNDING * sizes, sizes, lengths, stored.errors)
+        found = missed + _ROUNDING * sizes, sizes
+        return cls(directions, values, torch.from_numpy(scales), mask, devices, *found, lengths, stored.errors)
 
-    def pick(self, chosen: NDArray[np.int64]) -> ByteScores:
+    def pick(self, chosen: NDArray[np.int64]) -> QuantizedScores:
         """Of some of the queries."""
-        queries = self.queries.pick(torch.from_numpy(chosen))
-        return replace(self, queries=queries, missed=self.missed[chosen], sizes=self.sizes[chosen])
+        directions = self.directions[torch.from_numpy(chosen)]
+        return replace(self, directions=directions, missed=self.missed[chosen], sizes=self.sizes[chosen])
 
     def bounds(self) -> Floats:
-        """[q], no clip's score by bytes is further from its exact score."""
+        """[q], upper bound on the error of any clip's int8 score."""
         largest = 1.0 if self.lengths is None else float(self.lengths.max())
         errors = self.errors if self.lengths is None else self.errors * self.lengths.astype(np.float64)
         return self.missed * largest + self.sizes * float(errors.max())
@@ -97,38 +99,67 @@ class ByteScores:
         return found if self.lengths is None else found * self.lengths[rows]
 
     def top(self, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Scores and rows [q, count] by bytes alone."""
-        scores, rows = search(self.run, self.queries, self.parts, count)
+        """Scores and rows [q, count] by int8 alone.
+
+        Raises:
+            ValueError: a score does not fit float32; names the row.
+        """
+        scores, rows = mk.topk_dot(self.directions, self.values, count, **self._store())
         return scores.numpy(), rows.numpy()
 
+    def vote(self, share: float, weights: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor, mk.VoteStatistics]:
+        """Votes [n], thresholds [q] and the statistics of the pass.
 
-def rescored_top(exact: Exact, byte_scores: ByteScores, fetch: Fetch, top: int, clips: int) -> Top:
+        Args:
+            share: of the clips that take part.
+            weights: [q] int32, what a query's vote counts; None is 1.
+
+        Raises:
+            As top.
+        """
+        given = self._store()
+        return mk.vote(self.directions, self.values, share, weights=weights, statistics=True, **given)
+
+    def scores_of(self, direction: Floats) -> NDArray[np.float32]:
+        """[n] every clip's score for another direction [k]; -inf for clips that take no part.
+
+        Raises:
+            As top.
+        """
+        return mk.dot_scores(torch.from_numpy(direction)[None], self.values, **self._store())[0].numpy()
+
+    def _store(self) -> dict[str, Any]:
+        """How the public ops scan the clips."""
+        return {"scales": self.scales, "keep": self.keep, "devices": self.devices}
+
+
+def rescored_top(exact: Exact, quantized: QuantizedScores, fetch: Fetch, top: int, clips: int) -> Top:
     """Each query's ``top`` best clips by exact scores, as if all had been made.
 
-    The list by bytes is longer than asked for. A clip beyond its end scores at most the last of the list plus the
-    bound; unless the top-th exact score is larger, the list is extended and the query looked at again.
+    The list by int8 scores is longer than ``top``. A clip beyond its end scores at most the last of the list plus the
+    error bound; unless the top-th exact score is larger, a longer list is made for that query.
 
     Args:
         exact: exact scores.
-        byte_scores: of the same queries.
-        fetch: the record.
-        top: how many.
-        clips: how many take part.
+        quantized: of the same queries.
+        fetch: reads float32 vectors.
+        top: length of the result.
+        clips: clips that take part.
     """
     top = min(top, clips)
-    count = len(byte_scores.queries)
+    count = len(quantized.directions)
     scores, rows = np.empty((count, top), np.float32), np.empty((count, top), np.int64)
-    waiting, length, rescored, bounds = np.arange(count), LONGER * top, 0, byte_scores.bounds()
+    waiting, length, rescored, bounds = np.arange(count), LONGER * top, 0, quantized.bounds()
     while waiting.size:
         length = min(length, clips)
-        part = byte_scores.pick(waiting)
-        by_bytes, listed = part.top(length)
-        beyond = by_bytes[:, -1] + bounds[waiting] if length < clips else np.full(waiting.size, -np.inf)
+        part = quantized.pick(waiting)
+        by_int8, listed = part.top(length)
+        beyond = by_int8[:, -1] + bounds[waiting] if length < clips else np.full(waiting.size, -np.inf)
 
         done = np.zeros(waiting.size, np.bool_)
         for place, query in enumerate(waiting.tolist()):
             best = _Best(exact, query, fetch, listed[place])
-            at_most = by_bytes[place] + part.bounds_of(place, listed[place])
+            at_most = by_int8[place] + part.bounds_of(place, listed[place])
             done[place] = best.rescore(at_most, beyond[place], top)
             rescored += best.rows.size
             if done[place]:
@@ -139,7 +170,7 @@ def rescored_top(exact: Exact, byte_scores: ByteScores, fetch: Fetch, top: int, 
 
 
 class _Best:
-    """The listed clips of one query, scored exactly as far as it takes."""
+    """The listed clips of one query, rescored in float32 as far as the proof needs."""
 
     def __init__(self, exact: Exact, query: int, fetch: Fetch, listed: NDArray[np.int64]) -> None:
         self._exact, self._query, self._fetch, self._listed = exact, query, fetch, listed
@@ -147,12 +178,12 @@ class _Best:
         self.rows = np.empty(0, np.int64)
 
     def rescore(self, at_most: Floats, beyond: float, top: int) -> bool:
-        """Whether the first ``top`` are proven to be the best of all.
+        """Rescore; return whether the first ``top`` are proven to be the best of all.
 
         Args:
-            at_most: what no listed clip's score is above.
-            beyond: what that of no other clip is above.
-            top: how many.
+            at_most: upper bound on each listed clip's score.
+            beyond: upper bound on every unlisted clip's score.
+            top: length of the result.
         """
         self._score(np.arange(top))
         least = float(self.scores.min())  # no less than this is the top-th score of all
