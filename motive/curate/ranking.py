@@ -79,11 +79,11 @@ class Ranking:
         how = self._how(segmented)
         keys, votes = [self._columns[name] for name in self.names], self._columns["votes"]
         of_clip = np.arange(len(votes))
-        listed = int(np.count_nonzero(keys[0] > -np.inf))
+        scored = int(np.count_nonzero(keys[0] > -np.inf))
         if how is not None:
-            if how == "sum" and listed < len(votes):
+            if how == "sum" and scored < len(votes):
                 raise OptionError(
-                    f"{self._where}: segments must be best for scores that list only the best of a query, got sum; "
+                    f"{self._where}: segments must be best for scores of a query's top-k alone, got sum; "
                     "score with precision=float32 (or choose best)"
                 )
             every = self._table(["clip_id"]).column("clip_id")
@@ -96,10 +96,10 @@ class Ranking:
         rows = order[:taken]
         if rows.size and keys[0][rows[-1]] == -np.inf:
             clips = int(np.count_nonzero(keys[0] > -np.inf))
-            source = f", from {listed} listed segments" if how else ""
+            source = f", from {scored} segments in its top-k" if how else ""
             raise OptionError(
-                f"{self._where}: top must be at most the {clips} clips that a query lists{source}, got "
-                f"{self._config.amount}; ask for fewer, or score with more listed"
+                f"{self._where}: top must be at most the {clips} clips that the query has scores of{source}, got "
+                f"{self._config.amount}; ask for fewer, or score with a larger top_k"
             )
         rows = rows[votes[rows] >= self._config.min_votes]
         if rows.size == 0:
@@ -158,7 +158,7 @@ class Ranking:
         return {name: column.to_numpy() for name, column in filled.items()}
 
     def _lists(self, name: str) -> bool:
-        """Whether a column has the scores of a query's listed clips alone."""
+        """Whether a column has the scores of a query's top-k clips alone."""
         return self.header.get("precision") == "int8" and name.startswith(QUERY_PREFIX)
 
     def _table(self, names: list[str]) -> Any:

@@ -171,15 +171,15 @@ class _Pool:
         """Retrieval of one scores file, its rows brought to the order of this pool's clips.
 
         Raises:
-            OptionError: the file lists too few clips of a query, or others in another order.
+            OptionError: too few of a query's top-k clips are in the pool, or the file has another order.
         """
         found = retrieval_by_label(self._batches(file), self.clip_labels, self.query_labels, top)
         counted = min(top, self.clip_labels.size)
-        if file.listed is not None and int(found.ranked.min()) < counted:
+        if file.top_k is not None and int(found.ranked.min()) < counted:
             short = int(found.ranked.argmin())
             raise OptionError(
-                f"{_WHERE}: top must be at most what a query lists of the clips that all methods have, got {top} and "
-                f"{found.ranked[short]} for {self.query_ids[short]} in {file.path}; score with more listed"
+                f"{_WHERE}: top must be at most the clips that all methods have among a query's top-k, got {top} with "
+                f"{found.ranked[short]} for {self.query_ids[short]} in {file.path}; score with a larger top_k"
             )
         return found
 

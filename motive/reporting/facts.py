@@ -118,7 +118,7 @@ def _scoring(scoring: Mapping[str, Any]) -> Fact:
     preconditioner = scoring.get("preconditioner")
     detail = "no preconditioner"
     if preconditioner not in (None, "none"):
-        detail = f"{_plain(preconditioner)} preconditioner, λ {_plain(scoring.get('lambda'))}"
+        detail = f"{_plain(preconditioner)} preconditioner, damping {_plain(scoring.get('damping'))}"
         if preconditioner == "ridge":
             detail += "; not bounded by 1"
     return Fact("Score", clean(scoring.get("similarity") or "cosine", 40), clean(detail, 80))

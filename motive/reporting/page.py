@@ -145,7 +145,7 @@ def _query(inputs: Inputs, media: Mapping[tuple[str, str], Media], number: int) 
     note = f"Scores from {signed(query.low)} to {signed(query.high)}."
     if threshold is not None:
         note += f" Clips from {signed(threshold)} up get this query’s vote."
-    if query.unscored and inputs.tally.listed is None:
+    if query.unscored and inputs.tally.top_k is None:
         note += f" Without a score: {plural(query.unscored, 'clip')}."
     elif query.unscored:
         note += f" The scores hold this query’s best {plural(ranked, 'clip')} of {count(inputs.tally.rows)}."
@@ -173,7 +173,7 @@ def _card(inputs: Inputs, media: Mapping[tuple[str, str], Media], query: QueryTa
     zero, here = -100 * low / span, 100 * (score - low) / span
     ranked = inputs.tally.rows - query.unscored
     own = _label(entry, inputs)
-    pool = inputs.tally.rows if inputs.tally.listed is not None else ranked  # unlisted clips score less
+    pool = inputs.tally.rows if inputs.tally.top_k is not None else ranked  # clips beyond the top-k score less
     above = (pool - rank) / pool
     return Card(
         media=media.get(("clip", clip_id), _GONE),

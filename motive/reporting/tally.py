@@ -53,7 +53,7 @@ class Tally:
         votes: [v] clips by number of votes, 0 first.
         leaders: k of the queries' top-k lists.
         shown: row -> the columns of that row, for every row in some top or bottom list.
-        listed: how many best clips a query has scores of, if not of all.
+        top_k: clips whose scores the file holds for each query; None for all of them.
         sample_step: one row in this many is in the sample that the scatter and its correlation use.
         sample_ids: clip ids of those rows (pyarrow Array).
         sample_means: [s] their mean scores.
@@ -67,7 +67,7 @@ class Tally:
     sample_step: int
     sample_ids: Any
     sample_means: NDArray[np.float32]
-    listed: int | None = None
+    top_k: int | None = None
 
 
 def evenly(count: int, wanted: int) -> list[int]:
@@ -94,8 +94,8 @@ def take_tally(file: ScoreFile, query_ids: Sequence[str], top: int, bottom: int,
     """
     head, tail = min(top, max(1, (file.rows + 1) // 2)), min(bottom, file.rows // 2)
     leaders = max(1, min(overlap_top, max(10, file.rows // 10), file.rows))
-    if file.listed is not None and file.listed < file.rows:
-        head, leaders, tail = min(head, file.listed), min(leaders, file.listed), 0
+    if file.top_k is not None and file.top_k < file.rows:
+        head, leaders, tail = min(head, file.top_k), min(leaders, file.top_k), 0
     first = _first_pass(file, query_ids, max(head, leaders), tail)
     tops = [first.best.rows(q)[:head] for q in range(len(query_ids))]
     bottoms = [rows[~np.isin(rows, tops[q])] for q, rows in enumerate(map(first.worst.rows, range(len(query_ids))))]
@@ -115,7 +115,7 @@ def take_tally(file: ScoreFile, query_ids: Sequence[str], top: int, bottom: int,
         for q, query_id in enumerate(query_ids)
     )
     sample = (sample_step(file.rows), first.sample_ids, first.sample_means)
-    return Tally(file.rows, queries, first.votes, leaders, shown, *sample, file.listed)
+    return Tally(file.rows, queries, first.votes, leaders, shown, *sample, file.top_k)
 
 
 @dataclass
@@ -196,6 +196,6 @@ def _histogram(values: NDArray[np.float32], low: float, high: float) -> NDArray[
 
 def _records(batch: Any, start: int, places: Iterable[int]) -> dict[int, dict[str, Any]]:
     pa = require("pyarrow", _WHERE, extra="tables")
-    listed = list(map(int, places))
-    records = batch.take(pa.array(listed, pa.int64())).to_pylist()
-    return {start + place: record for place, record in zip(listed, records, strict=True)}
+    rows = list(map(int, places))
+    records = batch.take(pa.array(rows, pa.int64())).to_pylist()
+    return {start + row: record for row, record in zip(rows, records, strict=True)}

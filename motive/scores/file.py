@@ -49,9 +49,10 @@ class ScoreFile:
             )
 
     @property
-    def listed(self) -> int | None:
-        """How many best clips a query has scores of, where it has not those of all; None if it has."""
-        return int(self.metadata["listed"]) if self.metadata.get("precision") == "int8" else None
+    def top_k(self) -> int | None:
+        """Clips whose scores the file holds for each query; None for all of them."""
+        found = self.metadata.get("top_k")
+        return None if found is None else int(found)
 
     def batches(self, columns: Sequence[str], rows: int = 65536) -> Iterator[tuple[int, Any]]:
         """Yield (number of the first row, pyarrow RecordBatch with the columns in that order)."""

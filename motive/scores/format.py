@@ -16,7 +16,9 @@ from motive.publish import published
 from motive.store.files import LocalFiles
 
 FORMAT = "motive.scores"
-VERSION = 1
+VERSION = 2
+_FORMER_NAMES = {"lambda": "damping", "lambdas": "dampings", "lambda_auto": "damping_auto", "listed": "top_k"}
+"""Fields of version 1 and what they are called since; version 1 is read, version 2 written."""
 METADATA_KEY = b"motive"
 QUERY_PREFIX = "query/"
 GROUP_PREFIX = "group/"
@@ -101,7 +103,7 @@ def scores_writer(
     """
     pa, parquet = require("pyarrow", "score", extra="tables"), require("pyarrow.parquet", "score", extra="tables")
     types = {"string": pa.string(), "int32": pa.int32(), "int64": pa.int64(), "float32": pa.float32()}
-    partial = metadata.get("precision") == "int8"  # a query's scores of its listed clips alone
+    partial = metadata.get("precision") == "int8"  # a query's scores of its top-k clips alone
     fields = [
         pa.field(name, types[kind], nullable=partial and name.startswith(QUERY_PREFIX))
         for name, kind in columns.items()
@@ -143,7 +145,7 @@ def write_summary(out: Path, summary: Mapping[str, Any]) -> None:
 
 
 def read_header(scores: Path, where: str) -> dict[str, Any]:
-    """The metadata of a scores file.
+    """The metadata of a scores file, with the field names of this version.
 
     Raises:
         OptionError: there is no such file.
@@ -159,9 +161,14 @@ def read_header(scores: Path, where: str) -> dict[str, Any]:
         raise StoreError(
             f"{where}: scores must be a file written by motive score, got {scores} ({error}); run motive score again"
         ) from error
-    if not isinstance(header, dict) or header.get("format") != FORMAT or header.get("version") != VERSION:
+    if not isinstance(header, dict) or header.get("format") != FORMAT or header.get("version") not in (1, VERSION):
         found = (header.get("format"), header.get("version")) if isinstance(header, dict) else header
-        raise StoreError(f"{where}: scores must be {FORMAT} {VERSION}, got {found} in {scores}; run motive score again")
+        raise StoreError(
+            f"{where}: scores must be {FORMAT} 1 to {VERSION}, got {found} in {scores}; run motive score again"
+        )
+    if header["version"] == 1:
+        header = {_FORMER_NAMES.get(name, name): value for name, value in header.items()}
+        header["top_k"] = header.get("top_k") if header.get("precision") == "int8" else None
     missing = sorted(set(FIXED_COLUMNS) - set(schema.names))
     if missing:
         raise StoreError(f"{where}: scores must have column {missing[0]}, got none in {scores}; run motive score again")

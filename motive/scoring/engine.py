@@ -21,7 +21,7 @@ from motive.scoring.int8.devices import require_devices
 from motive.scoring.int8.rescore import Record
 from motive.scoring.int8.run import Int8Run
 from motive.scoring.int8.topk import QuantizedScores, Top, rescored_top
-from motive.scoring.precondition import SecondMoment, held_out_lambda, second_moment
+from motive.scoring.precondition import SecondMoment, held_out_damping, second_moment
 from motive.scoring.scratch import Scratch
 from motive.scoring.similarity import Kernel
 from motive.scoring.summary import ScoreSummary
@@ -105,7 +105,7 @@ def topk(
     Args:
         store, queries: as for score.
         top: how many clips.
-        config: similarity, preconditioner, lambda, filter, devices and cache count.
+        config: similarity, preconditioner, damping, model_part, filter, devices and cache count.
         checkpoints: as for score.
         rescore: score a longer list from the float32 record, extended until it is proven to hold the best ones; else
             the scores and ranks are those of the bytes.
@@ -159,13 +159,14 @@ class _Pair:
                 f"{WHERE}: queries must have vectors that are not zero, got zeros for "
                 f"{self.queries.ids[int(zero[0])]!r} ({zero.size} in all); choose query clips that move"
             )
-        if config.preconditioner == "none":
+        if config.applied_preconditioner == "none":
             return Kernel.of(vectors, config, None), None
         unit = config.similarity == "cosine"
-        if config.lambda_auto:
-            config = dataclasses.replace(config, lambda_=held_out_lambda(self.view, unit, WHERE), lambda_auto=False)
-        moment = second_moment(self.view, unit, WHERE)
-        return Kernel.of(vectors, config, moment), _Moment(moment, config.lambda_)
+        if config.damping_auto:
+            config = dataclasses.replace(config, damping=held_out_damping(self.view, unit, WHERE), damping_auto=False)
+        moment, damping = second_moment(self.view, unit, WHERE), config.applied_damping
+        assert damping is not None
+        return Kernel.of(vectors, config, moment), _Moment(moment, damping)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,7 +174,7 @@ class _Moment:
     """A preconditioner's ingredients."""
 
     moment: SecondMoment
-    lambda_: float
+    damping: float
 
 
 def _open_pairs(given: Sequence[tuple[Stores, StoreLike]], config: ScoreConfig) -> list[_Pair]:
@@ -244,10 +245,8 @@ def _provenance(pairs: Sequence[_Pair], config: ScoreConfig, moments: Sequence[_
             "store": first.view.stores[0].manifest["identity_digest"],
             "queries": first.queries.manifest["identity_digest"],
         },
-        "similarity": options.pop("similarity"),
-        "preconditioner": options.pop("preconditioner"),
-        "lambda": found[0].lambda_ if found else None,
-        "lambdas": [moment.lambda_ for moment in found],
+        **options,
+        "damping": found[0].damping if found else None,
+        "dampings": [moment.damping for moment in found],
         "preconditioner_cache": found[0].moment.cache if found else None,
-        **{name: value for name, value in options.items() if name not in ("lambda_", "block_rows")},
     }

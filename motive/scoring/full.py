@@ -14,7 +14,7 @@ from motive.errors import OptionError
 from motive.scores.format import columns_of, row_groups, scores_writer, summary_path, write_summary
 from motive.scores.ranking import CutTies, rank_rows, share_count, ties_at_cut, top_rows, vote_threshold
 from motive.scoring.blocks import prefetched, read_blocks, refuse_clip
-from motive.scoring.config import ScoreConfig
+from motive.scoring.config import BLOCK_ROWS, ScoreConfig
 from motive.scoring.joint import mean_scores
 from motive.scoring.scratch import Scratch
 from motive.scoring.similarity import Kernel
@@ -164,7 +164,9 @@ class FullRun(Run):
 
     def score_clips(self, progress: Progress | None) -> None:
         """Fill scratch, mean, max and the groups' means, a block of clips at a time."""
-        blocks = [prefetched(read_blocks(side.clips, self.config.block_rows, WHERE)) for side in self.sides]
+        blocks = [
+            prefetched(read_blocks(side.clips, self.config.block_rows or BLOCK_ROWS, WHERE)) for side in self.sides
+        ]
         zero: list[NDArray[np.int64]] = []
         for parts in zip(*blocks, strict=True):
             start, size = parts[0][0], len(parts[0][1])

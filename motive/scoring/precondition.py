@@ -40,9 +40,9 @@ class SecondMoment:
     eigenvectors: Floats
     cache: str
 
-    def power(self, lambda_: float, exponent: float) -> Floats:
-        """(C + lambda_ * mean eigenvalue * I)^exponent, [k, k]."""
-        shifted = self.eigenvalues + lambda_ * self.eigenvalues.mean()
+    def power(self, damping: float, exponent: float) -> Floats:
+        """(C + damping * mean eigenvalue * I)^exponent, [k, k]."""
+        shifted = self.eigenvalues + damping * self.eigenvalues.mean()
         return (self.eigenvectors * shifted**exponent) @ self.eigenvectors.T
 
 
@@ -102,28 +102,28 @@ def _spectrum(moment: Floats) -> tuple[Floats, Floats]:
     return np.maximum(values, 0.0), vectors
 
 
-LAMBDAS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+DAMPINGS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
 
-def held_out_lambda(store: Store | View, unit: bool, where: str) -> float:
-    """The lambda of LAMBDAS under which one half of the clips explains the other best.
+def held_out_damping(store: Store | View, unit: bool, where: str) -> float:
+    """The damping of DAMPINGS under which one half of the clips explains the other best.
 
     The clips are dealt in turns, by their order. With C from one half, a normal distribution of covariance
-    (C + lambda m I) / (1 + lambda), whose trace is that of C, gives the other half a likelihood; the lambda with the
-    largest sum over both ways round is taken. It says how far C is to be trusted, and nothing about any query.
+    (C + damping m I) / (1 + damping), whose trace is that of C, gives the other half a likelihood; the damping with the
+    largest sum over both halves wins. It says how far C is to be trusted, and nothing about any query.
 
     Raises:
         StoreError: a half has no vector that is not zero.
     """
     halves = [_half_sums(_Half(store, start), unit, where).moment() for start in (0, 1)]
-    costs = np.zeros(len(LAMBDAS))
+    costs = np.zeros(len(DAMPINGS))
     for one, other in (halves, halves[::-1]):
         values, vectors = _spectrum(one)
         seen = np.einsum("ki,kl,li->i", vectors, other, vectors)
-        for place, lambda_ in enumerate(LAMBDAS):
-            shrunk = (values + lambda_ * values.mean()) / (1 + lambda_)
+        for place, damping in enumerate(DAMPINGS):
+            shrunk = (values + damping * values.mean()) / (1 + damping)
             costs[place] += np.log(shrunk).sum() + (seen / shrunk).sum()
-    return LAMBDAS[int(costs.argmin())]
+    return DAMPINGS[int(costs.argmin())]
 
 
 class _Half:

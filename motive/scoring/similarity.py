@@ -38,8 +38,9 @@ class Kernel:
         units, dot = unit_rows(queries), config.similarity in ("dot", "trak")
         scale, whitening, effect = np.ones(len(queries)) if config.similarity == "cosine" else units.norms, None, None
         if moment is not None:
-            whiten = config.preconditioner == "whiten"
-            matrix = FixedMatrix.of(moment.power(config.lambda_, -0.5 if whiten else -1.0))
+            whiten, damping = config.preconditioner == "whiten", config.applied_damping
+            assert damping is not None
+            matrix = FixedMatrix.of(moment.power(damping, -0.5 if whiten else -1.0))
             units = unit_rows(matrix.apply(units))
             if whiten:
                 whitening = matrix

@@ -176,7 +176,7 @@ def test_bad_clips_are_listed_and_the_run_goes_on(pool: Path, tmp_path: Path) ->
         (["replay", "nowhere.json", "--out", "s"], 1, "nowhere.json"),
         (["index", "{pool}", "--out", "s", "--parameters", "blocks.*", "blockz.*"], 2, "blockz"),
         (["index", "{pool}", "--out", "s", "--draws-sigma", "0.3"], 2, "sigma"),
-        (["score", "a", "b", "--out", "s.parquet", "--lambda", "9"], 2, "preconditioner"),
+        (["score", "a", "b", "--out", "s.parquet", "--damping", "9"], 2, "preconditioner"),
     ],
 )
 def test_mistakes_are_one_line_with_a_remedy(

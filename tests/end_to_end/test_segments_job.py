@@ -125,7 +125,7 @@ def test_scores_of_whole_clips_and_lists_of_segments_are_not_summed(
     assert main(["select", str(job / "whole.parquet"), "--segments", "best", *out]) == 2
     assert "segments must be left out for scores of whole clips, got best" in capsys.readouterr().err
     scores = str(tmp_path / "listed.parquet")
-    listed = ["score", str(job / "time"), str(job / "whole"), "--precision", "int8", "--listed", "4", "--out", scores]
+    listed = ["score", str(job / "time"), str(job / "whole"), "--precision", "int8", "--top-k", "4", "--out", scores]
     assert main(listed) == 0
     assert "segments of 4 clips scored for 4 queries" in capsys.readouterr().out
     table = parquet.read_table(scores).to_pylist()
@@ -136,7 +136,10 @@ def test_scores_of_whole_clips_and_lists_of_segments_are_not_summed(
     assert main([*select, "--segments", "sum", "--top", "1"]) == 2
     assert "segments must be best for scores that list only the best of a query, got sum" in capsys.readouterr().err
     assert main([*select, "--top", "4"]) == 2
-    assert f"at most the {clips} clips that a query lists, from 4 listed segments, got 4" in capsys.readouterr().err
+    assert (
+        f"at most the {clips} clips that the query has scores of, from 4 segments in its top-k, got 4"
+        in capsys.readouterr().err
+    )
     assert main([*select, "--top", str(clips)]) == 0
 
 

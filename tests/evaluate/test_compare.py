@@ -12,7 +12,7 @@ from motive.errors import ClipError, DatasetError, OptionError, StoreError
 from motive.evaluate import BASELINES, EvaluateConfig, compare, load, save
 from motive.evaluate.compare import MAGNITUDE, MAGNITUDE_CLOSENESS, PIXELS
 from motive.store import Store
-from tests.reporting.world import MOTIONS, World, keep_listed, make_world, write_scores
+from tests.reporting.world import MOTIONS, World, keep_top, make_world, write_scores
 
 CONFIG = EvaluateConfig(top=7, resamples=400)
 
@@ -157,9 +157,9 @@ def test_listed_scores_are_enough_up_to_what_is_listed(world: World, tmp_path: P
     write_scores(
         listed, world.values, world.clip_ids, world.query_ids, world.folder / "clips", world.folder / "queries"
     )
-    keep_listed(listed, 7)
+    keep_top(listed, 7)
     config = replace(CONFIG, baselines=())
     found = compare({"all": world.scores, "listed": listed}, config)
     assert found.rows[0].share == found.rows[1].share
-    with pytest.raises(OptionError, match=r"top must be at most what a query lists .* got 8 and 7"):
+    with pytest.raises(OptionError, match=r"top must be at most .* a query's top-k, got 8 with 7"):
         compare({"listed": listed}, replace(config, top=8))

@@ -19,7 +19,7 @@ from motive.reporting.tally import BINS, evenly, take_tally
 from motive.reporting.text import compact, count, decimal, percent, plural, signed
 from motive.scores.file import ScoreFile
 from tests.reporting.markup import Markup
-from tests.reporting.world import World, keep_listed, make_world, write_scores
+from tests.reporting.world import World, keep_top, make_world, write_scores
 
 
 @given(st.integers(0, 60), st.integers(1, 20))
@@ -192,10 +192,10 @@ def test_numbers_read_well() -> None:
 def test_scores_of_listed_clips_alone_show_the_best_and_no_worst(tmp_path: Path) -> None:
     world = make_world(tmp_path / "world", clips=60)
     listed = 12
-    keep_listed(world.scores, listed)
+    keep_top(world.scores, listed)
     file = ScoreFile(world.scores, "test")
     found = take_tally(file, world.query_ids, 8, 5, 40)
-    assert (file.listed, found.listed, found.leaders) == (listed, listed, 10)
+    assert (file.top_k, found.top_k, found.leaders) == (listed, listed, 10)
     for q, query in enumerate(found.queries):
         order = np.argsort(-world.values[:, q], kind="stable")
         assert query.top.tolist() == order[:8].tolist()

@@ -146,13 +146,13 @@ def write_scores(
     metadata = {
         "identities": identities,
         "format": "motive.scores",
-        "version": 1,
+        "version": 2,
         "store": str(store),
         "queries": str(queries),
         "store_version": "v",
         "similarity": "cosine",
         "preconditioner": "ridge",
-        "lambda": 1.0,
+        "damping": 1.0,
         "vote_share": 0.1,
         "vote_count": max(1, len(values) // 10),
         "rank_by": "votes",
@@ -163,13 +163,13 @@ def write_scores(
     pq.write_table(table, path)
 
 
-def keep_listed(scores: Path, listed: int) -> None:
-    """Make a scores file one of bytes: of each query the scores of its best clips alone."""
+def keep_top(scores: Path, top_k: int) -> None:
+    """Make a scores file one of int8 scores: of each query the scores of its top-k clips alone."""
     table = pq.read_table(scores)
     columns = {name: table.column(name) for name in table.column_names}
     for name in (name for name in columns if name.startswith("query/")):
         values = columns[name].to_numpy()
-        best = np.argsort(-values, kind="stable")[:listed]
+        best = np.argsort(-values, kind="stable")[:top_k]
         columns[name] = pa.array(values, mask=~np.isin(np.arange(len(values)), best))
-    header = {**json.loads(table.schema.metadata[b"motive"]), "precision": "int8", "listed": listed}
+    header = {**json.loads(table.schema.metadata[b"motive"]), "precision": "int8", "top_k": top_k}
     pq.write_table(pa.table(columns).replace_schema_metadata({b"motive": json.dumps(header).encode()}), scores)

@@ -17,7 +17,7 @@ from motive.scoring.view import View
 from motive.store import Store, StoreRow, compact
 from tests.scoring.conftest import identity_of
 
-BYTES = ScoreConfig(precision="int8", preconditioner="ridge", listed=5)
+BYTES = ScoreConfig(precision="int8", preconditioner="ridge", top_k=5)
 
 
 def rows_of(pool: dict[str, np.ndarray], ids: list[str]) -> list[StoreRow]:
@@ -145,9 +145,9 @@ def test_a_store_that_is_not_on_a_disk_is_scored_with_a_cache_that_is(tmp_path, 
     places = [f"memory://{tmp_path.name}-{name}" for name in ("clips", "queries")]
     for place, vectors in zip(places, (pool, queries), strict=True):
         Store.create(place, identity=identity_of(6), columns_schema={}).append(rows_of(vectors, sorted(vectors)))
-    without = score(*places, tmp_path / "a.parquet", ScoreConfig(precision="int8", listed=5))
+    without = score(*places, tmp_path / "a.parquet", ScoreConfig(precision="int8", top_k=5))
     assert "name a folder with cache" in without.metadata["int8_cache"]
-    config = ScoreConfig(precision="int8", listed=5, cache=str(tmp_path / "cache"))
+    config = ScoreConfig(precision="int8", top_k=5, cache=str(tmp_path / "cache"))
     states = [score(*places, tmp_path / "b.parquet", config).metadata["int8_cache"] for _ in range(2)]
     assert states == ["written", "read"]
     assert pq.read_table(without.path).equals(pq.read_table(tmp_path / "b.parquet"))

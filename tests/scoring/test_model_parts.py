@@ -23,7 +23,7 @@ def table(path: Path) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"similarity": "dot"}, {"preconditioner": "ridge"}, {"preconditioner": "whiten", "lambda_auto": True}],
+    [{}, {"similarity": "dot"}, {"preconditioner": "ridge"}, {"preconditioner": "whiten", "damping_auto": True}],
 )
 def test_a_part_scores_as_a_store_of_its_own(
     stored: Callable[..., Any], random_vectors: Callable[..., Any], tmp_path: Path, options: dict[str, Any]

@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from motive.errors import IdentityMismatch, OptionError, StoreError
+from motive.scores.file import ScoreFile
+from motive.scores.format import read_header
 from motive.scoring import ScoreConfig, score
 from motive.store import Store, StoreRow, writer
 from tests.scoring.conftest import identity_of
@@ -20,9 +22,9 @@ from tests.scoring.conftest import identity_of
 CONFIGS = {
     "cosine": ScoreConfig(),
     "dot": ScoreConfig(similarity="dot"),
-    "ridge": ScoreConfig(preconditioner="ridge", lambda_=0.5),
-    "ridge of raw vectors": ScoreConfig(similarity="dot", preconditioner="ridge", lambda_=2.0),
-    "whitened cosine": ScoreConfig(preconditioner="whiten", lambda_=0.1),
+    "ridge": ScoreConfig(preconditioner="ridge", damping=0.5),
+    "ridge of raw vectors": ScoreConfig(similarity="dot", preconditioner="ridge", damping=2.0),
+    "whitened cosine": ScoreConfig(preconditioner="whiten", damping=0.1),
 }
 
 
@@ -36,11 +38,11 @@ def brute_force(clips: np.ndarray, queries: np.ndarray, config: ScoreConfig) -> 
     z, zq = clips.astype(np.float64), queries.astype(np.float64)
     if config.similarity == "cosine":
         z, zq = unit(z), unit(zq)
-    if config.preconditioner == "none":
+    if config.applied_preconditioner == "none":
         return z @ zq.T
     count = np.count_nonzero(np.linalg.norm(z, axis=1))
     moment = z.T @ z / count
-    inner = moment + config.lambda_ * np.trace(moment) / len(moment) * np.eye(len(moment))
+    inner = moment + config.applied_damping * np.trace(moment) / len(moment) * np.eye(len(moment))
     if config.preconditioner == "ridge":
         return z @ np.linalg.solve(inner, zq.T)
     values, vectors = np.linalg.eigh(inner)
@@ -186,7 +188,7 @@ def test_the_file_says_how_it_was_made(tmp_path, stored, random_vectors) -> None
     assert (metadata["store"], metadata["queries"]) == (str(store.path), str(queries.path))
     assert (metadata["store_version"], metadata["queries_version"]) == (store.version, queries.version)
     assert metadata["identities"]["store"] == store.manifest["identity_digest"]
-    assert (metadata["similarity"], metadata["preconditioner"], metadata["lambda"]) == ("cosine", "ridge", 0.5)
+    assert (metadata["similarity"], metadata["preconditioner"], metadata["damping"]) == ("cosine", "ridge", 0.5)
     assert set(metadata["thresholds"]) == set(queries.clip_ids)
     listed = json.loads(summary.summary_path.read_text())
     assert summary.summary_path == tmp_path / "deep" / "s.json"
@@ -299,11 +301,11 @@ def test_row_groups_put_together_are_the_whole(tmp_path, stored, random_vectors,
         ({"similarity": "euclid"}, "similarity must be one of cosine, dot"),
         ({"preconditioner": "pca"}, "preconditioner must be one of"),
         ({"rank_by": "min"}, "rank_by must be one of"),
-        ({"lambda_": 0}, "lambda_ must be positive"),
-        ({"lambda_": float("nan")}, "lambda_ must be positive"),
+        ({"damping": 0}, "damping must be positive"),
+        ({"damping": float("nan")}, "damping must be positive"),
         ({"vote_share": 0}, r"vote_share must be in \(0, 1\]"),
         ({"vote_share": 1.5}, r"vote_share must be in \(0, 1\]"),
-        ({"block_rows": 0}, "block_rows must be 1 to"),
+        ({"block_rows": 0}, "block_rows must be an integer from 1 to"),
         ({"similarity": "dot", "preconditioner": "whiten"}, "take ridge"),
         ({"groups": {"q": ""}}, "groups must be clip id -> group name"),
     ],
@@ -311,3 +313,28 @@ def test_row_groups_put_together_are_the_whole(tmp_path, stored, random_vectors,
 def test_wrong_options_say_what_is_right(options, reason) -> None:
     with pytest.raises(OptionError, match=reason):
         ScoreConfig(**options)
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_files_of_version_1_are_read_under_the_names_of_today(tmp_path, stored, random_vectors, precision) -> None:
+    """Written before ``lambda`` became damping and ``listed`` became top_k."""
+    given = {"preconditioner": "ridge", "precision": precision}
+    path = score(
+        stored("s", random_vectors(40, 5)), stored("q", random_vectors(2, 5, "q")), tmp_path / "s.parquet",
+        ScoreConfig(**given),
+    ).path  # fmt: skip
+    today = read_header(path, "test")
+    former = {"damping": "lambda", "dampings": "lambdas", "damping_auto": "lambda_auto", "top_k": "listed"}
+    header = {former.get(name, name): value for name, value in today.items()}
+    header |= {"version": 1, "listed": 100}  # with float32 too
+    assert not set(former) & set(header)
+    table = pq.read_table(path)
+    pq.write_table(table.replace_schema_metadata({b"motive": json.dumps(header).encode()}), path)
+    assert read_header(path, "test") == {**today, "version": 1}
+    assert ScoreFile(path, "test").top_k == (100 if precision == "int8" else None)
+    for wrong in (0, 3, "2", None):
+        pq.write_table(
+            table.replace_schema_metadata({b"motive": json.dumps({**header, "version": wrong}).encode()}), path
+        )
+        with pytest.raises(StoreError, match=r"scores must be motive\.scores 1 to 2, got .*; run motive score again"):
+            read_header(path, "test")

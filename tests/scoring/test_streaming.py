@@ -13,7 +13,7 @@ import torch
 from motive.errors import IdentityMismatch, OptionError, StoreError
 from motive.scoring import ScoreConfig, score, topk
 from motive.scoring.filters import Filter
-from motive.scoring.precondition import LAMBDAS, held_out_lambda
+from motive.scoring.precondition import DAMPINGS, held_out_damping
 from motive.store import Store, StoreRow
 from motive_kernels.search import best as topk_search
 from motive_kernels.search import elect as vote_search
@@ -22,8 +22,8 @@ from tests.scoring.conftest import identity_of
 LINEAR = {
     "cosine": ScoreConfig(),
     "dot": ScoreConfig(similarity="dot"),
-    "ridge": ScoreConfig(preconditioner="ridge", lambda_=0.5),
-    "trak": ScoreConfig(similarity="trak", lambda_=1.0),
+    "ridge": ScoreConfig(preconditioner="ridge", damping=0.5),
+    "trak": ScoreConfig(similarity="trak", damping=1.0),
 }
 
 
@@ -56,7 +56,7 @@ def test_listed_clips_are_exactly_the_best(tmp_path, stored, random_vectors, nam
     pool["a zero"] = np.zeros(dim, np.float32)
     store, queries = stored("clips", pool), stored("queries", random_vectors(5, dim, "query", seed=1))
     exact = columns(score(store, queries, tmp_path / "exact.parquet", LINEAR[name]).path)
-    summary = score(store, queries, tmp_path / "bytes.parquet", with_bytes(LINEAR[name], listed=40))
+    summary = score(store, queries, tmp_path / "bytes.parquet", with_bytes(LINEAR[name], top_k=40))
     table = columns(summary.path)
     assert table["clip_id"] == exact["clip_id"]
     for query in queries.clip_ids:
@@ -102,7 +102,7 @@ def test_results_do_not_depend_on_shards_or_threads(tmp_path, stored, random_vec
 
     pool, queries = random_vectors(400, 9), stored("q", random_vectors(4, 9, "q"))
     ids = sorted(pool)
-    config = with_bytes(LINEAR["cosine"], listed=7, groups={queries.clip_ids[1]: "one"})
+    config = with_bytes(LINEAR["cosine"], top_k=7, groups={queries.clip_ids[1]: "one"})
     tables = []
     for number, shards in enumerate(([ids], [ids[1::3], ids[::3], ids[2::3]])):
         before = torch.get_num_threads()
@@ -122,7 +122,7 @@ def test_a_filter_ranks_some_clips_and_changes_no_score(tmp_path, random_vectors
     facts = {i: {"seconds": n % 5, "camera": ("pan", "still", None)[n % 3]} for n, i in enumerate(sorted(pool))}
     store.append([StoreRow(i, pool[i], facts[i]) for i in sorted(pool)])
     queries = stored("q", random_vectors(3, 6, "q", seed=2))
-    config = ScoreConfig(preconditioner="ridge", precision=precision, listed=200)
+    config = ScoreConfig(preconditioner="ridge", precision=precision, top_k=200 if precision == "int8" else None)
     whole = columns(score(store, queries, tmp_path / "a.parquet", config).path)
     kept = [i for i in sorted(pool) if facts[i]["seconds"] >= 2 and facts[i]["camera"] not in ("pan", None)]
     text = "seconds >= 2 and camera not in ['pan']"
@@ -144,7 +144,7 @@ def test_several_stores_are_as_one(tmp_path, stored, random_vectors, precision) 
     parts = [ids[::2], ids[50:], ids[1:60:2]]  # overlapping, and together all of them
     stores = [stored(f"part{n}", {i: pool[i] for i in part}) for n, part in enumerate(parts)]
     one = stored("one", pool)
-    config = ScoreConfig(preconditioner="ridge", precision=precision, listed=9)
+    config = ScoreConfig(preconditioner="ridge", precision=precision, top_k=9 if precision == "int8" else None)
     together = score(stores, queries, tmp_path / "a.parquet", config)
     alone = score(one, queries, tmp_path / "b.parquet", config)
     assert columns(together.path) == columns(alone.path)
@@ -162,7 +162,7 @@ def assert_listed_are_best(pairs, exact, tmp_path) -> None:
     for name, config in LINEAR.items():
         if name != "cosine":
             exact = columns(score(*pairs[0], tmp_path / "e.parquet", config, checkpoints=pairs[1:]).path)
-        summary = score(*pairs[0], tmp_path / "b.parquet", with_bytes(config, listed=9), checkpoints=pairs[1:])
+        summary = score(*pairs[0], tmp_path / "b.parquet", with_bytes(config, top_k=9), checkpoints=pairs[1:])
         table = columns(summary.path)
         found = topk(*pairs[0], 9, config, checkpoints=pairs[1:])
         for place, query in enumerate(pairs[0][1].clip_ids):
@@ -188,7 +188,7 @@ def test_a_filter_with_checkpoints_goes_by_the_first_stores_columns(
         losses = {clip_id: float((place + 3 * n) % 7) for place, clip_id in enumerate(sorted(pool))}
         store.append([StoreRow(i, pool[i], {"loss": losses[i]}) for i in sorted(pool)])
         stores.append(store)
-    config = ScoreConfig(precision=precision, listed=100)
+    config = ScoreConfig(precision=precision, top_k=100 if precision == "int8" else None)
     whole, some = (
         columns(score(stores[0], queries[0], tmp_path / f"s{text}.parquet",
                       ScoreConfig(**{**config.__dict__, "filter": text}),
@@ -250,7 +250,7 @@ def test_weights_count_in_votes_and_means(tmp_path, stored, random_vectors, prec
 def test_relative_influence_is_that_of_brute_force(tmp_path, stored, random_vectors, preconditioner) -> None:
     pool, asked = random_vectors(80, 6), random_vectors(3, 6, "q", seed=4)
     pool["a zero"] = np.zeros(6, np.float32)
-    shrunk = {"lambda_": 0.3} if preconditioner == "ridge" else {}
+    shrunk = {"damping": 0.3} if preconditioner == "ridge" else {}
     config = ScoreConfig(similarity="relative", preconditioner=preconditioner, **shrunk)
     table = columns(score(stored("s", pool), stored("q", asked), tmp_path / "r.parquet", config).path)
     z = np.stack([pool[i] for i in sorted(pool)]).astype(np.float64)
@@ -265,26 +265,26 @@ def test_relative_influence_is_that_of_brute_force(tmp_path, stored, random_vect
         np.testing.assert_allclose(table[f"query/{query}"], expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max())
 
 
-def test_lambda_is_chosen_on_the_other_half(tmp_path, stored, random_vectors) -> None:
+def test_damping_is_chosen_on_the_other_half(tmp_path, stored, random_vectors) -> None:
     rng = np.random.default_rng(0)
     plain = {f"{n:03d}": rng.standard_normal(8).astype(np.float32) for n in range(40)}
     strong = rng.standard_normal((400, 8)) * np.array([30, 20, 10, 5, 1, 0.5, 0.2, 0.1])
     shaped = {f"{n:03d}": strong[n].astype(np.float32) for n in range(400)}
-    chosen = [held_out_lambda(stored(name, pool), False, "test") for name, pool in (("p", plain), ("s", shaped))]
+    chosen = [held_out_damping(stored(name, pool), False, "test") for name, pool in (("p", plain), ("s", shaped))]
     assert chosen[0] > chosen[1], "few clips without structure are trusted less than many with it"
-    assert set(chosen) <= set(LAMBDAS)
+    assert set(chosen) <= set(DAMPINGS)
     queries = stored("q", {"q": np.ones(8, np.float32)})
-    config = ScoreConfig(similarity="dot", preconditioner="ridge", lambda_auto=True)
+    config = ScoreConfig(similarity="dot", preconditioner="ridge", damping_auto=True)
     summary = score(tmp_path / "s", queries, tmp_path / "s.parquet", config)
-    assert summary.metadata["lambda"] == chosen[1]
-    given = ScoreConfig(similarity="dot", preconditioner="ridge", lambda_=chosen[1])
+    assert summary.metadata["damping"] == chosen[1]
+    given = ScoreConfig(similarity="dot", preconditioner="ridge", damping=chosen[1])
     again = score(tmp_path / "s", queries, tmp_path / "t.parquet", given)
     assert columns(summary.path) == columns(again.path)
 
 
 def test_the_cache_is_read_rebuilt_and_may_be_deleted(tmp_path, stored, random_vectors) -> None:
     store, queries = stored("s", random_vectors(90, 7)), stored("q", random_vectors(2, 7, "q"))
-    config = ScoreConfig(precision="int8", listed=5)
+    config = ScoreConfig(precision="int8", top_k=5)
 
     def run() -> tuple[str, dict]:
         summary = score(tmp_path / "s", queries, tmp_path / "o.parquet", config)
@@ -382,11 +382,20 @@ def test_filters_that_fit_nothing_are_refused(tmp_path, stored, random_vectors) 
     [
         ({"precision": "int8", "preconditioner": "whiten"}, "precision must be float32 with whiten"),
         ({"precision": "int8", "similarity": "relative"}, "precision must be float32 with whiten"),
-        ({"devices": ("cuda:0",)}, "devices must be empty with precision float32"),
-        ({"lambda_auto": True}, "lambda_auto must be left out"),
-        ({"listed": 0}, "listed must be a positive integer"),
+        ({"devices": ("cuda:0",)}, "devices must be left out with precision float32"),
+        ({"damping_auto": True}, "damping_auto must be left out"),
+        ({"top_k": 0}, "top_k must be an integer from 1"),
         ({"weights": {"q": -1}}, "weights must be clip id -> number"),
         ({"similarity": "trak", "preconditioner": "whiten"}, "take ridge"),
+        ({"similarity": "trak", "preconditioner": "none"}, "preconditioner must be ridge with similarity trak"),
+        ({"damping": 3.0}, "damping must be left out without a preconditioner, got 3"),
+        (
+            {"preconditioner": "ridge", "damping": 3.0, "damping_auto": True},
+            "damping must be left out with damping_auto",
+        ),
+        ({"top_k": 100}, "top_k must be left out with precision float32"),
+        ({"precision": "int8", "block_rows": 4096}, "block_rows must be left out with precision int8"),
+        ({"precision": "int8", "top_k": True}, "top_k must be an integer from 1"),
     ],
 )
 def test_wrong_options_say_what_is_right_too(options, reason) -> None:
@@ -394,10 +403,23 @@ def test_wrong_options_say_what_is_right_too(options, reason) -> None:
         ScoreConfig(**options)
 
 
+def test_options_that_are_left_out_take_the_defaults_that_apply() -> None:
+    """None is not given; what is applied, and written, is the default of the combination."""
+    plain, trak, quick = ScoreConfig(), ScoreConfig(similarity="trak"), ScoreConfig(precision="int8")
+    assert (plain.applied_preconditioner, plain.applied_damping, plain.applied_top_k) == ("none", None, None)
+    assert (trak.applied_preconditioner, trak.applied_damping) == ("ridge", 3.0)
+    assert trak.preconditioner is None, "a config is never rewritten"
+    assert quick.applied_top_k == 100
+    written = trak.to_json()
+    assert (written["similarity"], written["preconditioner"], written["damping"]) == ("trak", "ridge", 3.0)
+    assert ScoreConfig(similarity="trak", preconditioner="ridge").applied_preconditioner == "ridge"
+    assert ScoreConfig(preconditioner="ridge", damping_auto=True).to_json()["damping"] is None
+
+
 def test_the_summary_says_what_was_scored(tmp_path, stored, random_vectors) -> None:
     store, queries = stored("s", random_vectors(50, 4)), stored("q", random_vectors(2, 4, "q"))
-    summary = score(store, queries, tmp_path / "s.parquet", ScoreConfig(precision="int8", listed=3))
+    summary = score(store, queries, tmp_path / "s.parquet", ScoreConfig(precision="int8", top_k=3))
     written = json.loads(summary.summary_path.read_text())
     assert written["checkpoints"][0]["stores"][0]["version"] == store.version == written["store_version"]
     assert written["coverage"]["voted_clips"] + written["coverage"]["voteless_clips"] == 50
-    assert (written["precision"], written["listed"]) == ("int8", 3)
+    assert (written["precision"], written["top_k"]) == ("int8", 3)

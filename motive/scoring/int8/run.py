@@ -74,7 +74,9 @@ class Int8Run(Run):
         place[rows] = np.arange(self.clips)
 
         fetch = self._record.fetch(self._stored)
-        top = rescored_top(self._record.exact, self._quantized, fetch, self.config.listed, self.clips)
+        top_k = self.config.applied_top_k
+        assert top_k is not None
+        top = rescored_top(self._record.exact, self._quantized, fetch, top_k, self.clips)
         self._top = Top(top.scores, place[top.rows], top.rescored)
         for query, clip_id in enumerate(self.query_ids):
             self.summaries.append(self._summary(query, clip_id, ballots[query]))
