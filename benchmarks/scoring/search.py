@@ -34,6 +34,8 @@ from motive.scoring.similarity import Kernel
 
 WIDTH, QUERIES, TOP, SHARE = 512, 50, 100, 0.1
 TILE = 1 << 16
+WITHOUT_ROWS = ("memory", "vote int8", "dot_scores int8")
+"""Contestants that give no list of rows."""
 
 Record = dict[str, Any]
 
@@ -105,6 +107,7 @@ def contestants(z: Tensor, queries: Tensor) -> tuple[dict[str, Callable[[], Any]
         "memory": lambda: values.view(torch.int64).sum(),
         "topk_dot int8": lambda: mk.topk_dot(queries, values, TOP, scales=scales),
         "vote int8": lambda: mk.vote(queries, values, SHARE, scales=scales),
+        "dot_scores int8": lambda: mk.dot_scores(queries[:1], values, scales=scales),
         "rescored int8": rescored(z, values, scales, queries),
         "topk_dot float32": lambda: mk.topk_dot(queries, z, TOP),
         "torch bfloat16": lambda: tiled_topk(brief, half, TOP),
@@ -115,7 +118,7 @@ def contestants(z: Tensor, queries: Tensor) -> tuple[dict[str, Callable[[], Any]
         calls["faiss float32"] = lambda: index.search(queries.numpy(), TOP)
     exact = tiled_topk(queries.double(), _Wide(z), TOP)[1]  # type: ignore[arg-type]
     check(calls, values, scales, queries)
-    found = {name: calls[name]()[1] for name in calls if name not in ("memory", "vote int8")}
+    found = {name: calls[name]()[1] for name in calls if name not in WITHOUT_ROWS}
     return calls, {name: recall(torch.as_tensor(rows), exact) for name, rows in found.items()}
 
 
@@ -158,14 +161,15 @@ def measure(rows: int, rounds: int) -> Iterator[Record]:
             times[name].append(time.perf_counter() - start)
     least = {name: min(taken) for name, taken in times.items()}
     for name, taken in times.items():
+        asked = 1 if name == "dot_scores int8" else QUERIES
         stored = rows * WIDTH * (4 if "float32" in name else 2 if "bfloat16" in name else 1)
         yield {
             "op": name.split()[0],
             "impl": name,
             "dtype": name.split()[-1],
-            "shape": [rows, WIDTH, QUERIES, TOP],
+            "shape": [rows, WIDTH, asked, TOP],
             "bytes": stored,
-            "flops": None if name == "memory" else 2 * rows * WIDTH * QUERIES,
+            "flops": None if name == "memory" else 2 * rows * WIDTH * asked,
             "ms_median": 1e3 * median(taken),
             "ms_min": 1e3 * min(taken),
             "ms_max": 1e3 * max(taken),
