@@ -167,7 +167,7 @@ def read_header(scores: Path, where: str) -> dict[str, Any]:
             f"{where}: scores must be {FORMAT} 1 to {VERSION}, got {found} in {scores}; run motive score again"
         )
     if header["version"] == 1:
-        header = {_FORMER_NAMES.get(name, name): value for name, value in header.items()}
+        header = {_FORMER_NAMES.get(str(name), str(name)): value for name, value in header.items()}
         header["top_k"] = header.get("top_k") if header.get("precision") == "int8" else None
     missing = sorted(set(FIXED_COLUMNS) - set(schema.names))
     if missing:
