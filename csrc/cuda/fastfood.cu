@@ -62,6 +62,8 @@ void launch_tiles(const Fastfood& a, const Cut& cut, float* sums, cudaStream_t s
 
 }  // namespace
 
+int64_t fastfood_shared_bytes(int64_t tile) { return shared_bytes(tile); }
+
 int64_t fastfood_workspace(const Fastfood& args) { return args.columns == 0 ? 0 : workspace_floats(args); }
 
 void fastfood_into(const Fastfood& args, float* workspace, void* stream) {

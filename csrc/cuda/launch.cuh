@@ -8,6 +8,7 @@
 #include <string>
 
 #include "motive/check.h"
+#include "motive/cuda/device.h"
 
 namespace motive::cuda {
 
@@ -22,6 +23,32 @@ inline void check_cuda(const char* where, const char* what, cudaError_t error) {
   }
 }
 
+#if CUDART_VERSION < 12010
+#error "motive needs CUDA 12.1 or newer: kernel parameters above 4 KB (tensor_sketch's list of tensors)"
+#endif
+
+// Allows a kernel more than 48 KiB of shared memory, up to what a block of this device may have.
+template <class Kernel>
+void allow_shared(const char* where, Kernel* kernel, int64_t bytes) {
+  const int64_t limit = shared_limit();
+  if (bytes > limit) {
+    throw std::runtime_error(std::string(where) + ": this GPU gives a block " + std::to_string(limit) +
+                             " bytes of shared memory, and these sizes need " + std::to_string(bytes) +
+                             "; use a smaller dim or tile, or another implementation");
+  }
+  check_cuda(where, "cudaFuncSetAttribute",
+             cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(bytes)));
+}
+
+// Throws where the driver is too old for kernel parameters above 4 KB.
+inline void require_large_parameters(const char* where) {
+  const int version = driver_version();
+  if (version >= 12010) return;
+  throw std::runtime_error(std::string(where) + ": the driver must support CUDA 12.1 (driver 530 or newer), got CUDA " +
+                           std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10) +
+                           "; update the driver");
+}
+
 // Launches a kernel whose arguments fit, with more than 48 KiB of shared memory where it needs that.
 template <class... Parameters, class... Arguments>
 void launch(const char* where, void (*kernel)(Parameters...), int64_t blocks, int threads, int64_t shared_bytes,
@@ -30,10 +57,8 @@ void launch(const char* where, void (*kernel)(Parameters...), int64_t blocks, in
   if (blocks > kMaxGrid) {
     fail(where, "samples", "few enough for 2^31 - 1 blocks", std::to_string(blocks) + " blocks", "split the batch");
   }
-  if (shared_bytes > kMaxDefaultShared) {
-    check_cuda(where, "cudaFuncSetAttribute",
-               cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared_bytes)));
-  }
+  if constexpr ((sizeof(Parameters) + ... + 0) > 4096) require_large_parameters(where);
+  if (shared_bytes > kMaxDefaultShared) allow_shared(where, kernel, shared_bytes);
   kernel<<<dim3(unsigned(blocks)), dim3(unsigned(threads)), size_t(shared_bytes), stream>>>(arguments...);
   check_cuda(where, "the kernel launch", cudaGetLastError());
 }

@@ -9,6 +9,7 @@ using namespace motion;
 
 constexpr const char* kWhere = "motion_weights";
 
+// The extremes of the block, in thread 0; the others keep their own, since thread 0 may still write the result.
 __device__ Extremes block_extremes(Extremes mine) {
   __shared__ Extremes all[kThreads];
   const int thread = int(threadIdx.x);
@@ -18,7 +19,7 @@ __device__ Extremes block_extremes(Extremes mine) {
     __syncthreads();
     if (thread < half) include(all[thread], all[thread + half]);
   }
-  return all[0];  // of use to thread 0
+  return thread == 0 ? all[0] : mine;
 }
 
 // One block a band of a frame.

@@ -132,7 +132,15 @@ MOTIVE_HOST_DEVICE static inline void store_rounded(T* address, const float (&va
   static_assert(V == 1 || V == kVector<T>, "single elements or 16 bytes");
   if constexpr (V == 1) {
     const uint32_t bits = bits_of<T>(values[0]);
+#if defined(__CUDA_ARCH__)
+    if constexpr (sizeof(T) == 4) {  // a memcpy would store bytes
+      *reinterpret_cast<uint32_t*>(address) = bits;
+    } else {
+      *reinterpret_cast<uint16_t*>(address) = uint16_t(bits);
+    }
+#else
     memcpy(address, &bits, sizeof(T));
+#endif
   } else {
     uint32_t words[4];
 #pragma unroll
@@ -141,7 +149,10 @@ MOTIVE_HOST_DEVICE static inline void store_rounded(T* address, const float (&va
                                 : bits_of<T>(values[j * V / 4]) | (bits_of<T>(values[j * V / 4 + V / 8]) << 16);
     }
 #if defined(__CUDA_ARCH__)
-    *reinterpret_cast<uint4*>(address) = make_uint4(words[0], words[1], words[2], words[3]);
+    // As C++ this becomes four stores of 4 bytes.
+    asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(address), "r"(words[0]), "r"(words[1]), "r"(words[2]),
+                 "r"(words[3])
+                 : "memory");
 #else
     require_alignment<V>(address);
     memcpy(address, words, sizeof words);

@@ -9,6 +9,7 @@ using namespace weighted;
 
 constexpr const char* kWhere = "weighted_loss";
 
+// The sum over the block, in thread 0; 0 in the others, which may not read what thread 0 still writes.
 __device__ float block_sum(float value) {
   __shared__ float values[kSumThreads];
   const int thread = int(threadIdx.x);
@@ -18,7 +19,7 @@ __device__ float block_sum(float value) {
     __syncthreads();
     add_half(values, half, thread);
   }
-  return values[0];  // of use to thread 0
+  return thread == 0 ? values[0] : 0.0f;
 }
 
 template <class T, int V>

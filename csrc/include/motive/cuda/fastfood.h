@@ -6,8 +6,11 @@
 
 namespace motive::cuda {
 
-// Widest tile: it lies in a block's shared memory.
+// Widest tile, on a device that gives a block fastfood_shared_bytes of it.
 constexpr int64_t kMaxFastfoodTile = 32768;
+
+// Bytes of shared memory that a block needs for a tile; shared_limit() (device.h) says what it may have.
+int64_t fastfood_shared_bytes(int64_t tile);
 
 // Floats of working memory; their contents do not matter.
 int64_t fastfood_workspace(const Fastfood& args);
