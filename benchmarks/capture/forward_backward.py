@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import os
 import subprocess
 import sys
@@ -31,7 +30,8 @@ import torch
 
 import motive_kernels as mk
 from benchmarks.capture.models import APART, GROWTH, TARGET, TINY, Bench, Size
-from benchmarks.kernels.kinds import Record, complete
+from benchmarks.harness.rows import Record, append
+from benchmarks.kernels.kinds import complete
 from motive_kernels.capture.loop import per_sample_gradients
 
 MEMORY = ("imports", "model", "forward_backward", "ours")
@@ -261,10 +261,7 @@ def main() -> None:
         found.append(complete(record))
         times = f"{record['ms_median']:10.1f} {record['ms_min']:10.1f}" if "ms_median" in record else f"{'':21}"
         print(f"{record['op']:30} {record['impl']:34} {times} {record['ratio']:7.3f}", flush=True)
-        if options.out:
-            options.out.mkdir(parents=True, exist_ok=True)
-            with open(options.out / "results.jsonl", "a", encoding="utf-8") as file:
-                file.write(json.dumps(found[-1]) + "\n")
+        append(options.out, found[-1])
     if options.growth and options.out:
         draw(found, options.out / "capture_growth.svg")
 

@@ -1,9 +1,16 @@
-"""Rows of results: one JSON object a line, written as it comes, so that a run that is ended keeps what it had."""
+"""Rows of results: one JSON object a line with one schema, written at once, so that a stopped run keeps its rows.
+
+Every row has the fields of REQUIRED. The fields of TYPED mean the same in every benchmark; a benchmark may add further
+ones in lower case, with their unit in the name. `ratio` is our figure divided by the baseline's, measured in the same
+run: below 1 is faster, or smaller, than the baseline.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import platform
+import re
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,6 +20,48 @@ Record = dict[str, Any]
 FILE = "results.jsonl"
 COMPLETE = "complete"
 """In a line of its own: a case was measured to its end."""
+
+SUITES = (
+    "capture",
+    "ceilings",
+    "counters",
+    "faults",
+    "kernels",
+    "peers",
+    "pipeline",
+    "quality",
+    "sanitizer",
+    "scoring",
+)
+
+_NUMBER = (int, float)
+_OPTIONAL_NUMBER = (int, float, type(None))
+REQUIRED: dict[str, tuple[type, ...]] = {
+    "suite": (str,),  # one of SUITES
+    "op": (str,),  # what was measured
+    "impl": (str,),  # by which implementation or method
+    "device": (str,),  # with its number of threads on a CPU
+    "commit": (str, type(None)),  # None outside a repository
+    "versions": (dict,),  # package -> version
+}
+TYPED: dict[str, tuple[type, ...]] = {
+    "dtype": (str,),
+    "shape": (list, tuple),  # integers
+    "route": (str, type(None)),  # flat, token, or None where an op has no routes
+    "bytes": _OPTIONAL_NUMBER,  # least memory traffic, or the size for rows about memory
+    "flops": _OPTIONAL_NUMBER,  # least arithmetic
+    "ms_median": _NUMBER,
+    "ms_min": _NUMBER,
+    "ms_max": _NUMBER,
+    "fraction_of_ceiling": _OPTIONAL_NUMBER,  # of the memory or arithmetic rate of this machine
+    "baseline": (str,),  # the implementation that ratio compares with
+    "ratio": _OPTIONAL_NUMBER,  # ours / baseline
+    "not_measured": (str,),  # why a row has no figure
+    "seconds": _NUMBER,  # of the whole case
+    "partial": (bool,),  # the case is open
+    "rehearsal": (bool,),  # without a GPU: the figures mean nothing
+    "case": (str,),  # what a Sink takes as one
+}
 
 
 class Sink:
@@ -54,6 +103,7 @@ class Sink:
         found = []
         for row in rows:
             found.append({**self._common, **row, "case": case})
+            check(found[-1])
             self._write(found[-1])
             self._show(found[-1])
         if found and not any(row.get("partial") for row in found):
@@ -61,11 +111,59 @@ class Sink:
         return found
 
     def _write(self, row: Record) -> None:
-        if self._path is None:
-            return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self._path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        if self._path is not None:
+            _write(self._path, row)
+
+
+def check(row: Record) -> None:
+    """Hold a row against the schema.
+
+    Raises:
+        ValueError: it does not fit; the message names the field.
+    """
+    where = f"row {row.get('suite')}/{row.get('op')}/{row.get('impl')}"
+    for name in REQUIRED:
+        if name not in row:
+            raise ValueError(f"{where}: {name} is missing; every row has {', '.join(REQUIRED)}")
+    for name, value in row.items():
+        types = {**REQUIRED, **TYPED}.get(name, (int, float, str, bool, dict, list, type(None)))
+        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+            expected = " or ".join(kind.__name__ for kind in types)
+            raise ValueError(f"{where}: {name} must be {expected}, got {value!r}; see benchmarks rows.TYPED")
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+            raise ValueError(f"{where}: a field's name must be in lower case with underscores, got {name!r}; rename it")
+    if row["suite"] not in SUITES:
+        raise ValueError(f"{where}: suite must be one of {', '.join(SUITES)}, got {row['suite']!r}; add it to SUITES")
+    if not all(isinstance(size, int) for size in row.get("shape", ())):
+        raise ValueError(f"{where}: shape must hold integers, got {row['shape']}; convert them")
+    _check_figures(where, row)
+
+
+def _check_figures(where: str, row: Record) -> None:
+    times = [row.get(name) for name in ("ms_min", "ms_median", "ms_max")]
+    if times != [None] * 3 and (None in times or times != sorted(times)):
+        raise ValueError(f"{where}: ms_min <= ms_median <= ms_max must all be given, got {times}; give the three")
+    if "ratio" in row and "baseline" not in row:
+        raise ValueError(f"{where}: ratio must come with its baseline, got none; name the implementation compared with")
+    if row.get("ratio") is not None and not 0 < row["ratio"] < math.inf:
+        raise ValueError(f"{where}: ratio must be positive and finite, got {row['ratio']}; it is ours / baseline")
+
+
+def append(out: Path | None, row: Record) -> None:
+    """Add a row to results.jsonl of a folder, which is made if it is missing; None keeps nothing.
+
+    Raises:
+        ValueError: the row does not fit the schema.
+    """
+    check(row)
+    if out is not None:
+        _write(out / FILE, row)
+
+
+def _write(path: Path, row: Record) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
 
 
 def read_lines(*paths: Path) -> Iterator[Record]:

@@ -10,7 +10,6 @@ projectors are in benchmarks.kernels.kinds.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +20,8 @@ from typing import Any
 import torch
 
 import motive_kernels as mk
-from benchmarks.kernels.kinds import DIM, Record, complete
+from benchmarks.harness.rows import Record, append
+from benchmarks.kernels.kinds import DIM, complete
 
 CASES: tuple[tuple[int, tuple[int, ...], torch.dtype], ...] = (
     (64, (1000, 1000), torch.float32),
@@ -108,10 +108,7 @@ def main() -> None:
             f"{record['ms_min']:8.2f} {speed:6.1f} {record['ratio']:6.2f}",
             flush=True,
         )
-        if options.out:
-            options.out.mkdir(parents=True, exist_ok=True)
-            with open(options.out / "results.jsonl", "a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
+        append(options.out, record)
 
 
 if __name__ == "__main__":

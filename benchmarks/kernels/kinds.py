@@ -12,10 +12,8 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
-import json
 import math
 import platform
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +24,7 @@ import torch
 from torch import Tensor
 
 import motive_kernels as mk
+from benchmarks.harness.rows import Record, append, commit
 
 ROWS, COLUMNS, DIM = 1000, 1000, 512
 KINDS: list[tuple[str, dict[str, Any]]] = [
@@ -39,8 +38,6 @@ KINDS: list[tuple[str, dict[str, Any]]] = [
 ]
 DENSE = {"rademacher": "rademacher", "gaussian": "normal"}
 """Dense kinds (the op dense_projection_into) and the peers' names for them."""
-
-Record = dict[str, Any]
 
 
 def measure(run: Callable[[], Any], budget_s: float, repeats: int) -> dict[str, float]:
@@ -155,13 +152,12 @@ def our_row(
 
 def complete(record: Record) -> Record:
     """The record with what is the same for the whole run."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     return {
         "suite": "kernels",
         "route": "flat",
         "device": f"cpu, {torch.get_num_threads()} threads",
         **record,
-        "commit": commit.stdout.strip() or None,
+        "commit": commit(),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
     }
 
@@ -190,10 +186,7 @@ def main() -> None:
     for record in rows(options.quick):
         record = complete(record)
         show(record)
-        if options.out:
-            options.out.mkdir(parents=True, exist_ok=True)
-            with open(options.out / "results.jsonl", "a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
+        append(options.out, record)
 
 
 if __name__ == "__main__":

@@ -10,14 +10,14 @@ the weight gradient, summed exactly and rounded once to bfloat16.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from benchmarks.kernels.kinds import DIM, Record, complete
+from benchmarks.harness.rows import Record, append
+from benchmarks.kernels.kinds import DIM, complete
 from motive_kernels.ops.outer_sketch.reference import count_sketch
 from motive_kernels.ops.tensor_sketch.reference import fold, tensor_sketch_into
 from motive_kernels.rng.philox import parameter_key
@@ -95,10 +95,7 @@ def main() -> None:
     print(f"{'way':26} {'relative error':>14}")
     for record in map(complete, rows(128 if options.quick else 1024)):
         print(f"{record['impl']:26} {record['relative_error']:14.1e}")
-        if options.out:
-            options.out.mkdir(parents=True, exist_ok=True)
-            with open(options.out / "results.jsonl", "a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
+        append(options.out, record)
 
 
 if __name__ == "__main__":

@@ -9,14 +9,14 @@ The baseline is the weight-gradient product dY^T X alone, which this route repla
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
 import motive_kernels as mk
-from benchmarks.kernels.kinds import DIM, Record, complete, measure
+from benchmarks.harness.rows import Record, append
+from benchmarks.kernels.kinds import DIM, complete, measure
 
 SHAPES = ((1536, 1536), (1536, 8960), (8960, 1536), (512, 512))
 """(outputs, inputs) of a layer."""
@@ -72,10 +72,7 @@ def main() -> None:
         ratio = f"{record['ratio']:7.3f}" if "ratio" in record else ""
         times = f"{record['ms_median']:9.2f} {record['ms_min']:9.2f}"
         print(f"{record['op']:18} {record['impl']:14} {size:>20} {times} {ratio}", flush=True)
-        if options.out:
-            options.out.mkdir(parents=True, exist_ok=True)
-            with open(options.out / "results.jsonl", "a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
+        append(options.out, record)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import json
 import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +26,7 @@ from torch import Tensor
 from torch._dynamo.exc import TorchDynamoException
 
 import motive_kernels as mk
+from benchmarks.harness.rows import Record, append, commit
 from motive_kernels.ops.motion_weights import reference as motion_reference
 from motive_kernels.ops.noise_latents import reference as noise_reference
 from motive_kernels.ops.weighted_loss import reference as loss_reference
@@ -41,7 +40,6 @@ TARGET = 0.8
 L2_BYTES = 128 * 2**20
 """Inputs rotate over more than this, so that none is still in a cache."""
 
-Record = dict[str, Any]
 Call = Callable[[], Any]
 
 
@@ -243,7 +241,6 @@ def keep_freed_memory() -> None:
 
 def rows(quick: bool, device: str, clock: str = "wall", with_compile: bool = True) -> Iterator[Record]:
     """Every record, complete."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     where = torch.cuda.get_device_name() if device == "cuda" else f"cpu, {torch.get_num_threads()} threads"
     for dtype in (torch.float32, torch.bfloat16) if quick else (torch.float32, torch.bfloat16, torch.float16):
         for case in cases(dtype, device, quick):
@@ -255,7 +252,7 @@ def rows(quick: bool, device: str, clock: str = "wall", with_compile: bool = Tru
                     "clock": "events" if device == "cuda" else clock,
                     "dtype": str(dtype).removeprefix("torch."),
                     **record,
-                    "commit": commit.stdout.strip() or None,
+                    "commit": commit(),
                     "versions": {"python": platform.python_version(), "torch": torch.__version__},
                 }
 
@@ -285,10 +282,7 @@ def main() -> None:
             f"{'  below the target' if missed else ''}",
             flush=True,
         )
-        if options.out:
-            options.out.mkdir(parents=True, exist_ok=True)
-            with open(options.out / "results.jsonl", "a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
+        append(options.out, record)
 
 
 if __name__ == "__main__":

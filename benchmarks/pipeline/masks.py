@@ -9,7 +9,6 @@ the default preset.
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ import cv2
 import numpy as np
 import torch
 
+from benchmarks.harness.rows import Record, append, commit
 from motive.masks import MaskConfig, mask_from_field, motion_mask, motion_source, remove_camera
 
 HEIGHT, WIDTH = 480, 832
@@ -108,8 +108,8 @@ def rows(count: int, repeats: int) -> list[Row]:
     return [measure(op, impl, run, count - 1, repeats) for op, impl, run in work]
 
 
-def records(table: list[Row], count: int) -> list[dict[str, Any]]:
-    """The table as JSON objects; ratio is the baseline's time over the row's, so more is faster."""
+def records(table: list[Row], count: int) -> list[Record]:
+    """The table as rows; ratio is the row's time divided by the baseline's."""
     base = median(next(row for row in table if row.impl == BASELINE).cpu_ms)
     versions = {"python": platform.python_version(), "opencv": cv2.__version__, "torch": torch.__version__}
     return [
@@ -124,22 +124,23 @@ def records(table: list[Row], count: int) -> list[dict[str, Any]]:
             "ms_max": max(row.wall_ms),
             "cpu_ms_median": median(row.cpu_ms),
             "pairs_per_s": 1e3 / median(row.cpu_ms),
-            "ratio": base / median(row.cpu_ms),
+            "ratio": median(row.cpu_ms) / base,
             "baseline": BASELINE,
+            "commit": commit(),
             "versions": versions,
         }
         for row in table
     ]
 
 
-def show(results: list[dict[str, Any]]) -> None:
+def show(results: list[Record]) -> None:
     """Print the table."""
     print(f"motion masks, {HEIGHT} x {WIDTH}, one core, milliseconds a pair of frames")
     print(f"{'op':8} {'implementation':26} {'wall':>8} {'cpu':>8} {'pairs/s':>8} {'x ' + BASELINE:>12}")
     for r in results:
         print(
             f"{r['op']:8} {r['impl']:26} {r['ms_median']:8.1f} {r['cpu_ms_median']:8.1f} {r['pairs_per_s']:8.1f} "
-            f"{r['ratio']:12.1f}"
+            f"{r['ratio']:12.2f}"
         )
     reached = next(r["pairs_per_s"] for r in results if (r["op"], r["impl"]) == ("mask", "dis fast"))
     print(f"target {TARGET_PAIRS_PER_S:g} pairs/s with dis fast and mask: {reached:.1f}")
@@ -155,10 +156,8 @@ def main() -> None:
     count, repeats = (9, 3) if options.quick else (21, 5)
     results = records(rows(count, repeats), count)
     show(results)
-    if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
-        with open(options.out / "results.jsonl", "a", encoding="utf-8") as file:
-            file.writelines(json.dumps(result) + "\n" for result in results)
+    for result in results:
+        append(options.out, result)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ against all the others. Ridge is the preconditioner (C + lambda mean eigenvalue 
 from __future__ import annotations
 
 import argparse
-import json
+import platform
 import time
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 import motive_kernels as mk
+from benchmarks.harness.rows import append, commit
 from motive.adapters import load_adapter
 from motive.gradients.clips import ClipGradients, EncodedClip
 from motive.gradients.draws import DrawConfig
@@ -94,7 +95,6 @@ def main() -> None:
     options = parser.parse_args()
     began = time.time()
     moving, plain, labels = encoded_clips(options.seed, 6 if options.quick else options.clips)
-    options.out.mkdir(parents=True, exist_ok=True)
     print(f"{len(labels)} clips, top {TOP}, draws at {DRAWS.sigmas()}; share of same-motion clips over chance")
     print(f"{'weights':8} {'draws':22} {'cosine':>7} {'ridge':>7}")
     for weights, clips in (("motion", moving), ("uniform", plain)):
@@ -108,15 +108,24 @@ def main() -> None:
         for way, vectors in ways.items():
             row = {"cosine": lift(unit(vectors) @ unit(vectors).T, labels), "ridge": lift(ridge(vectors), labels)}
             print(f"{weights:8} {way:22} {row['cosine']:7.2f} {row['ridge']:7.2f}", flush=True)
-            record = {
-                "benchmark": "quality.per_draw",
-                "weights": weights,
-                "draws": way,
-                "clips": len(labels),
-                "dim": options.dim,
-            }
-            with open(options.out / "results.jsonl", "a") as file:
-                file.write(json.dumps(record | {"seed": options.seed, "lambda": LAMBDA} | row) + "\n")
+            append(
+                options.out,
+                {
+                    "suite": "quality",
+                    "op": "per_draw",
+                    "impl": f"{weights}, {way}",
+                    "device": f"cpu, {torch.get_num_threads()} threads",
+                    "commit": commit(),
+                    "versions": {"python": platform.python_version(), "torch": torch.__version__},
+                    "weights": weights,
+                    "draws": way,
+                    "clips": len(labels),
+                    "dim": options.dim,
+                    "seed": options.seed,
+                    "damping": LAMBDA,
+                    **row,
+                },
+            )
     print(f"{time.time() - began:.0f} s")
 
 

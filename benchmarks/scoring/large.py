@@ -10,9 +10,7 @@ what the process holds beyond the file: anonymous pages, at their highest during
 from __future__ import annotations
 
 import argparse
-import json
 import platform
-import subprocess
 import tempfile
 import threading
 import time
@@ -25,6 +23,7 @@ import numpy as np
 import torch
 
 import motive_kernels as mk
+from benchmarks.harness.rows import Record, append, commit
 from motive.store import ClipIds, Store
 from motive.store.tables import encode_table
 from motive.store.writer import ShardWriter
@@ -32,8 +31,6 @@ from motive.store.writer import ShardWriter
 WIDTH, QUERIES, TOP = 512, 50, 100
 TILE = 1 << 16
 SHARD = 100_000
-
-Record = dict[str, Any]
 
 
 def byte_file(path: Path, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -148,13 +145,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder whose results.jsonl the rows are added to")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     shared = {
         "suite": "scoring",
         "impl": "cpp",
         "dtype": "int8",
         "device": f"cpu, {torch.get_num_threads()} threads",
-        "commit": commit.stdout.strip() or None,
+        "commit": commit(),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
     }
     sizes = (100_000, 1_000_000) if options.quick else (100_000, 1_000_000, 10_000_000)
@@ -175,10 +171,7 @@ def main() -> None:
                 f"{1e6 * record['ms_min'] / clips:10.1f} {'' if memory is None else f'{memory / 1e6:13.0f}'}",
                 flush=True,
             )
-            if options.out:
-                options.out.mkdir(parents=True, exist_ok=True)
-                with open(options.out / "results.jsonl", "a", encoding="utf-8") as file:
-                    file.write(json.dumps({**shared, **record}) + "\n")
+            append(options.out, {**shared, **record})
 
 
 if __name__ == "__main__":

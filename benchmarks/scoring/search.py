@@ -12,9 +12,7 @@ faiss is measured where it can be imported (pip install faiss-cpu).
 from __future__ import annotations
 
 import argparse
-import json
 import platform
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +24,7 @@ import torch
 from torch import Tensor
 
 import motive_kernels as mk
+from benchmarks.harness.rows import Record, append, commit
 from motive.scoring.config import ScoreConfig
 from motive.scoring.int8.cache import Int8Store, byte_errors
 from motive.scoring.int8.topk import QuantizedScores, rescored_top
@@ -36,8 +35,6 @@ WIDTH, QUERIES, TOP, SHARE = 512, 50, 100, 0.1
 TILE = 1 << 16
 WITHOUT_ROWS = ("memory", "vote int8", "dot_scores int8")
 """Contestants that give no list of rows."""
-
-Record = dict[str, Any]
 
 
 def unit_vectors(rows: int, seed: int) -> Tensor:
@@ -188,22 +185,18 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder whose results.jsonl the rows are added to")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     shared = {
         "suite": "scoring",
         "route": None,
         "device": f"cpu, {torch.get_num_threads()} threads",
-        "commit": commit.stdout.strip() or None,
+        "commit": commit(),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
     }
     print(f"{'by':18} {'ms':>9} {'least':>9} {'x bf16':>7} {'recall':>8}")
     for record in measure(options.rows or (100_000 if options.quick else 1_000_000), 3 if options.quick else 7):
         found = "" if record["recall"] is None else f"{record['recall']:8.4f}"
         print(f"{record['impl']:18} {record['ms_median']:9.1f} {record['ms_min']:9.1f} {record['ratio']:7.2f} {found}")
-        if options.out:
-            options.out.mkdir(parents=True, exist_ok=True)
-            with open(options.out / "results.jsonl", "a", encoding="utf-8") as file:
-                file.write(json.dumps({**shared, **record}) + "\n")
+        append(options.out, {**shared, **record})
 
 
 if __name__ == "__main__":

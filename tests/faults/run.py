@@ -95,7 +95,9 @@ def _record(path: Path, section: str, quick: bool, seconds: float, rows: list[Ro
         for row in rows:
             line = {
                 "suite": "faults",
-                "section": section,
+                "op": section,
+                "impl": "motive",
+                "device": "cpu",
                 "quick": quick,
                 "seconds": seconds,
                 **asdict(row),
