@@ -12,6 +12,7 @@ import triton
 import triton.language as tl
 
 from motive_kernels.search.base import Found, Queries, Rows, Wanted
+from motive_kernels.triton_call import launch
 
 ROWS = 64
 QUERIES = 16
@@ -171,7 +172,7 @@ def scan(queries: Queries, rows: Rows, wanted: Wanted) -> Found:
         # Without fusion: scores are rounded after each product.
         options = {"num_warps": WARPS, "enable_fp_fusion": False}
         asked = (upper.contiguous(), lower.contiguous(), queries.scales)
-        scan_kernel[(blocks,)](*asked, values, *given, *found, *sizes, *tiles, **options)
+        launch(scan_kernel, (blocks,), values, *asked, values, *given, *found, *sizes, *tiles, **options)
     return Found(
         counts[0],
         counts[1],

@@ -15,6 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 from motive_kernels.ops.motion_weights.reference import EPSILON
+from motive_kernels.triton_call import launch
 
 BLOCK, CELLS = 1024, 256
 BAND_PIXELS = 16384
@@ -204,7 +205,10 @@ def motion_weights(
     resized = flow.new_empty((n, t, cells), dtype=torch.float32)
     lowest, highest = flow.new_empty((2, n * t * bands), dtype=torch.float32)
     weights = flow.new_empty((n, frames, height, width), dtype=torch.float32)
-    resize_kernel[(n * t * bands,)](
+    launch(
+        resize_kernel,
+        (n * t * bands,),
+        flow,
         flow,
         flow if confidence is None else confidence.contiguous(),
         resized,
@@ -225,7 +229,10 @@ def motion_weights(
         enable_fp_fusion=False,
     )
     blocks = triton.cdiv(cells, BLOCK)
-    pool_kernel[(n * frames * blocks,)](
+    launch(
+        pool_kernel,
+        (n * frames * blocks,),
+        flow,
         resized,
         lowest,
         highest,

@@ -8,6 +8,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from motive_kernels.triton_call import launch
+
 BLOCK = 2048
 
 
@@ -32,5 +34,5 @@ def noise_latents(latents: Tensor, noise: Tensor, sigma: Tensor) -> tuple[Tensor
     size = latents.numel() // samples
     noise_stride = size if noise.shape[0] > 1 else 0
     grid = (triton.cdiv(size, BLOCK) * samples,)
-    noise_kernel[grid](latents, noise, sigma, noisy, target, samples, size, noise_stride, BLOCK)
+    launch(noise_kernel, grid, latents, latents, noise, sigma, noisy, target, samples, size, noise_stride, BLOCK)
     return noisy, target

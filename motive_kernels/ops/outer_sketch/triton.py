@@ -13,6 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from motive_kernels.runtime import native
+from motive_kernels.triton_call import launch
 
 MAX_DIM = 4096
 TOKENS_OF_SPLIT = 1024
@@ -153,7 +154,10 @@ def outer_sketch_into(
     splits = triton.cdiv(t, TOKENS_OF_SPLIT)
     partial = torch.empty(n, splits, left_width, right_width, dtype=torch.float32, device=z.device)
     tiles = (triton.cdiv(left_width, TILE), triton.cdiv(right_width, TILE))
-    products_kernel[(n * splits, *tiles)](
+    launch(
+        products_kernel,
+        (n * splits, *tiles),
+        z,
         left,
         right,
         partial,
@@ -175,7 +179,10 @@ def outer_sketch_into(
     groups = triton.cdiv(dim, FOLD_ROWS)
     folded = torch.empty(n, groups, dim, dtype=torch.float32, device=z.device)
     block = max(16, triton.next_power_of_2(dim))
-    fold_kernel[(n * groups,)](
+    launch(
+        fold_kernel,
+        (n * groups,),
+        z,
         partial,
         rows,
         columns,
@@ -204,7 +211,10 @@ def _sketched(data: Tensor, table: Tensor, dim: int) -> Tensor:
     tokens = max(1, min(16, 4096 // block))
     blocks = triton.cdiv(t, tokens)
     out = torch.empty(n, t, dim, dtype=torch.float32, device=data.device)
-    count_sketch_kernel[(n * blocks,)](
+    launch(
+        count_sketch_kernel,
+        (n * blocks,),
+        data,
         data,
         table,
         out,

@@ -8,6 +8,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from motive_kernels.triton_call import launch
+
 BLOCK = 1024
 
 
@@ -49,7 +51,7 @@ def quantize_rows(z: Tensor, unit: bool) -> tuple[Tensor, Tensor, int]:
     if rows == 0:
         return values, scales, 0
     block = min(BLOCK, triton.next_power_of_2(dim))
-    quantize_kernel[(rows,)](
-        z, values, scales, broken, dim, z.stride(0), unit, block, enable_fp_fusion=False
+    launch(
+        quantize_kernel, (rows,), z, z, values, scales, broken, dim, z.stride(0), unit, block, enable_fp_fusion=False
     )  # rounds by adding
     return values, scales, int(broken.argmax()) if bool(broken.any()) else rows

@@ -9,6 +9,7 @@ import triton.language as tl
 from torch import Tensor
 
 from motive_kernels.runtime import native
+from motive_kernels.triton_call import launch
 
 MAX_DIM = 16384
 COLUMN_RUNS = 8
@@ -81,7 +82,10 @@ def tensor_sketch_into(z: Tensor, grad: Tensor, rows: Tensor, columns: Tensor, s
     splits = row_splits * triton.cdiv(columns.shape[0], COLUMN_RUNS)
     partial = torch.empty(n, splits, dim, dtype=torch.float32, device=z.device)
     block = max(16, triton.next_power_of_2(dim))
-    sketch_kernel[(n * splits,)](
+    launch(
+        sketch_kernel,
+        (n * splits,),
+        z,
         grad,
         rows,
         columns,

@@ -8,6 +8,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from motive_kernels.triton_call import launch
+
 BLOCK = 1024
 
 
@@ -66,7 +68,10 @@ def weighted_loss(
     partial = torch.empty(samples, blocks, dtype=torch.float32, device=prediction.device)
     loss = torch.empty(samples, dtype=torch.float32, device=prediction.device)
     mean = 1.0 / (frames * channels * cells)
-    residual_kernel[(samples * blocks,)](
+    launch(
+        residual_kernel,
+        (samples * blocks,),
+        prediction,
         prediction,
         target,
         loss if weights is None else weights.contiguous(),
@@ -79,5 +84,5 @@ def weighted_loss(
         weights is not None,
         BLOCK,
     )
-    sum_kernel[(samples,)](partial, loss, blocks, mean, BLOCK)
+    launch(sum_kernel, (samples,), prediction, partial, loss, blocks, mean, BLOCK)
     return loss, gradient
