@@ -12,12 +12,12 @@ from motive_kernels.ops.dot_scores.api import dot_scores
 from motive_kernels.ops.motion_weights.api import motion_weights
 from motive_kernels.ops.noise_latents.api import noise_latents
 from motive_kernels.ops.quantize_rows.api import quantize_rows
+from motive_kernels.ops.registry import implementations
 from motive_kernels.ops.topk_dot.api import topk_dot
 from motive_kernels.ops.vote.api import vote
 from motive_kernels.ops.vote.reference import VoteStatistics
 from motive_kernels.ops.weighted_loss.api import weighted_loss
 from motive_kernels.projection.projector import ProjectionSpec, Projector, canonical_name
-from motive_kernels.runtime.dispatch import implementations
 from motive_kernels.search.base import quantize_queries
 
 logging.getLogger("motive_kernels").addHandler(logging.NullHandler())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,12 +19,11 @@ from statistics import median
 
 import torch
 
-import motive_kernels as mk
 from benchmarks.harness.device import Setting, parse, synchronize
 from benchmarks.harness.rows import Record, Sink
-from benchmarks.kernels.gpu import DIM, tables
-from motive_kernels.ops.outer_sketch.api import outer_sketch_into
-from motive_kernels.ops.tensor_sketch.api import tensor_sketch_into
+from motive_kernels.ops import registry
+from motive_kernels.ops.cases import Draw
+from motive_kernels.runtime import dispatch
 
 ROOT = Path(__file__).resolve().parents[2]
 CASE = "counters"
@@ -38,38 +38,25 @@ METRICS = {
 }
 """ncu's name -> ours."""
 
-OWN = "sketch|outer|inverse|residual|mix|resize|clip|extreme|direct|reduce|fold|tile|sparse|dense|scan|sum_"
-"""Part of the name of every kernel of ours; torch's are not profiled."""
-
 UNITS = {"nsecond": 1.0, "ns": 1.0, "usecond": 1e3, "us": 1e3, "msecond": 1e6, "ms": 1e6, "second": 1e9, "s": 1e9,
          "byte": 1.0, "Kbyte": 1e3, "Mbyte": 1e6, "Gbyte": 1e9}  # fmt: skip
 
 
+def own_kernels() -> list[str]:
+    """Name of every CUDA and Triton kernel of ours; torch's are not profiled."""
+    sources = [*(ROOT / "csrc" / "cuda").glob("*.cu*"), *(ROOT / "motive_kernels").rglob("triton.py")]
+    return sorted({name for path in sources for name in re.findall(r"\b(\w+_kernel)\(", path.read_text())})
+
+
 def launch(setting: Setting) -> None:
-    """Each kernel at the shapes of its benchmark, twice."""
-    o, i, t = (setting.length(length) for length in (8960, 1536, 1950))
-    rows, columns = tables("layer", o, i, setting)
-    grad = setting.random(1, o, i, dtype=torch.bfloat16)
-    x, dy = (setting.random(1, t, width, dtype=torch.bfloat16) for width in (i, o))
-    z = torch.zeros(1, DIM, device=setting.device)
-    cells = (32, 16, 5, setting.length(60), setting.length(104))
-    prediction, target = (setting.random(*cells, dtype=torch.bfloat16) for _ in range(2))
-    sigma = torch.rand(32, device=setting.device)
-    flow = setting.random(8, 17, setting.length(240), setting.length(416), 2)
-    weights = torch.rand(32, *cells[2:], device=setting.device)
-    store, queries = setting.random(setting.length(2**20), DIM), setting.random(50, DIM)
-    values, scales = mk.quantize_rows(store)
-    grid = (5, setting.length(30), setting.length(52))
-    for _ in range(2):
-        tensor_sketch_into(z, grad, rows, columns)
-        outer_sketch_into(z, x, dy, rows, columns)
-        mk.weighted_loss(prediction, target, weights)
-        mk.noise_latents(prediction, target, sigma)
-        mk.motion_weights(flow, grid)
-        mk.topk_dot(queries, values, 100, scales=scales)
-        for kind in ("fastfood", "sjlt", "rademacher"):
-            projector = mk.Projector(mk.ProjectionSpec(kind, DIM), {"w": (o, i)})
-            projector.project_into(z, "w", grad)
+    """The large case of every op, twice."""
+    draw = Draw(torch.bfloat16, setting.device, 32 if setting.rehearsal else 1)
+    for name in registry.names():
+        for case in registry.cases(name).large(draw):
+            op = dispatch.OPS[case.op]
+            run = op.choose(None, setting.device, torch.bfloat16 if torch.bfloat16 in op.dtypes else torch.int8)
+            for _ in range(2):
+                run(*case.arguments)
     synchronize(setting.device)
 
 
@@ -101,7 +88,14 @@ def parsed(text: str) -> list[Record]:
 def profile(limit_s: float) -> Iterator[Record]:
     """The kernels' rows, or one that says why there are none."""
     command = ["ncu", "--csv", "--clock-control", "none"]
-    command += ["--metrics", ",".join(METRICS), "--kernel-name", f"regex:{OWN}", "--launch-count", "80"]
+    command += [
+        "--metrics",
+        ",".join(METRICS),
+        "--kernel-name",
+        f"regex:^({'|'.join(own_kernels())})$",
+        "--launch-count",
+        "80",
+    ]
     command += [sys.executable, "-m", "benchmarks.kernels.counters", "--launch"]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=limit_s)

@@ -23,7 +23,7 @@ inline void check_cuda(const char* where, const char* what, cudaError_t error) {
   }
 }
 
-#if CUDART_VERSION < 12010
+#if defined(CUDART_VERSION) && CUDART_VERSION < 12010
 #error "motive needs CUDA 12.1 or newer: kernel parameters above 4 KB (tensor_sketch's list of tensors)"
 #endif
 

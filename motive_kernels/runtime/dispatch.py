@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.metadata
 import importlib.util
 import logging
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,27 +26,17 @@ _log = logging.getLogger(__name__)
 PREFERENCE = {"cpu": ("cpp", "torch"), "cuda": ("cuda", "triton", "torch")}
 """Order of choice per device; a device that is not listed runs the torch reference."""
 
-_ONE_GPU_FORM = "a kind for comparison has one form on a GPU, which is CUDA C++"
-_TWO_PRODUCTS = "it is two matrix products, which torch runs on a GPU"
-_ONE_PASS = "it is one pass over memory, which Triton makes"
-ABSENT = {
-    ("dense_projection_into", "triton"): _ONE_GPU_FORM,
-    ("sjlt_into", "triton"): _ONE_GPU_FORM,
-    ("fastfood_into", "triton"): _ONE_GPU_FORM,
-    ("kronecker_into", "cuda"): _TWO_PRODUCTS,
-    ("kronecker_into", "triton"): _TWO_PRODUCTS,
-    ("kronecker_outer_into", "cuda"): _TWO_PRODUCTS,
-    ("kronecker_outer_into", "triton"): _TWO_PRODUCTS,
-    ("quantize_rows", "cuda"): _ONE_PASS,
-    ("dot_scores", "cuda"): _ONE_PASS,
-    ("topk_dot", "cuda"): _ONE_PASS,
-    ("vote", "cuda"): _ONE_PASS,
-}
-"""Why an op has no form in a language (docs/decisions/0005-which-language-holds-which-op.md)."""
+ONE_GPU_FORM = "a projection for comparison has one form on a GPU, which is CUDA C++"
+TWO_PRODUCTS = "it is two matrix products, which torch runs on a GPU"
+ONE_PASS = "it is one pass over memory, which Triton makes"
+"""Why an op lacks a form (docs/decisions/0005-which-language-holds-which-op.md), for Op.absent."""
 
 NAMES = ("cpp", "cuda", "triton", "torch")
 _DEVICE_OF = {"cpp": "cpu", "cuda": "cuda", "triton": "cuda"}
 _FAST_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+OLDEST_TRITON = (3, 5)
+"""Older ones return zeros from an atomic to most threads of a block, and have no tl.gather before 3.3."""
 
 OPS: dict[str, Op] = {}
 
@@ -66,19 +58,30 @@ class Op:
         name: as in the public API.
         functions: implementation name -> function; ``torch`` is always there.
         dtypes: what the non-reference implementations take; the reference takes every floating type.
+        absent: implementation name -> why the op has none; every implementation has a function or a reason.
+        refuses: implementation name -> a function of the op's arguments that gives the reason why it cannot take
+            them, or None.
     """
 
     name: str
     functions: dict[str, Callable]
     dtypes: tuple[torch.dtype, ...] = field(default=_FAST_DTYPES)
+    absent: Mapping[str, str] = field(default_factory=dict)
+    refuses: Mapping[str, Callable[..., str | None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        unexplained = set(NAMES) ^ (set(self.functions) | set(self.absent))
+        if unexplained or set(self.functions) & set(self.absent):
+            raise ValueError(
+                f"Op: {self.name} must have either a function or a reason for each of {', '.join(NAMES)}, "
+                f"got {', '.join(self.functions)} and reasons for {', '.join(self.absent)}; say why one is absent"
+            )
         OPS[self.name] = self
 
-    def why_not(self, impl: str, device: str, dtype: torch.dtype) -> str | None:
-        """None if impl can run on this device and dtype, else the reason."""
+    def why_not(self, impl: str, device: str, dtype: torch.dtype, arguments: tuple[Any, ...] = ()) -> str | None:
+        """None if impl can run on this device and dtype, and with these arguments if they are given; else the reason."""
         if impl not in self.functions:
-            return absent(self.name, impl)
+            return f"{self.name} has no {impl} implementation: {self.absent[impl]}"
         if impl == "torch":
             return None
         if _DEVICE_OF[impl] != device:
@@ -86,31 +89,37 @@ class Op:
         if dtype not in self.dtypes:
             listed = ", ".join(str(d).removeprefix("torch.") for d in self.dtypes)
             return f"{impl} takes {listed}"
-        return unavailable(impl)
+        reason = unavailable(impl)
+        if reason is None and arguments and impl in self.refuses:
+            reason = self.refuses[impl](*arguments)
+        return reason
 
-    def choose(self, impl: str | None, device: str, dtype: torch.dtype) -> Callable:
+    def choose(self, impl: str | None, device: str, dtype: torch.dtype, arguments: tuple[Any, ...] = ()) -> Callable:
         """The function to call.
+
+        Args:
+            impl: name of an implementation; None takes the first of PREFERENCE that can run.
+            device: type of the tensors' device.
+            dtype: of the input.
+            arguments: of the call, for an op that may refuse some.
 
         Raises:
             ValueError: impl is not a name of an implementation.
             RuntimeError: the named implementation cannot run these arguments here.
         """
-        return self.functions[self.pick(impl, device, dtype)]
+        return self.functions[self.pick(impl, device, dtype, arguments)]
 
-    def pick(self, impl: str | None, device: str, dtype: torch.dtype) -> str:
+    def pick(self, impl: str | None, device: str, dtype: torch.dtype, arguments: tuple[Any, ...] = ()) -> str:
         """The name of the implementation that runs.
 
         Raises:
             As choose.
         """
         if impl is None:
-            order = PREFERENCE.get(device, ("torch",))
-            chosen = next(i for i in order if self.why_not(i, device, dtype) is None)
-            _log_choice(self, chosen, device, dtype)
-            return chosen
+            return self._preferred(device, dtype, arguments)
         if impl not in NAMES:
             raise ValueError(f"{self.name}: impl must be one of {', '.join(NAMES)} or None, got {impl!r}; choose one")
-        reason = self.why_not(impl, device, dtype)
+        reason = self.why_not(impl, device, dtype, arguments)
         if reason is not None:
             dtype_name = str(dtype).removeprefix("torch.")
             raise RuntimeError(
@@ -119,19 +128,23 @@ class Op:
             )
         return impl
 
+    def _preferred(self, device: str, dtype: torch.dtype, arguments: tuple[Any, ...]) -> str:
+        """The first implementation of PREFERENCE that can run."""
+        passed: tuple[str, ...] = ()
+        for impl in PREFERENCE.get(device, ("torch",)):
+            reason = self.why_not(impl, device, dtype, arguments)
+            if reason is None:
+                break
+            passed = (*passed, f"{impl}: {reason}")
+        _log_choice(self.name, impl, device, dtype, passed)
+        return impl
+
 
 @functools.cache
-def _log_choice(op: Op, chosen: str, device: str, dtype: torch.dtype) -> None:
+def _log_choice(op: str, chosen: str, device: str, dtype: torch.dtype, passed: tuple[str, ...]) -> None:
     """Log a choice of back end the first time it is made, with the reason for each one that was passed over."""
-    order = PREFERENCE.get(device, ("torch",))
-    passed = [f"{impl}: {op.why_not(impl, device, dtype)}" for impl in order[: order.index(chosen)]]
     reasons = f" ({'; '.join(passed)})" if passed else ""
-    _log.log(logging.INFO if passed else logging.DEBUG, "%s on %s, %s: %s%s", op.name, device, dtype, chosen, reasons)
-
-
-def absent(op: str, impl: str) -> str:
-    """The reason why an op has no form in a language."""
-    return f"{op} has no {impl} implementation: {ABSENT[op, impl]}"
+    _log.log(logging.INFO if passed else logging.DEBUG, "%s on %s, %s: %s%s", op, device, dtype, chosen, reasons)
 
 
 @functools.cache
@@ -141,11 +154,28 @@ def unavailable(impl: str) -> str | None:
         return None
     if impl == "cpp":
         return native.load("cpu")[1]
-    if impl == "triton" and importlib.util.find_spec("triton") is None:
-        return "the package triton is not installed"
+    if impl == "triton" and (reason := _no_triton()) is not None:
+        return reason
     if not torch.cuda.is_available():
         return "torch sees no CUDA device"
     return native.load("cuda")[1] if impl == "cuda" else None
+
+
+def _no_triton() -> str | None:
+    if importlib.util.find_spec("triton") is None:
+        return "the package triton is not installed"
+    version = _triton_version()
+    if tuple(int(number) for number in re.findall(r"\d+", version)[:2]) < OLDEST_TRITON:
+        oldest = ".".join(map(str, OLDEST_TRITON))
+        return f"triton {oldest} or newer is needed, {version} is installed: its atomics return wrong values"
+    return None
+
+
+def _triton_version() -> str:
+    try:
+        return importlib.metadata.version("triton")
+    except importlib.metadata.PackageNotFoundError:  # a nightly build has another distribution's name
+        return importlib.import_module("triton").__version__
 
 
 def traced(*tensors: torch.Tensor) -> bool:
@@ -155,11 +185,3 @@ def traced(*tensors: torch.Tensor) -> bool:
     """
     plain = (torch.Tensor, torch.nn.Parameter)
     return torch.compiler.is_compiling() or any(type(tensor) not in plain for tensor in tensors)
-
-
-def implementations() -> dict[str, dict[str, str | None]]:
-    """For each op and implementation: None if it can run here, else the reason why not."""
-    return {
-        name: {impl: unavailable(impl) if impl in op.functions else absent(name, impl) for impl in NAMES}
-        for name, op in sorted(OPS.items())
-    }

@@ -11,8 +11,8 @@ import torch
 import triton
 import triton.language as tl
 
+from motive_kernels.runtime.triton_call import launch
 from motive_kernels.search.base import Found, Queries, Rows, Wanted
-from motive_kernels.triton_call import launch
 
 ROWS = 64
 QUERIES = 16

@@ -10,7 +10,7 @@ from torch import Tensor
 from motive_kernels.ops.dense_projection import cpp, cuda, reference
 from motive_kernels.rng.entries import COLUMNS_PER_BLOCK, DISTRIBUTIONS, MAX_ROWS
 from motive_kernels.runtime.checks import check_tensor, check_vectors, fail
-from motive_kernels.runtime.dispatch import Op
+from motive_kernels.runtime.dispatch import ONE_GPU_FORM, Op
 
 OP = Op(
     "dense_projection_into",
@@ -19,6 +19,7 @@ OP = Op(
         "cuda": cuda.dense_projection_into,
         "torch": reference.dense_projection_into,
     },
+    absent={"triton": ONE_GPU_FORM},
 )
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from motive_kernels.ops.dot_scores import reference
-from motive_kernels.runtime.dispatch import Op
+from motive_kernels.runtime.dispatch import ONE_PASS, Op
 from motive_kernels.search import passes
 from motive_kernels.search.base import Pass, Queries, Rows, Wanted, check_search
 from motive_kernels.search.bracket import all_parts
@@ -37,6 +37,7 @@ OP = Op(
         "torch": reference.dot_scores,
     },
     (torch.float32, torch.float16, torch.int8),
+    absent={"cuda": ONE_PASS},
 )
 
 

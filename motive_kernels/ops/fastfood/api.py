@@ -9,7 +9,7 @@ from torch import Tensor
 
 from motive_kernels.ops.fastfood import cpp, cuda, reference
 from motive_kernels.runtime.checks import check_tensor, check_vectors, describe, fail
-from motive_kernels.runtime.dispatch import Op
+from motive_kernels.runtime.dispatch import ONE_GPU_FORM, Op
 
 OP = Op(
     "fastfood_into",
@@ -18,6 +18,7 @@ OP = Op(
         "cuda": cuda.fastfood_into,
         "torch": reference.fastfood_into,
     },
+    absent={"triton": ONE_GPU_FORM},
 )
 
 
@@ -36,10 +37,11 @@ def fastfood_into(
         z: [n, k] float32, contiguous (float64 with the torch implementation only); k a power of two.
         grad: [n, d] float32, bfloat16 or float16 (float64: torch only); any strides.
         labels: int32 [tile], contiguous, values in 0 .. k - 1: the bucket of each position of a tile; tile is a power
-            of two of at least k.
+            of two of at least k. The CUDA kernel keeps a tile in shared memory: on a GPU that gives a block too little,
+            impl="cuda" is refused and None runs the reference.
         key: the two words of the Philox key.
         scale: factor on the transform; 1 / sqrt(k * tile) keeps inner products.
-        impl: cpp, cuda, triton, torch or None.
+        impl: cpp, cuda, torch or None.
 
     Raises:
         ValueError, RuntimeError: an argument does not fit; the message names it.
@@ -67,7 +69,8 @@ def _fastfood_into(
     impl: Optional[str],  # noqa: UP045
 ) -> None:
     if grad.numel():
-        OP.choose(impl, grad.device.type, grad.dtype)(z, grad, labels, key0, key1, scale)
+        arguments = (z, grad, labels, key0, key1, scale)
+        OP.choose(impl, grad.device.type, grad.dtype, arguments)(*arguments)
 
 
 @_fastfood_into.register_fake

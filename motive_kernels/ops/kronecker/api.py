@@ -17,10 +17,15 @@ from motive_kernels.runtime.checks import (
     describe,
     fail,
 )
-from motive_kernels.runtime.dispatch import Op
+from motive_kernels.runtime.dispatch import TWO_PRODUCTS, Op
 
-OP = Op("kronecker_into", {"cpp": cpp.kronecker_into, "torch": reference.kronecker_into})
-OUTER_OP = Op("kronecker_outer_into", {"cpp": cpp.kronecker_outer_into, "torch": reference.kronecker_outer_into})
+_ABSENT = {"cuda": TWO_PRODUCTS, "triton": TWO_PRODUCTS}
+OP = Op("kronecker_into", {"cpp": cpp.kronecker_into, "torch": reference.kronecker_into}, absent=_ABSENT)
+OUTER_OP = Op(
+    "kronecker_outer_into",
+    {"cpp": cpp.kronecker_outer_into, "torch": reference.kronecker_outer_into},
+    absent=_ABSENT,
+)
 
 
 def kronecker_into(

@@ -15,7 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 from motive_kernels.ops.motion_weights.reference import EPSILON
-from motive_kernels.triton_call import launch
+from motive_kernels.runtime.triton_call import launch
 
 BLOCK, CELLS = 1024, 256
 BAND_PIXELS = 16384

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from motive_kernels.ops.quantize_rows import cpp, reference
 from motive_kernels.runtime.checks import check_tensor, describe, fail
-from motive_kernels.runtime.dispatch import Op, on_first_use
+from motive_kernels.runtime.dispatch import ONE_PASS, Op, on_first_use
 
 OP = Op(
     "quantize_rows",
@@ -18,6 +18,7 @@ OP = Op(
         "triton": on_first_use("motive_kernels.ops.quantize_rows.triton", "quantize_rows"),
         "torch": reference.quantize_rows,
     },
+    absent={"cuda": ONE_PASS},
 )
 
 

@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from motive_kernels.triton_call import launch
+from motive_kernels.runtime.triton_call import launch
 
 BLOCK = 1024
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from motive_kernels.ops.sjlt import cpp, cuda, reference
 from motive_kernels.runtime.checks import check_tensor, check_vectors, fail
-from motive_kernels.runtime.dispatch import Op
+from motive_kernels.runtime.dispatch import ONE_GPU_FORM, Op
 
 OP = Op(
     "sjlt_into",
@@ -18,6 +18,7 @@ OP = Op(
         "cuda": cuda.sjlt_into,
         "torch": reference.sjlt_into,
     },
+    absent={"triton": ONE_GPU_FORM},
 )
 
 

@@ -9,7 +9,7 @@ import triton.language as tl
 from torch import Tensor
 
 from motive_kernels.runtime import native
-from motive_kernels.triton_call import launch
+from motive_kernels.runtime.triton_call import launch
 
 MAX_DIM = 16384
 COLUMN_RUNS = 8

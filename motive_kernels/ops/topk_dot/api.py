@@ -11,7 +11,7 @@ from torch import Tensor
 
 from motive_kernels.ops.topk_dot import reference
 from motive_kernels.runtime.checks import fail
-from motive_kernels.runtime.dispatch import Op
+from motive_kernels.runtime.dispatch import ONE_PASS, Op
 from motive_kernels.search import passes
 from motive_kernels.search.base import Pass, Queries, Rows, check_search
 from motive_kernels.search.best import search
@@ -36,6 +36,7 @@ OP = Op(
         "torch": reference.topk_dot,
     },
     (torch.float32, torch.float16, torch.int8),
+    absent={"cuda": ONE_PASS},
 )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from motive_kernels.ops.vote import reference
 from motive_kernels.ops.vote.reference import VoteStatistics, share_count
 from motive_kernels.runtime.checks import fail
-from motive_kernels.runtime.dispatch import Op
+from motive_kernels.runtime.dispatch import ONE_PASS, Op
 from motive_kernels.search import passes
 from motive_kernels.search.base import Pass, Queries, Rows, check_search
 from motive_kernels.search.bracket import kept_rows
@@ -51,6 +51,7 @@ OP = Op(
         "torch": reference.vote,
     },
     (torch.float32, torch.float16, torch.int8),
+    absent={"cuda": ONE_PASS},
 )
 
 
