@@ -31,7 +31,7 @@ import torch
 import motive_kernels as mk
 from benchmarks.capture.models import APART, GROWTH, TARGET, TINY, Bench, Size
 from benchmarks.harness.rows import Record, append
-from benchmarks.kernels.kinds import complete
+from benchmarks.kernels.projection_types import complete
 from motive_kernels.capture.loop import per_sample_gradients
 
 MEMORY = ("imports", "model", "forward_backward", "ours")

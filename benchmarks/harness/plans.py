@@ -14,7 +14,7 @@ SUITES = ("kernels", "capture", "pipeline", "quality", "scoring")
 CPU = {
     "kernels": (
         "benchmarks.kernels.flat_route",
-        "benchmarks.kernels.kinds",
+        "benchmarks.kernels.projection_types",
         "benchmarks.kernels.token_route",
         "benchmarks.kernels.token_accuracy",
         "benchmarks.kernels.weighting",
@@ -126,7 +126,7 @@ def _suites(choice: Choice) -> list[tuple[str, Section]]:
         ours("pipeline", "end_to_end", 0.4, "pipeline.end_to_end", *timed, least_s=60),
         ours("kernels", "sanitizer", 0.4, "kernels.sanitize", *timed, least_s=20),
         ("kernels", Section("tests_beside", [*GPU_TESTS, "-k", BESIDE], 0.4, 20)),
-        ours("kernels", "kinds", 0.15, "kernels.gpu", "--only", "kinds"),
+        ours("kernels", "types", 0.15, "kernels.gpu", "--only", "types"),
         ours("kernels", "counters", 0.3, "kernels.counters", *timed),
         ("kernels", Section("resources", resources, 0.1, 5)),
         ours("kernels", "peers", 0.4, "kernels.gpu_peers", *peers, *timed),

@@ -103,7 +103,7 @@ def kernels(rows: Sequence[Record]) -> str:
 
 
 def peers(rows: Sequence[Record]) -> str:
-    """Kinds of projection and other packages on the same gradients."""
+    """Projection types and other packages on the same gradients."""
     found = newest(matching(rows, case=lambda case: str(case).startswith("peers/")))
     lines = [
         [row["op"], row["impl"], row["dtype"], _ms(row), "" if row.get("ratio") is None else number(row["ratio"])]

@@ -4,7 +4,7 @@
 
 The ceiling is torch.sum over the gradients with the same threads, timed in turns with the sketch, round after round, so a
 busy machine slows both alike. Target: at most twice torch.sum for [64, 1000, 1000] and [64, 1000000] float32. Other
-projectors are in benchmarks.kernels.kinds.
+projectors are in benchmarks.kernels.projection_types.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch
 
 import motive_kernels as mk
 from benchmarks.harness.rows import Record, append
-from benchmarks.kernels.kinds import DIM, complete
+from benchmarks.kernels.projection_types import DIM, complete
 
 CASES: tuple[tuple[int, tuple[int, ...], torch.dtype], ...] = (
     (64, (1000, 1000), torch.float32),

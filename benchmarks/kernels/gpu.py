@@ -1,6 +1,6 @@
 """Speed of the projection routes on a GPU, at the shapes of Wan2.1-T2V-1.3B, beside measured ceilings.
 
-    python -m benchmarks.kernels.gpu [--quick] [--only flat,token,kinds] [--rehearse] [--out DIR] [--again]
+    python -m benchmarks.kernels.gpu [--quick] [--only flat,token,types] [--rehearse] [--out DIR] [--again]
 
 The flat route is compared with reading the gradients once, the token route with the weight-gradient products that it
 replaces and with reading its inputs once. Targets: flat 0.85 of the read ceiling; token at most 2 memory floors at
@@ -180,17 +180,17 @@ def one_token_layer(shape: tuple[int, int, int, int], setting: Setting) -> dict[
     return {impl: {key: value / len(sets) for key, value in times.items()} for impl, times in found.items()}
 
 
-def kind_rows(limit: Ceilings, setting: Setting) -> Iterator[Record]:
-    """Every other kind on one large layer."""
+def type_rows(limit: Ceilings, setting: Setting) -> Iterator[Record]:
+    """Every other type on one large layer."""
     shape, n = (setting.length(1536), setting.length(8960)), 4
     grad = setting.random(n, *shape, dtype=torch.bfloat16)
     base = measure(lambda: grad.sum(), setting)["ms_median"]
-    for kind in ("fastfood", "sjlt", "rademacher", "gaussian", "kronecker"):
-        projector = mk.Projector(mk.ProjectionSpec(kind, DIM), {"w": shape})
+    for type_name in ("fastfood", "sjlt", "rademacher", "gaussian", "kronecker"):
+        projector = mk.Projector(mk.ProjectionSpec(type_name, DIM), {"w": shape})
         z = projector.zeros(n, setting.device)
         times = measure(partial(projector.project_into, z, "w", grad), setting, max(1, setting.repeats // 3))
-        used = setting.candidates[0] if setting.device == "cpu" or kind != "kronecker" else "torch"
-        yield {"op": kind, "impl": used, "route": "flat", "dtype": "bfloat16",
+        used = setting.candidates[0] if setting.device == "cpu" or type_name != "kronecker" else "torch"
+        yield {"op": type_name, "impl": used, "route": "flat", "dtype": "bfloat16",
                "shape": [n, *shape], "bytes": grad.nbytes, "flops": None, **times,
                "fraction_of_ceiling": grad.nbytes / limit.read / times["ms_median"], "baseline": "torch.sum",
                "ratio": times["ms_median"] / base}  # fmt: skip
@@ -205,8 +205,8 @@ def cases(only: set[str], limit: Ceilings, setting: Setting) -> Iterator[tuple[s
         sizes = ((1, 1950), (8, 1950)) if setting.quick else ((1, 1950), (8, 1950), (1, 32760), (1, 256))
         for n, t in sizes:
             yield f"token/{n}x{t}", partial(token_rows, n, t, limit, setting)
-    if "kinds" in only:
-        yield "kinds", partial(kind_rows, limit, setting)
+    if "types" in only:
+        yield "types", partial(type_rows, limit, setting)
 
 
 def show(record: Record) -> None:
@@ -223,7 +223,7 @@ def show(record: Record) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     def extend(parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--only", default="flat,token,kinds", help="which parts, with commas between them")
+        parser.add_argument("--only", default="flat,token,types", help="which parts, with commas between them")
 
     setting, options = parse(__doc__ or "", arguments, extend)
     if setting is None:

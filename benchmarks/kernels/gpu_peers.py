@@ -1,4 +1,4 @@
-"""Every kind of projection of the same gradients on a GPU, beside what others have: one run, the same memory.
+"""Every projection type of the same gradients on a GPU, beside what others have: one run, the same memory.
 
     python -m benchmarks.kernels.gpu_peers [--peers DIR --seconds S] [--quick] [--rehearse] [--out DIR] [--again]
 
@@ -32,14 +32,14 @@ SAMPLES, ROWS, COLUMNS = 8, 1024, 1024
 TILE = 2**14
 """Columns of one block of the Fastfood that is put together from a Hadamard transform."""
 
-KINDS = ("tensor_sketch", "sjlt", "fastfood", "kronecker", "rademacher", "gaussian")
+TYPES = ("tensor_sketch", "sjlt", "fastfood", "kronecker", "rademacher", "gaussian")
 FAILURES = (RuntimeError, ValueError, TypeError, AttributeError, ImportError, TorchDynamoException)
 """What a foreign package that does not fit this machine raises."""
 
 
-def ours(kind: str, grad: Tensor) -> Call:
-    """A kind of ours, by the implementation that is chosen for this device."""
-    projector = mk.Projector(mk.ProjectionSpec(kind, DIM), {"w": tuple(grad.shape[1:])})
+def ours(type_name: str, grad: Tensor) -> Call:
+    """A type of ours, by the implementation that is chosen for this device."""
+    projector = mk.Projector(mk.ProjectionSpec(type_name, DIM), {"w": tuple(grad.shape[1:])})
     z = projector.zeros(len(grad), grad.device)
     return partial(projector.project_into, z, "w", grad)
 
@@ -91,10 +91,10 @@ def fast_jl(grad: Tensor) -> Call:
 
 
 def contestants(grad: Tensor, setting: Setting) -> Iterator[tuple[str, str, Callable[[], Call]]]:
-    """(kind, by whom, what makes the call)."""
+    """(type_name, by whom, what makes the call)."""
     backend = "eager" if setting.rehearsal else "inductor"
-    for kind in KINDS:
-        yield kind, "motive_kernels", partial(ours, kind, grad)
+    for type_name in TYPES:
+        yield type_name, "motive_kernels", partial(ours, type_name, grad)
     yield "tensor_sketch", "torch", partial(plain, grad, setting, lambda f: f)
     compiled = partial(torch.compile, dynamic=False, backend=backend)
     yield "tensor_sketch", "torch.compile", partial(plain, grad, setting, compiled)
@@ -110,8 +110,8 @@ def rows(dtype: torch.dtype, limit: Ceilings, setting: Setting) -> Iterator[Reco
     grad = setting.random(SAMPLES, setting.length(ROWS), setting.length(COLUMNS), dtype=dtype)
     name = str(dtype).removeprefix("torch.")
     base = measure(lambda: grad.sum(), setting, flush=True)["ms_median"]
-    for kind, who, make in contestants(grad, setting):
-        about = {"op": kind, "impl": who, "route": "flat", "dtype": name, "shape": list(grad.shape),
+    for type_name, who, make in contestants(grad, setting):
+        about = {"op": type_name, "impl": who, "route": "flat", "dtype": name, "shape": list(grad.shape),
                  "bytes": grad.nbytes, "flops": None}  # fmt: skip
         try:
             call = make()

@@ -1,4 +1,4 @@
-"""How well projected cosines follow exact ones, for every kind, on per-sample gradients of a small transformer.
+"""How well projected cosines follow exact ones, for every type, on per-sample gradients of a small transformer.
 
     python -m benchmarks.kernels.projection_quality [--dims 128 512 2048] [--seeds 3]
 
@@ -93,7 +93,7 @@ def main() -> None:
     print(f"{total} parameters, {SAMPLES} samples, {QUERIES} queries: root mean square error, Spearman correlation")
     for dim in options.dims:
         rows = 2 ** (int(math.log2(dim)) // 2)
-        kinds: list[tuple[str, dict[str, Any]]] = [
+        types: list[tuple[str, dict[str, Any]]] = [
             ("tensor_sketch", {}),
             ("rademacher", {}),
             ("gaussian", {}),
@@ -102,14 +102,14 @@ def main() -> None:
             ("fastfood", {}),
             ("kronecker", {"rows": rows}),
         ]
-        for kind, extra in kinds:
+        for type_name, extra in types:
             errors, correlations = [], []
             for seed in range(options.seeds):
-                projector = mk.Projector(mk.ProjectionSpec(kind, dim, seed, extra), shapes)
+                projector = mk.Projector(mk.ProjectionSpec(type_name, dim, seed, extra), shapes)
                 got = cosines(projector.project(grads))
                 errors.append(float((got - exact).square().mean().sqrt()))
                 correlations.append(spearman(got, exact))
-            label = kind + "".join(f" {name}={value}" for name, value in extra.items())
+            label = type_name + "".join(f" {name}={value}" for name, value in extra.items())
             error, correlation = sum(errors) / len(errors), sum(correlations) / len(correlations)
             print(f"k={dim:<5} {label:20} {error:.4f} {correlation:.4f}", flush=True)
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.harness.rows import Record, append
-from benchmarks.kernels.kinds import DIM, complete
+from benchmarks.kernels.projection_types import DIM, complete
 from motive_kernels.ops.outer_sketch.reference import count_sketch
 from motive_kernels.ops.tensor_sketch.reference import fold, tensor_sketch_into
 from motive_kernels.rng.philox import parameter_key

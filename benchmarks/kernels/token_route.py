@@ -16,7 +16,7 @@ import torch
 
 import motive_kernels as mk
 from benchmarks.harness.rows import Record, append
-from benchmarks.kernels.kinds import DIM, complete, measure
+from benchmarks.kernels.projection_types import DIM, complete, measure
 
 SHAPES = ((1536, 1536), (1536, 8960), (8960, 1536), (512, 512))
 """(outputs, inputs) of a layer."""

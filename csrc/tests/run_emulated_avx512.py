@@ -17,7 +17,7 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SHARED = ("every_op", "golden_vectors", "kinds", "sketch_statistics", "tables")
+SHARED = ("every_op", "golden_vectors", "projection_types", "sketch_statistics", "tables")
 """Tests of the CPU kernels that are not of one op."""
 
 EXTENSION = "motive_kernels._cpu"

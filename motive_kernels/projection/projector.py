@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from motive_kernels.projection.kinds.base import Kind, ParameterMap, Shape
-from motive_kernels.projection.kinds.registry import KINDS
+from motive_kernels.projection.types.base import ParameterMap, ProjectionType, Shape
+from motive_kernels.projection.types.registry import TYPES
 from motive_kernels.rng.philox import FORMAT_VERSION
 from motive_kernels.runtime.checks import check_tokens, fail
 
@@ -26,36 +26,36 @@ class ProjectionSpec:
     """Which random linear map R^D -> R^dim.
 
     Attributes:
-        kind: a name in KINDS: tensor_sketch (default), fastfood, rademacher, gaussian, sjlt, kronecker, identity.
+        type: a name in TYPES: tensor_sketch (default), fastfood, rademacher, gaussian, sjlt, kronecker, identity.
         dim: k, the width of a projected vector.
         seed: of the map; vectors of different seeds cannot be compared.
-        options: of the kind, e.g. {"terms": 2}; what is left out takes the kind's default.
+        options: of the type, e.g. {"terms": 2}; what is left out takes the type's default.
     """
 
-    kind: str = "tensor_sketch"
+    type: str = "tensor_sketch"
     dim: int = 512
     seed: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"ProjectionSpec: kind must be one of {', '.join(KINDS)}, got {self.kind!r}; choose one")
+        if self.type not in TYPES:
+            raise ValueError(f"ProjectionSpec: type must be one of {', '.join(TYPES)}, got {self.type!r}; choose one")
         for name, low in (("dim", 1), ("seed", 0)):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < low:
                 raise ValueError(
                     f"ProjectionSpec: {name} must be an integer of at least {low}, got {value!r}; give a number"
                 )
-        known = KINDS[self.kind].options
+        known = TYPES[self.type].options
         for name in self.options:
             if name not in known:
                 raise ValueError(
-                    f"ProjectionSpec: options of {self.kind} must be among {sorted(known)}, got {name!r}; remove it"
+                    f"ProjectionSpec: options of {self.type} must be among {sorted(known)}, got {name!r}; remove it"
                 )
 
     def resolved_options(self) -> dict[str, Any]:
-        """The kind's options with defaults filled in."""
-        return {**KINDS[self.kind].options, **self.options}
+        """The type's options with defaults filled in."""
+        return {**TYPES[self.type].options, **self.options}
 
 
 _WRAPPER_PARTS = ("_orig_mod", "module", "_fsdp_wrapped_module", "base_layer")
@@ -102,9 +102,9 @@ class Projector:
             )
         self.spec = spec
         self.shapes: Mapping[str, Shape] = shapes
-        self._kind: Kind = KINDS[spec.kind]
+        self._type: ProjectionType = TYPES[spec.type]
         self._options = spec.resolved_options()
-        self._kind.validate(spec.dim, self._options, shapes)
+        self._type.validate(spec.dim, self._options, shapes)
         self._maps: dict[str, ParameterMap] = {}
 
     @property
@@ -117,7 +117,7 @@ class Projector:
         """What defines the map, as JSON-able fields; two vectors are comparable iff these are equal."""
         return {
             "format": FORMAT_VERSION,
-            "kind": self.spec.kind,
+            "kind": self.spec.type,
             "dim": self.spec.dim,
             "seed": self.spec.seed,
             "options": dict(self._options),
@@ -129,7 +129,7 @@ class Projector:
         """A stable string; equal iff vectors are comparable."""
         text = json.dumps(self.fields, sort_keys=True, separators=(",", ":"))
         digest = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-        return f"{self.spec.kind}-{self.spec.dim}-{self.spec.seed}-{digest}"
+        return f"{self.spec.type}-{self.spec.dim}-{self.spec.seed}-{digest}"
 
     def zeros(self, n: int, device: torch.device | str = "cpu") -> Tensor:
         """A fresh float32 [n, dim] to add into."""
@@ -187,7 +187,7 @@ class Projector:
         *,
         impl: str | None = None,
     ) -> None:
-        """Add the projection of sum_t dy_t x_t^T to z in place, without forming it where the kind allows: the token route.
+        """Add the projection of sum_t dy_t x_t^T to z in place, without forming it where the type allows: the token route.
 
         Args:
             z: float32 [n, dim].
@@ -212,7 +212,7 @@ class Projector:
     def sketch_inputs(self, name: str, x: Tensor, *, impl: str | None = None) -> Tensor | None:
         """What project_sketched_into needs of a layer's inputs x [..., i]: float32 [..., dim], or None.
 
-        None where the kind needs x itself, or x takes no more memory than that.
+        None where the type needs x itself, or x takes no more memory than that.
         """
         name = self._known("sketch_inputs", name)
         if 4 * self.dim >= x.shape[-1] * x.element_size():
@@ -227,7 +227,7 @@ class Projector:
         self._map(self._known("project_sketched_into", name)).project_sketched_into(z, sketched, dy, impl)
 
     def has_token_form(self, name: str) -> bool:
-        """Whether project_outer_into avoids forming this parameter's gradient; it depends on the kind."""
+        """Whether project_outer_into avoids forming this parameter's gradient; it depends on the type."""
         return self._map(self._known("has_token_form", name)).has_token_form
 
     def matrix(self, name: str) -> NDArray[np.float64]:
@@ -250,7 +250,7 @@ class Projector:
 
     def _map(self, name: str) -> ParameterMap:
         if name not in self._maps:
-            self._maps[name] = self._kind.build(
+            self._maps[name] = self._type.build(
                 name, self.shapes[name], self.spec.dim, self.spec.seed, self._options, self.shapes
             )
         return self._maps[name]

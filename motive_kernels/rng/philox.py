@@ -27,9 +27,9 @@ def key_from_identifier(identifier: str) -> tuple[int, int]:
     return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little")
 
 
-def parameter_key(kind: str, seed: int, name: str) -> tuple[int, int]:
-    """Key of one parameter's random tables under one projection kind and seed."""
-    return key_from_identifier(f"motive/{FORMAT_VERSION}/{kind}/{seed}/{name}")
+def parameter_key(projection_type: str, seed: int, name: str) -> tuple[int, int]:
+    """Key of one parameter's random tables under one projection type and seed."""
+    return key_from_identifier(f"motive/{FORMAT_VERSION}/{projection_type}/{seed}/{name}")
 
 
 def philox4x32(counter: NDArray[np.uint32], key: tuple[int, int]) -> NDArray[np.uint32]:

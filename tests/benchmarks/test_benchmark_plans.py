@@ -61,7 +61,7 @@ def test_kernel_rows_can_be_made_and_read(tmp_path: Path, capsys: pytest.Capture
     assert gpu_peers.main(out) == 0
     rows = list(read_rows(tmp_path / "results.jsonl"))
     assert all(row["rehearsal"] for row in rows)
-    assert {"flat/model", "flat/layers", "token/1x1950", "token/8x1950", "kinds"} < {row["case"] for row in rows}
+    assert {"flat/model", "flat/layers", "token/1x1950", "token/8x1950", "types"} < {row["case"] for row in rows}
     tables.write(tmp_path)
     text = (tmp_path / "tables.md").read_text()
     for word in ("A rehearsal", "tensor_sketch_into, whole model", "weight_gradient", "torch.compile", "No module"):

@@ -222,7 +222,7 @@ def test_a_model_in_one_launch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "dim", "options"),
+    ("type_name", "dim", "options"),
     [
         ("tensor_sketch", 48, {"terms": 2}),
         ("fastfood", 64, {"tile": 256}),
@@ -234,9 +234,9 @@ def test_a_model_in_one_launch() -> None:
         ("kronecker", 64, {"rows": 8}),
     ],
 )
-def test_every_kind_gives_the_vectors_of_the_cpu(kind: str, dim: int, options: dict) -> None:
+def test_every_type_gives_the_vectors_of_the_cpu(type_name: str, dim: int, options: dict) -> None:
     shapes = {"a.weight": (70, 300), "a.bias": (70,), "b.weight": (5, 3, 2, 2)}
-    projector = mk.Projector(mk.ProjectionSpec(kind, dim, 3, options), shapes)
+    projector = mk.Projector(mk.ProjectionSpec(type_name, dim, 3, options), shapes)
     generator = torch.Generator().manual_seed(0)
     for dtype in DTYPES:
         grads = {name: torch.randn(3, *shape, generator=generator).to(dtype) for name, shape in shapes.items()}

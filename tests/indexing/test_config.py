@@ -43,7 +43,7 @@ def test_json_round_trip(config: IndexConfig) -> None:
         ({"draws": {"strategy": "all"}}, "strategy"),
         ({"standard": []}, "Standard"),
         ({"parameters": "*"}, "parameters"),
-        ({"projection": {"kind": 3}}, "kind"),
+        ({"projection": {"type": 3}}, "type"),
         ({"colour": "red"}, "colour"),
     ],
 )

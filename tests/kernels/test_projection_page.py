@@ -127,7 +127,7 @@ def kronecker(draw: Draw, shape: tuple[int, ...], k: int, options: dict[str, Any
     return np.kron(left, right) / math.sqrt(k)
 
 
-KINDS: dict[str, Callable[..., np.ndarray]] = {
+TYPES: dict[str, Callable[..., np.ndarray]] = {
     "tensor_sketch": tensor_sketch,
     "rademacher": dense(sign_entry),
     "gaussian": dense(normal_entry),
@@ -149,7 +149,7 @@ def test_generator_gives_the_published_known_answers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "dim", "options"),
+    ("type_name", "dim", "options"),
     [
         ("tensor_sketch", 6, {}),
         ("tensor_sketch", 16, {"terms": 3}),
@@ -165,18 +165,18 @@ def test_generator_gives_the_published_known_answers() -> None:
     ],
 )
 @pytest.mark.parametrize("shape", [(5, 3, 9), (21,), (1, 140)], ids=str)
-def test_page_and_package_agree(kind: str, dim: int, options: dict[str, Any], shape: tuple[int, ...]) -> None:
+def test_page_and_package_agree(type_name: str, dim: int, options: dict[str, Any], shape: tuple[int, ...]) -> None:
     seed, name = 9, "transformer.blocks.0.ffn.weight"
-    spec = mk.ProjectionSpec(kind, dim, seed, options)
-    draw = draws(f"motive/1/{kind}/{seed}/{name}")
-    by_page = KINDS[kind](draw, shape, dim, spec.resolved_options())
+    spec = mk.ProjectionSpec(type_name, dim, seed, options)
+    draw = draws(f"motive/1/{type_name}/{seed}/{name}")
+    by_page = TYPES[type_name](draw, shape, dim, spec.resolved_options())
     by_package = mk.Projector(spec, {f"module.{name}": shape}).matrix(name)
     np.testing.assert_allclose(by_package, by_page, rtol=0, atol=1e-12)
 
 
-def vector_of(kind: str, dim: int, options: dict[str, Any]) -> list[float]:
+def vector_of(type_name: str, dim: int, options: dict[str, Any]) -> list[float]:
     shapes = {"blocks.0.weight": (4, 9), "blocks.0.bias": (5,)}
-    projector = mk.Projector(mk.ProjectionSpec(kind, dim, 7, options), shapes)
+    projector = mk.Projector(mk.ProjectionSpec(type_name, dim, 7, options), shapes)
     grads = {n: torch.arange(math.prod(s)).reshape(1, *s) / math.prod(s) for n, s in shapes.items()}
     return projector.project(grads)[0].tolist()
 
@@ -191,8 +191,8 @@ GOLDEN: dict[str, tuple[int, dict[str, Any], list[float]]] = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_vectors_never_change(kind: str) -> None:
+@pytest.mark.parametrize("type_name", TYPES)
+def test_vectors_never_change(type_name: str) -> None:
     """Stored vectors stay comparable: a difference here means a new format version, not new literals."""
-    dim, options, want = GOLDEN[kind]
-    assert vector_of(kind, dim, options) == pytest.approx(want, abs=2e-6)
+    dim, options, want = GOLDEN[type_name]
+    assert vector_of(type_name, dim, options) == pytest.approx(want, abs=2e-6)

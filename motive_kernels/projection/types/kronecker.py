@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from motive_kernels.ops.kronecker.api import kronecker_into, kronecker_outer_into
-from motive_kernels.projection.kinds.base import DeviceTables, Kind, ParameterMap, Shape
-from motive_kernels.projection.kinds.dense import DenseMap
+from motive_kernels.projection.types.base import DeviceTables, ParameterMap, ProjectionType, Shape
+from motive_kernels.projection.types.dense import DenseMap
 from motive_kernels.rng.entries import DISTRIBUTIONS, Key, entries
 from motive_kernels.rng.philox import parameter_key
 from motive_kernels.rng.tables import ROLE_COLUMNS, ROLE_ROWS, ROLE_VECTOR
 
 
-class Kronecker(Kind):
+class Kronecker(ProjectionType):
     """Options ``rows``: of A, a divisor of dim (B has the others); ``factors``: their distribution."""
 
     name = "kronecker"

@@ -1,9 +1,9 @@
-"""Speed of every projection kind on the CPU, beside the projectors of traker and dattri where they are installed.
+"""Speed of every projection type on the CPU, beside the projectors of traker and dattri where they are installed.
 
-    python -m benchmarks.kernels.kinds [--quick] [--threads N] [--out DIR]
+    python -m benchmarks.kernels.projection_types [--quick] [--threads N] [--out DIR]
 
 Gradients [64, 1000, 1000] (and one sample of the same) to 512 numbers. The ceilings are measured first: reading the
-gradients once (torch.sum) for kinds with a few operations an entry, a float32 matrix product for dense ones.
+gradients once (torch.sum) for types with a few operations an entry, a float32 matrix product for dense ones.
 Targets: rademacher at least 20 times as fast as either peer; tensor_sketch at most twice torch.sum.
 """
 
@@ -27,7 +27,7 @@ import motive_kernels as mk
 from benchmarks.harness.rows import Record, append, commit
 
 ROWS, COLUMNS, DIM = 1000, 1000, 512
-KINDS: list[tuple[str, dict[str, Any]]] = [
+TYPES: list[tuple[str, dict[str, Any]]] = [
     ("tensor_sketch", {}),
     ("sjlt", {}),
     ("sjlt", {"s": 4}),
@@ -37,7 +37,7 @@ KINDS: list[tuple[str, dict[str, Any]]] = [
     ("gaussian", {}),
 ]
 DENSE = {"rademacher": "rademacher", "gaussian": "normal"}
-"""Dense kinds (the op dense_projection_into) and the peers' names for them."""
+"""Dense types (the op dense_projection_into) and the peers' names for them."""
 
 
 def measure(run: Callable[[], Any], budget_s: float, repeats: int) -> dict[str, float]:
@@ -53,21 +53,21 @@ def measure(run: Callable[[], Any], budget_s: float, repeats: int) -> dict[str, 
 
 
 def check() -> None:
-    """Every kind against its float64 reference; nothing is timed if one is wrong."""
+    """Every type against its float64 reference; nothing is timed if one is wrong."""
     grad = torch.randn(3, 40, 311, generator=torch.Generator().manual_seed(0))
-    for kind, options in KINDS:
-        projector = mk.Projector(mk.ProjectionSpec(kind, DIM, 0, options), {"w": (40, 311)})
+    for type_name, options in TYPES:
+        projector = mk.Projector(mk.ProjectionSpec(type_name, DIM, 0, options), {"w": (40, 311)})
         want = torch.zeros(3, DIM, dtype=torch.float64)
         projector.project_into(want, "w", grad.double(), impl="torch")
         error = float((projector.project({"w": grad}).double() - want).norm() / grad.norm())
         if error > 1e-5:
             raise RuntimeError(
-                f"benchmarks: {kind} must be within 1e-5 of its reference, got {error:.1e}; run the tests"
+                f"benchmarks: {type_name} must be within 1e-5 of its reference, got {error:.1e}; run the tests"
             )
 
 
-def operations(kind: str, options: dict[str, Any], n: int) -> float:
-    """Additions and multiplications of the textbook form of a kind."""
+def operations(type_name: str, options: dict[str, Any], n: int) -> float:
+    """Additions and multiplications of the textbook form of a type."""
     rows = 16
     each = {
         "tensor_sketch": 1.0,
@@ -76,25 +76,25 @@ def operations(kind: str, options: dict[str, Any], n: int) -> float:
         "kronecker": 2.0 * min(rows, DIM // rows),
         "rademacher": 2.0 * DIM,
         "gaussian": 2.0 * DIM,
-    }[kind]
+    }[type_name]
     return each * n * ROWS * COLUMNS
 
 
 def peers(grad: Tensor) -> Iterator[tuple[str, str, Callable[[], Any]]]:
-    """(name, our kind, call) for each peer that is installed."""
+    """(name, our type, call) for each peer that is installed."""
     flat = grad.reshape(len(grad), -1)
     if importlib.util.find_spec("trak") is not None:
         projectors = importlib.import_module("trak.projectors")
-        for kind, theirs in DENSE.items():
+        for type_name, theirs in DENSE.items():
             projector = projectors.BasicProjector(
                 ROWS * COLUMNS, DIM, 0, projectors.ProjectionType(theirs), torch.device("cpu"), block_size=100
             )
-            yield "traker BasicProjector", kind, lambda projector=projector: projector.project(flat, 0)
+            yield "traker BasicProjector", type_name, lambda projector=projector: projector.project(flat, 0)
     if importlib.util.find_spec("dattri") is not None:
         random_project = importlib.import_module("dattri.func.projection").random_project
-        for kind, theirs in DENSE.items():
+        for type_name, theirs in DENSE.items():
             project = random_project(flat, len(flat), DIM, len(flat), 0, theirs, device="cpu")
-            yield "dattri random_project", kind, lambda project=project: project(flat)
+            yield "dattri random_project", type_name, lambda project=project: project(flat)
 
 
 def ceilings(grad: Tensor, repeats: int) -> dict[str, float]:
@@ -105,7 +105,7 @@ def ceilings(grad: Tensor, repeats: int) -> dict[str, float]:
 
 
 def rows(quick: bool) -> Iterator[Record]:
-    """One record for each ceiling, kind, batch size and type, and peer."""
+    """One record for each ceiling, type_name, batch size and type, and peer."""
     repeats, budget_s = (3, 5.0) if quick else (11, 20.0)
     all_samples = torch.randn(64, ROWS, COLUMNS, generator=torch.Generator().manual_seed(0))
     for n, dtype in ((64, torch.float32), (1, torch.float32), (64, torch.bfloat16)):
@@ -115,37 +115,37 @@ def rows(quick: bool) -> Iterator[Record]:
         yield {"op": "read", "impl": "torch.sum", **shape, **measure(lambda g=grad: torch.sum(g), budget_s, repeats)}
         rivals: dict[str, float] = {}
         if dtype == torch.float32 and (n == 64 or not quick):
-            for name, kind, run in peers(grad):
+            for name, type_name, run in peers(grad):
                 times = measure(run, 0 if quick else budget_s, repeats)
-                rivals[kind] = min(times["ms_median"], rivals.get(kind, math.inf))
-                yield {"op": kind, "impl": name, **shape, "flops": operations(kind, {}, n), **times}
-        for kind, options in KINDS:
-            yield our_row(kind, options, grad, limit, rivals, (budget_s, repeats)) | shape
+                rivals[type_name] = min(times["ms_median"], rivals.get(type_name, math.inf))
+                yield {"op": type_name, "impl": name, **shape, "flops": operations(type_name, {}, n), **times}
+        for type_name, options in TYPES:
+            yield our_row(type_name, options, grad, limit, rivals, (budget_s, repeats)) | shape
 
 
 def our_row(
-    kind: str,
+    type_name: str,
     options: dict[str, Any],
     grad: Tensor,
     limit: dict[str, float],
     rivals: dict[str, float],
     effort: tuple[float, int],
 ) -> Record:
-    """One of our kinds on one tensor."""
-    projector = mk.Projector(mk.ProjectionSpec(kind, DIM, 0, options), {"w": (ROWS, COLUMNS)})
+    """One of our types on one tensor."""
+    projector = mk.Projector(mk.ProjectionSpec(type_name, DIM, 0, options), {"w": (ROWS, COLUMNS)})
     z = projector.zeros(len(grad))
     times = measure(lambda: projector.project_into(z, "w", grad), *effort)
-    flops = operations(kind, options, len(grad))
-    floor_ms = max(limit["read_ms"], flops / limit["flops_per_ms"] if kind in DENSE else 0.0)
-    peer = rivals.get(kind)
-    baseline_ms = (peer if kind in DENSE else limit["read_ms"]) or math.nan
+    flops = operations(type_name, options, len(grad))
+    floor_ms = max(limit["read_ms"], flops / limit["flops_per_ms"] if type_name in DENSE else 0.0)
+    peer = rivals.get(type_name)
+    baseline_ms = (peer if type_name in DENSE else limit["read_ms"]) or math.nan
     return {
-        "op": kind + "".join(f" {name}={value}" for name, value in options.items()),
+        "op": type_name + "".join(f" {name}={value}" for name, value in options.items()),
         "impl": "cpp",
         "flops": flops,
         **times,
         "fraction_of_ceiling": floor_ms / times["ms_median"],
-        "baseline": "faster peer" if kind in DENSE else "torch.sum",
+        "baseline": "faster peer" if type_name in DENSE else "torch.sum",
         "ratio": None if math.isnan(baseline_ms) else times["ms_median"] / baseline_ms,
     }
 
@@ -182,7 +182,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     check()
-    print(f"{'kind':14} {'implementation':22} {'type':9} {'':5} {'ms':>9} {'least':>9} {'cpu ms':>9} {'of ceiling':>8}")
+    print(
+        f"{'type_name':14} {'implementation':22} {'type':9} {'':5} {'ms':>9} {'least':>9} {'cpu ms':>9} {'of ceiling':>8}"
+    )
     for record in rows(options.quick):
         record = complete(record)
         show(record)

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from motive_kernels.ops.outer_sketch.api import outer_sketch_into
 from motive_kernels.ops.tensor_sketch.api import tensor_sketch_into, tensor_sketch_many_into
-from motive_kernels.projection.kinds.base import DeviceTables, Kind, ParameterMap, Shape
+from motive_kernels.projection.types.base import DeviceTables, ParameterMap, ProjectionType, Shape
 from motive_kernels.rng.philox import parameter_key
 from motive_kernels.rng.tables import ROLE_COLUMNS, ROLE_ROWS, ROLE_VECTOR, balanced_buckets, gather_table
 
 
-class TensorSketch(Kind):
+class TensorSketch(ProjectionType):
     name = "tensor_sketch"
     options = {"terms": 1}
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from motive_kernels.ops.dense_projection.api import dense_projection_into
-from motive_kernels.projection.kinds.base import Kind, ParameterMap, Shape
+from motive_kernels.projection.types.base import ParameterMap, ProjectionType, Shape
 from motive_kernels.rng.entries import Key, entries
 from motive_kernels.rng.philox import key_from_identifier, parameter_key
 
@@ -20,7 +20,7 @@ IDENTIFIER_BLOCK = 2**27
 """Entries of one block of a matrix that is named by an identifier; the next columns have a key of their own."""
 
 
-class Dense(Kind):
+class Dense(ProjectionType):
     """``rademacher`` or ``gaussian``.
 
     Option ``identifier``: None for keys of this package, or a pattern of the strings whose MD5 gives the keys, as

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from motive_kernels.projection.kinds.base import Kind, ParameterMap, Shape
+from motive_kernels.projection.types.base import ParameterMap, ProjectionType, Shape
 
 
-class Identity(Kind):
+class Identity(ProjectionType):
     """P = I: parameters in the order of their names, one after the other."""
 
     name = "identity"

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from motive_kernels.ops.sjlt.api import sjlt_into
 from motive_kernels.ops.sjlt.reference import buckets_and_signs
-from motive_kernels.projection.kinds.base import Kind, ParameterMap, Shape
+from motive_kernels.projection.types.base import ParameterMap, ProjectionType, Shape
 from motive_kernels.rng.entries import Key
 from motive_kernels.rng.philox import parameter_key
 
 
-class SparseTransform(Kind):
+class SparseTransform(ProjectionType):
     """Option ``s``: nonzeros of each column, 1 .. dim."""
 
     name = "sjlt"

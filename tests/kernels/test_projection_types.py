@@ -1,4 +1,4 @@
-"""What holds for every projection kind, route and implementation."""
+"""What holds for every projection type, route and implementation."""
 
 from __future__ import annotations
 
@@ -43,17 +43,19 @@ OPS = {
     "identity": (),
 }
 COMPILED = {"tensor_sketch", "fastfood", "rademacher", "gaussian", "sjlt", "kronecker"}
-"""Kinds with a C++ implementation: a build without it fails these tests instead of skipping them."""
+"""Types with a C++ implementation: a build without it fails these tests instead of skipping them."""
 
 
-def implementations_of(kind: str) -> list[str | None]:
-    """None (the default choice) and every implementation of the kind's ops that runs CPU tensors here."""
+def implementations_of(type_name: str) -> list[str | None]:
+    """None (the default choice) and every implementation of the type's ops that runs CPU tensors here."""
     table = mk.implementations()
-    present = ["torch", "cpp"] if all(table[op]["cpp"] is None for op in OPS[kind]) and OPS[kind] else ["torch"]
+    present = (
+        ["torch", "cpp"] if all(table[op]["cpp"] is None for op in OPS[type_name]) and OPS[type_name] else ["torch"]
+    )
     return [None, *present]
 
 
-CASES = [pytest.param(key, i, id=f"{key}-{i}") for key, spec in SPECS.items() for i in implementations_of(spec.kind)]
+CASES = [pytest.param(key, i, id=f"{key}-{i}") for key, spec in SPECS.items() for i in implementations_of(spec.type)]
 every_case = pytest.mark.parametrize(("key", "impl"), CASES)
 every_spec = pytest.mark.parametrize("key", SPECS)
 
@@ -99,7 +101,7 @@ def assert_near(got: Tensor, want: Tensor, scale: Tensor, tolerance: float, what
 
 def test_compiled_kinds_are_tested() -> None:
     table = mk.implementations()
-    missing = {op: table[op]["cpp"] for kind in COMPILED for op in OPS[kind] if table[op]["cpp"] is not None}
+    missing = {op: table[op]["cpp"] for type_name in COMPILED for op in OPS[type_name] if table[op]["cpp"] is not None}
     assert not missing, f"the C++ implementation must run here: {missing}"
 
 
@@ -221,8 +223,8 @@ def test_the_same_bits_for_any_number_of_threads(
     key: str, threads: Callable[[int], AbstractContextManager[None]]
 ) -> None:
     spec = SPECS[key]
-    if "cpp" not in implementations_of(spec.kind):
-        pytest.skip(f"{spec.kind} is made of torch operations, whose sums torch orders")
+    if "cpp" not in implementations_of(spec.type):
+        pytest.skip(f"{spec.type} is made of torch operations, whose sums torch orders")
     projector = mk.Projector(spec, {"w": (130, 301)})
     grad = spiky(10, 130, 301).float()
     results = []
@@ -237,15 +239,15 @@ def relative_variance(spec: mk.ProjectionSpec, g: Tensor) -> float:
     """Var |Pg|^2 / |g|^4 of one matrix parameter g, as docs/projection.md states it."""
     k, total, fourth = spec.dim, float((g**2).sum()), float((g**4).sum())
     gram = float(((g @ g.T) ** 2).sum())
-    if spec.kind in ("rademacher", "sjlt"):
+    if spec.type in ("rademacher", "sjlt"):
         return 2 / k * (1 - fourth / total**2)
-    if spec.kind == "gaussian":
+    if spec.type == "gaussian":
         return 2 / k
-    if spec.kind == "kronecker":
+    if spec.type == "kronecker":
         ko = spec.resolved_options()["rows"]
         ki = k // ko
         return 2 / k + 2 * gram / total**2 * (1 / ko + 1 / ki + 1 / k)
-    if spec.kind == "fastfood":
+    if spec.type == "fastfood":
         length = spec.resolved_options()["tile"]
         tiles = [part**2 for part in g.flatten().split(length)]
         apart = sum(float(part.sum() ** 2 - (part**2).sum()) for part in tiles)
@@ -269,7 +271,7 @@ UNBIASED = [
 ]
 
 
-@pytest.mark.parametrize("spec", UNBIASED, ids=lambda spec: f"{spec.kind}-{dict(spec.options)}")
+@pytest.mark.parametrize("spec", UNBIASED, ids=lambda spec: f"{spec.type}-{dict(spec.options)}")
 def test_unbiased_with_the_stated_variance(spec: mk.ProjectionSpec) -> None:
     """Over seeds, inner products come out right on average, and norms with the variance of docs/projection.md."""
     seeds = 1000
@@ -278,7 +280,7 @@ def test_unbiased_with_the_stated_variance(spec: mk.ProjectionSpec) -> None:
     other = spiky(12, 9, seed=4)
     norm, inner = np.empty(seeds), np.empty(seeds)
     for seed in range(seeds):
-        projector = mk.Projector(mk.ProjectionSpec(spec.kind, spec.dim, seed, spec.options), {"w": (12, 9)})
+        projector = mk.Projector(mk.ProjectionSpec(spec.type, spec.dim, seed, spec.options), {"w": (12, 9)})
         z = torch.stack([g, other]).reshape(2, -1) @ torch.from_numpy(projector.matrix("w")).T
         norm[seed] = float(z[0] @ z[0] / (g * g).sum())
         inner[seed] = float(z[0] @ z[1] / (g.norm() * other.norm()))
@@ -292,13 +294,13 @@ def test_unbiased_with_the_stated_variance(spec: mk.ProjectionSpec) -> None:
     assert abs(norm.var() / want - 1) < 0.25, f"variance {norm.var():.4f}, expected {want:.4f}"
 
 
-@pytest.mark.parametrize("spec", UNBIASED, ids=lambda spec: f"{spec.kind}-{dict(spec.options)}")
+@pytest.mark.parametrize("spec", UNBIASED, ids=lambda spec: f"{spec.type}-{dict(spec.options)}")
 def test_a_matrix_and_its_transpose_stay_apart(spec: mk.ProjectionSpec) -> None:
     """Rows and columns have streams of their own: <PG, PG^T> averages to <G, G^T>, which is far from |G|^2."""
     g = torch.triu(spiky(9, 9, seed=5), 1)
     products = []
     for seed in range(300):
-        projector = mk.Projector(mk.ProjectionSpec(spec.kind, spec.dim, seed, spec.options), {"w": (9, 9)})
+        projector = mk.Projector(mk.ProjectionSpec(spec.type, spec.dim, seed, spec.options), {"w": (9, 9)})
         z = torch.stack([g, g.T]).reshape(2, -1) @ torch.from_numpy(projector.matrix("w")).T
         products.append(float(z[0] @ z[1] / (g * g).sum()))
     mean, error = np.mean(products), np.std(products) / math.sqrt(len(products))
@@ -308,12 +310,12 @@ def test_a_matrix_and_its_transpose_stay_apart(spec: mk.ProjectionSpec) -> None:
 @every_spec
 def test_matrix_depends_on_kind_seed_name_and_shape_alone(key: str) -> None:
     spec = SPECS[key]
-    if spec.kind == "identity":
+    if spec.type == "identity":
         return
     one = mk.Projector(spec, {"w": (7, 11)}).matrix("w")
     among = mk.Projector(spec, {"module.w": (7, 11), "a": (3,), "z": (2, 2)}).matrix("w")
     assert np.array_equal(one, among), "other parameters or a wrapper's prefix changed the matrix"
-    seeded = mk.ProjectionSpec(spec.kind, spec.dim, spec.seed + 1, spec.options)
+    seeded = mk.ProjectionSpec(spec.type, spec.dim, spec.seed + 1, spec.options)
     for what, other in (
         ("seed", mk.Projector(seeded, {"w": (7, 11)}).matrix("w")),
         ("name", mk.Projector(spec, {"v": (7, 11)}).matrix("v")),
@@ -345,7 +347,7 @@ def test_naming_an_implementation_that_cannot_run_is_an_error(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "dim", "options", "message"),
+    ("type_name", "dim", "options", "message"),
     [
         ("fastfood", 48, {}, "dim must be a power of two"),
         ("fastfood", 64, {"tile": 32}, "tile must be a power of two of at least dim"),
@@ -363,9 +365,9 @@ def test_naming_an_implementation_that_cannot_run_is_an_error(key: str) -> None:
         ("sjlt", 8, {"nonzeros": 2}, "options of sjlt must be among"),
     ],
 )
-def test_bad_options_are_named(kind: str, dim: int, options: dict[str, Any], message: str) -> None:
+def test_bad_options_are_named(type_name: str, dim: int, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        mk.Projector(mk.ProjectionSpec(kind, dim, 0, options), SHAPES)
+        mk.Projector(mk.ProjectionSpec(type_name, dim, 0, options), SHAPES)
 
 
 TWO = mk.Projector(mk.ProjectionSpec(dim=8), {"w": (4, 5), "b": (5,)})

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from motive_kernels.ops.fastfood.api import fastfood_into
 from motive_kernels.ops.fastfood.reference import ROLE_GAUSSIAN, ROLE_PERMUTATION, ROLE_SIGNS, hadamard
-from motive_kernels.projection.kinds.base import DeviceTables, Kind, ParameterMap, Shape
+from motive_kernels.projection.types.base import DeviceTables, ParameterMap, ProjectionType, Shape
 from motive_kernels.rng.entries import Key, entries
 from motive_kernels.rng.philox import parameter_key
 from motive_kernels.rng.tables import balanced_buckets
@@ -22,7 +22,7 @@ _COLUMNS_AT_ONCE = 256
 """Columns of an explicit matrix that are transformed together."""
 
 
-class Fastfood(Kind):
+class Fastfood(ProjectionType):
     """Option ``tile``: coordinates of one transform, a power of two of at least dim; 2^14 is fast and close to ideal."""
 
     name = "fastfood"

@@ -1,4 +1,4 @@
-"""What a projection kind is: one fixed linear map per parameter, and the ways to apply it."""
+"""What a projection type is: one fixed linear map per parameter, and the ways to apply it."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class ParameterMap(ABC):
 
     @classmethod
     def project_many_into(cls, z: Tensor, parts: Sequence[tuple[ParameterMap, Tensor]], impl: str | None) -> None:
-        """z += P grad of several parameters of one kind (flat route)."""
+        """z += P grad of several parameters of one type (flat route)."""
         for own, grad in parts:
             own.project_into(z, grad, impl)
 
     def project_outer_into(self, z: Tensor, x: Tensor, dy: Tensor, lengths: Tensor | None, impl: str | None) -> None:
         """z += P (sum_t dy_t x_t^T) for x [n, t, i], dy [n, t, o] (token route).
 
-        This default forms the per-sample gradient by one batched matrix product and projects it; kinds that have a
+        This default forms the per-sample gradient by one batched matrix product and projects it; types that have a
         token form override it.
         """
         self.project_into(z, outer_gradient(x, dy, lengths), impl)
@@ -46,7 +46,7 @@ class ParameterMap(ABC):
 
     def project_sketched_into(self, z: Tensor, sketched: Tensor, dy: Tensor, impl: str | None) -> None:
         """As project_outer_into, with the inputs as sketch_inputs gave them: sketched [n, t, k], dy [n, t, o]."""
-        raise NotImplementedError("this kind keeps its inputs: sketch_inputs returns None")
+        raise NotImplementedError("this type keeps its inputs: sketch_inputs returns None")
 
     @property
     def has_token_form(self) -> bool:
@@ -58,16 +58,16 @@ class ParameterMap(ABC):
         """Explicit P, float64 [k, number of elements], for tests and small parameters."""
 
 
-class Kind(ABC):
+class ProjectionType(ABC):
     """One family of random linear maps."""
 
     name: str
 
     options: Mapping[str, Any] = {}
-    """Option names of this kind with their defaults; part of the identity."""
+    """Option names of this type with their defaults; part of the identity."""
 
     def validate(self, dim: int, options: Mapping[str, Any], shapes: Mapping[str, Shape]) -> None:
-        """Raise ValueError where an option or a shape does not fit this kind."""
+        """Raise ValueError where an option or a shape does not fit this type."""
 
     @abstractmethod
     def build(
