@@ -251,3 +251,39 @@ def test_no_unfinished_code() -> None:
         text = path.read_text(encoding="utf-8")
         for word in words:
             assert word not in text, f"{path.relative_to(ROOT)} contains {word}"
+
+
+KERNEL_ARROWS = {
+    "capture": {"projection", "ops", "runtime"},
+    "projection": {"ops", "rng", "runtime"},
+    "ops": {"search", "rng", "runtime"},
+    "search": {"runtime"},
+    "rng": set(),
+    "runtime": set(),
+}
+"""The rooms of motive_kernels and what each may import besides itself; __init__ may import all of them."""
+
+MAX_ROOMS = 8
+
+
+def test_kernel_rooms_follow_the_arrows() -> None:
+    folder = ROOT / "motive_kernels"
+    rooms = {path.name for path in folder.iterdir() if path.is_dir() and any(path.rglob("*.py"))}
+    assert rooms == set(KERNEL_ARROWS)
+    assert len(rooms) <= MAX_ROOMS
+    assert [path.name for path in folder.glob("*.py")] == ["__init__.py"], "a module belongs to a room"
+    for path in sorted(folder.rglob("*.py")):
+        own = path.relative_to(folder).parts[0]
+        for name in imported_modules(parse(path)):
+            parts = name.split(".")
+            if own != "__init__.py" and parts[0] == "motive_kernels" and len(parts) > 1 and parts[1] != own:
+                where = f"{path.relative_to(ROOT)} imports {name}"
+                assert parts[1] in KERNEL_ARROWS[own], f"{where}: {own} may not import {parts[1]}"
+
+
+def test_kernel_arrows_have_no_circle() -> None:
+    left = {room: set(to) for room, to in KERNEL_ARROWS.items()}
+    while left:
+        free = {room for room, to in left.items() if not to & set(left)}
+        assert free, f"a circle among {sorted(left)}"
+        left = {room: to for room, to in left.items() if room not in free}
