@@ -102,7 +102,7 @@ EXEMPT = {
     "motive_kernels/ops/vote/api.py _": "its fake implementation, with the same signature",
     "motive/store/store.py": "reading and writing a store; the writing half is to move to writer.py",
     "tests/kernels/cuda_emulation.py outer_sketch": "the arguments of the kernel it emulates",
-    "tests/kernels/test_kinds.py": "one table of cases for every projection",
+    "tests/kernels/test_projection_types.py": "one table of cases for every projection",
     "tests/masks/scenes.py scene": "a scene's parameters, all with defaults",
     "tests/reporting/world.py make_world": "a world's parameters, all with defaults",
     "tests/scoring/test_streaming.py": "one property of streaming over every option",

@@ -144,12 +144,12 @@ def test_unknown_sections_are_named() -> None:
 def test_rows_of_a_case_are_written_once(tmp_path: Path) -> None:
     from benchmarks.harness.rows import Sink, read_rows
 
-    common = {"suite": "kernels", "device": "card", "commit": "abc"}
+    common = {"suite": "kernels", "impl": "cuda", "device": "card", "commit": "abc", "versions": {}}
     sink = Sink(tmp_path, common)
-    assert len(sink.take("a", iter([{"op": "x", "ms_median": 1.0}, {"op": "y", "ms_median": 2.0}]))) == 2
+    assert len(sink.take("a", iter([{"op": "x", "bytes": 1.0}, {"op": "y", "bytes": 2.0}]))) == 2
 
     def fails():
-        yield {"op": "x", "ms_median": 1.0}
+        yield {"op": "x", "bytes": 1.0}
         raise RuntimeError("the card has gone")
 
     with pytest.raises(RuntimeError, match="has gone"):
@@ -166,7 +166,7 @@ def test_rows_of_a_case_are_written_once(tmp_path: Path) -> None:
 def test_partial_rows_are_measured_again(tmp_path: Path) -> None:
     from benchmarks.harness.rows import Sink
 
-    sink = Sink(tmp_path, {"device": "card"})
+    sink = Sink(tmp_path, {"suite": "sanitizer", "impl": "small", "device": "card", "commit": None, "versions": {}})
     sink.take("tool", [{"op": "memcheck", "partial": True}])
     assert not sink.done("tool")
     sink.take("tool", [{"op": "memcheck", "verdict": "clean"}])

@@ -107,8 +107,8 @@ def test_no_flags_change_nothing() -> None:
 def test_a_refused_flag_value_is_an_option_error() -> None:
     with pytest.raises(OptionError, match="frames must be 4 n \\+ 1"):
         parse("--standard-frames", "16")
-    with pytest.raises(OptionError, match="kind must be one of"):
-        parse("--projection-kind", "magic")
+    with pytest.raises(OptionError, match="type must be one of"):
+        parse("--projection-type", "magic")
 
 
 @pytest.mark.parametrize("cls", [IndexConfig, Standard, MaskConfig, DrawConfig, ProjectionSpec])

@@ -205,29 +205,11 @@ def motion_weights(
     resized = flow.new_empty((n, t, cells), dtype=torch.float32)
     lowest, highest = flow.new_empty((2, n * t * bands), dtype=torch.float32)
     weights = flow.new_empty((n, frames, height, width), dtype=torch.float32)
-    launch(
-        resize_kernel,
-        (n * t * bands,),
-        flow,
-        flow,
-        flow if confidence is None else confidence.contiguous(),
-        resized,
-        lowest,
-        highest,
-        rows,
-        columns,
-        height,
-        width,
-        bands,
-        rows / height,
-        columns / width,
-        confidence is not None,
-        spatial == "area",
-        order == "resize_first",
-        BLOCK,
-        CELLS,
-        enable_fp_fusion=False,
-    )
+    inputs = (flow, flow if confidence is None else confidence.contiguous())
+    sizes = (rows, columns, height, width, bands, rows / height, columns / width)
+    flags = (confidence is not None, spatial == "area", order == "resize_first", BLOCK, CELLS)
+    grid = (n * t * bands,)
+    launch(resize_kernel, grid, flow, *inputs, resized, lowest, highest, *sizes, *flags, enable_fp_fusion=False)
     blocks = triton.cdiv(cells, BLOCK)
     launch(
         pool_kernel,

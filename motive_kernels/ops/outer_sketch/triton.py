@@ -154,28 +154,11 @@ def outer_sketch_into(
     splits = triton.cdiv(t, TOKENS_OF_SPLIT)
     partial = torch.empty(n, splits, left_width, right_width, dtype=torch.float32, device=z.device)
     tiles = (triton.cdiv(left_width, TILE), triton.cdiv(right_width, TILE))
-    launch(
-        products_kernel,
-        (n * splits, *tiles),
-        z,
-        left,
-        right,
-        partial,
-        partial if lengths is None else lengths.contiguous(),
-        left.stride(0),
-        left.stride(1),
-        right.stride(0),
-        right.stride(1),
-        left_width,
-        right_width,
-        t,
-        splits,
-        TOKENS_OF_SPLIT,
-        lengths is not None,
-        TILE,
-        TOKENS,
-        num_warps=8,
-    )
+    kept = partial if lengths is None else lengths.contiguous()
+    strides = (*left.stride()[:2], *right.stride()[:2])
+    sizes = (left_width, right_width, t, splits, TOKENS_OF_SPLIT)
+    grid, flags = (n * splits, *tiles), (lengths is not None, TILE, TOKENS)
+    launch(products_kernel, grid, z, left, right, partial, kept, *strides, *sizes, *flags, num_warps=8)
     groups = triton.cdiv(dim, FOLD_ROWS)
     folded = torch.empty(n, groups, dim, dtype=torch.float32, device=z.device)
     block = max(16, triton.next_power_of_2(dim))
