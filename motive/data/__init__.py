@@ -1,8 +1,8 @@
 """Datasets in, standardised clips out, selections back in the form they came in."""
 
-from motive.data.base import Clip, Dataset, Failure
-from motive.data.formats.reader import DatasetFormat, ReadOptions, Subset, SubsetRow
-from motive.data.formats.registry import dataset_format, read_dataset
+from motive.data.base import Clip, Dataset, Failure, ReadOptions, Unread
+from motive.data.formats.reader import DatasetFormat, Detection, Row, Subset, SubsetRow
+from motive.data.formats.registry import dataset_format, dataset_formats, read_dataset
 from motive.data.subset import spreadsheet_safe, write_subset
 from motive.data.video.clips import StandardClip, load_clip
 from motive.data.video.encode import write_video
@@ -17,13 +17,17 @@ __all__ = [
     "DatasetFormat",
     "DecodeLimits",
     "DecoderPool",
+    "Detection",
     "Failure",
     "ReadOptions",
+    "Row",
     "Standard",
     "StandardClip",
     "Subset",
     "SubsetRow",
+    "Unread",
     "dataset_format",
+    "dataset_formats",
     "load_clip",
     "read_dataset",
     "spreadsheet_safe",

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import math
 import os
-import shutil
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from motive.data.base import Dataset
+from motive.data.base import Clip, Dataset
 from motive.data.formats.metadata import CLIP_COLUMNS, SUBSET_CSV
 from motive.data.formats.reader import Subset, SubsetRow
 from motive.data.formats.registry import dataset_format
 from motive.data.formats.tables import write_csv
-from motive.data.formats.tar import members
+from motive.data.media import media_of
 from motive.data.paths import PathGuard
-from motive.data.video.stretch import Stretch, find_stretch
 from motive.errors import ClipError, DatasetError, OptionError
 
 # A cell that starts with one of these is a formula to a spreadsheet (the last four are full-width forms).
 _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
-# Where hard links are refused: another file system, another owner, or a file system without them.
-_NO_HARD_LINK = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 def write_subset(dataset: Dataset, rows: Sequence[SubsetRow], out: Path, *, files: Literal["link", "copy"]) -> None:
@@ -54,17 +48,20 @@ def write_subset(dataset: Dataset, rows: Sequence[SubsetRow], out: Path, *, file
     names = _score_names(rows)
     if files not in ("link", "copy"):
         raise OptionError(f"write_subset: files must be link or copy, got {files!r}; choose one")
-    targets = [_relative(dataset, row) for row in rows]
+    guard = PathGuard.of(dataset.root, dataset.options)
+    targets = [_target(guard, row.clip) for row in rows]
     if len({row.clip.clip_id for row in rows}) < len(rows):
         raise OptionError("write_subset: rows must name each clip once, got one twice; drop the repeated clip")
     _check_out(dataset, out, targets)
-    _check_shards(rows)
+    layout = dataset_format(dataset.format)
+    layout.check_unchanged([row.clip for row in rows])
     finite = [SubsetRow(row.clip, {name: _finite(row.scores[name]) for name in names}) for row in rows]
     subset = Subset(dataset, finite, targets, names)
     try:
         for target, row in dict(zip(targets, rows, strict=True)).items():  # two clips may share a file
-            _place(row.clip.path, out / target, files)
-        dataset_format(dataset.format).write(subset, out)
+            (out / target).parent.mkdir(parents=True, exist_ok=True)
+            media_of(row.clip.path).place(out / target, files)
+        layout.write(subset, out)
         if not (out / SUBSET_CSV).exists():
             _write_metadata(subset, out / SUBSET_CSV)
     except OSError as error:
@@ -86,21 +83,21 @@ def _score_names(rows: Sequence[SubsetRow]) -> list[str]:
     return names
 
 
-def _relative(dataset: Dataset, row: SubsetRow) -> str:
-    stretch = find_stretch(row.clip.path)
-    path = row.clip.path if stretch is None else stretch.file / stretch.name
+def _target(guard: PathGuard, clip: Clip) -> str:
+    """Path of a clip's video in a subset: its name in the dataset, and inside the file that holds it."""
+    media = media_of(clip.path)
     try:
-        return path.relative_to(dataset.root).as_posix()
-    except ValueError as error:
+        return PurePosixPath(guard.name_of(media.file), media.name).as_posix()
+    except ClipError as error:
         raise OptionError(
-            f"write_subset: rows must hold clips of the dataset at {dataset.root}, got {row.clip.path}; read it again"
+            f"write_subset: rows must hold clips of the dataset at {guard.root}, got {clip.path}; read it again"
         ) from error
 
 
 def _check_out(dataset: Dataset, out: Path, targets: Sequence[str]) -> None:
-    real_out, real_root = os.path.realpath(out), os.path.realpath(dataset.root)
-    inside = real_out == real_root or (dataset.source is None and real_out.startswith(real_root + os.sep))
-    if inside:
+    real_out = os.path.realpath(out)
+    roots = {os.path.realpath(root) for root in (dataset.root, *dataset.options.roots)}
+    if real_out in roots or (dataset.source is None and any(real_out.startswith(root + os.sep) for root in roots)):
         raise OptionError(
             f"write_subset: out must lie outside the dataset {dataset.root}, got {out}; "
             "the next reading would take the subset for more clips"
@@ -109,65 +106,6 @@ def _check_out(dataset: Dataset, out: Path, targets: Sequence[str]) -> None:
     for name in (SUBSET_CSV, table, f"selection{Path(table).suffix}", *targets):
         if os.path.lexists(out / name):
             raise OptionError(f"write_subset: out must not hold {name} yet, got {out / name}; choose another folder")
-
-
-def _check_shards(rows: Sequence[SubsetRow]) -> None:
-    """Refuse videos in shards that lie there no more: the shard was written again since it was read."""
-    wanted: dict[Path, list[Stretch]] = {}
-    for row in rows:
-        stretch = find_stretch(row.clip.path)
-        if stretch is not None:
-            wanted.setdefault(stretch.file, []).append(stretch)
-    for file, stretches in wanted.items():
-        held = _stretches_of(file)
-        for stretch in stretches:
-            if stretch not in held:
-                raise _changed(stretch, "other bytes")
-
-
-def _stretches_of(file: Path) -> set[Stretch]:
-    """The sound members of a tar file, up to the place where it is damaged."""
-    found: set[Stretch] = set()
-    guard = PathGuard(file)
-    try:
-        for member in members(file):
-            if member.problem is None:
-                with contextlib.suppress(ClipError):  # a name that no clip can have
-                    found.add(Stretch(file, member.start, member.size, guard.relative(member.name)))
-    except ClipError:
-        pass
-    return found
-
-
-def _changed(stretch: Stretch, got: str) -> DatasetError:
-    return DatasetError(
-        f"write_subset: {stretch.file} must hold {stretch.size} bytes of {stretch.name} at byte {stretch.start}, got "
-        f"{got}; the shard has changed since it was read: index the dataset again, into a new store"
-    )
-
-
-def _place(source: Path, target: Path, files: str) -> None:
-    """Bring one video to the subset: a copy, a hard link, or a symbolic link."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    stretch = find_stretch(source)
-    if stretch is not None:  # there is no file of its own that a link could point to
-        with stretch.open() as read, open(target, "xb") as written:
-            shutil.copyfileobj(read, written, 1 << 20)
-            count = written.tell()
-        if count != stretch.size:
-            target.unlink()
-            raise _changed(stretch, f"{count}")
-        return
-    real = os.path.realpath(source)
-    if files == "copy":
-        shutil.copy2(real, target)
-        return
-    try:
-        os.link(real, target)
-    except OSError as error:
-        if error.errno not in _NO_HARD_LINK:
-            raise
-        os.symlink(real, target)
 
 
 def _finite(value: float | int | str) -> Any:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from motive.data.base import Clip
+from motive.data.media import media_of
 from motive.data.video.standardise import Standard, apply_fit, centre_start, fit_to, sample_times
-from motive.data.video.stretch import find_stretch
 from motive.errors import ClipError, OptionError
 
 REST = "rest"
@@ -63,20 +63,20 @@ def check_segments(text: str, latent_frames: int) -> None:
 
 
 def check_regions(text: str, clips: Sequence[Clip]) -> None:
-    """Refuse regions of clips that lie in tar shards: nothing lies beside such a clip.
+    """Refuse regions of clips that lie inside other files: nothing lies beside such a clip.
 
     Args:
         text: as check_segments.
         clips: of the dataset.
 
     Raises:
-        OptionError: it is regions, and a clip lies in a shard.
+        OptionError: it is regions, and a clip is no file.
     """
-    packed = next((clip for clip in clips if text == "regions" and find_stretch(clip.path)), None)
+    packed = next((clip for clip in clips if text == "regions" and media_of(clip.path).beside(SUFFIX) is None), None)
     if packed is not None:
         raise OptionError(
-            f"segments: regions must be of clips that are files of their own, got {packed.clip_id} in a tar shard; "
-            "unpack the shards, or give time:N"
+            f"segments: regions lie beside the clips, but {packed.clip_id} lies inside {media_of(packed.path).file.name}; "
+            "unpack it, or give time:N"
         )
 
 
@@ -98,7 +98,7 @@ def clip_segments(
     if not text:
         return None
     if text == "regions":
-        return _regions(path.with_suffix(SUFFIX), float(facts["source_seconds"]), standard, grid)
+        return _regions(media_of(path).beside(SUFFIX), float(facts["source_seconds"]), standard, grid)
     return time_windows(int(text.partition(":")[2]), grid)
 
 
@@ -112,10 +112,10 @@ def time_windows(count: int, grid: tuple[int, int, int]) -> Segments:
     )
 
 
-def _regions(path: Path, seconds: float, standard: Standard, grid: tuple[int, int, int]) -> Segments:
+def _regions(path: Path | None, seconds: float, standard: Standard, grid: tuple[int, int, int]) -> Segments:
     """The masks of a file, and what they leave; where masks overlap, they share."""
-    if not path.is_file():
-        raise ClipError("no_regions", f"there is no {path.name} beside the clip")
+    if path is None or not path.is_file():
+        raise ClipError("no_regions", f"there is no {path.name if path else SUFFIX} beside the clip")
     try:
         with safe_open(path, framework="np") as file:
             names = sorted(file.keys())

@@ -19,7 +19,7 @@ from motive.adapters.base import Adapter
 from motive.adapters.cache import Cache
 from motive.config import to_json
 from motive.data import Clip, DecoderPool, Failure, Standard, StandardClip
-from motive.data.video.stretch import open_bytes
+from motive.data.media import media_of
 from motive.errors import ClipError
 from motive.gradients.clips import EncodedClip
 from motive.gradients.segments import clip_segments
@@ -202,7 +202,7 @@ def content_hash(path: Path) -> str:
     """
     digest = hashlib.blake2b(digest_size=16)
     try:
-        with open_bytes(path) as file:
+        with media_of(path).open() as file:
             while block := file.read(1 << 20):
                 digest.update(block)
     except OSError as error:

@@ -12,7 +12,7 @@ import torch
 
 from motive.config import from_json, to_json
 from motive.data import Dataset, read_dataset
-from motive.data.formats.webdataset import WebDataset
+from motive.data import dataset_format as format_of
 from motive.errors import OptionError, StoreError
 from motive.gradients.segments import check_regions
 from motive.indexing.config import IndexConfig
@@ -26,7 +26,7 @@ from motive.result import Result
 from motive.store import Store, require_same_identity
 from motive.store.files import LocalFiles, open_files
 from motive.store.records import MANIFEST
-from motive.store.source import SOURCE, source_fields
+from motive.store.source import OPTIONAL_FIELDS, SOURCE, source_fields
 from motive.store.tables import INDEX_COLUMNS, SEGMENT_COLUMNS
 from motive.versions import git_commit, versions
 from motive.workers.launch import LaunchConfig, rank_of
@@ -262,10 +262,8 @@ def require_same_source(store: Store, dataset: Dataset, verb: str) -> None:
         OptionError: the store was begun with another dataset.
     """
     begun, asked = store.manifest["extra"].get(SOURCE), source_fields(dataset)
-    names = ["root", "table", "format"]
-    if dataset.format == WebDataset.name:  # two shards of a folder have the same root, and may have the same ids
-        names.append("location")
-    if isinstance(begun, dict) and any(begun.get(name) != asked[name] for name in names):
+    names = [*format_of(dataset.format).source_keys, *OPTIONAL_FIELDS]
+    if isinstance(begun, dict) and any(begun.get(name) != asked.get(name) for name in names):
         raise OptionError(
             f"{verb}: out must be a store of {asked['location']}, got {store.location}, a store of "
             f"{begun.get('location')}; give another --out (motive merge joins stores)"

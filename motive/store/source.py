@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from motive.data import Clip, Dataset
+from motive.data import Clip, Dataset, ReadOptions
 from motive.errors import StoreError
 
 SOURCE = "source"
@@ -17,14 +17,24 @@ INDEX_COLUMNS = ("clip_id", "path", "caption", "columns")
 """Index columns that a clip is made from."""
 
 
+OPTIONAL_FIELDS = ("roots", "path_map")
+"""Fields of a source that are there only where they were given."""
+
+
 def source_fields(dataset: Dataset) -> dict[str, Any]:
     """What ``motive index`` puts in the manifest as ``source``."""
-    return {
+    options = dataset.options
+    fields = {
         "location": str(dataset.location),
         "root": str(dataset.root),
         "format": dataset.format,
         "table": None if dataset.source is None else str(dataset.source),
     }
+    if options.roots:
+        fields["roots"] = [str(root) for root in options.roots]
+    if options.path_map:
+        fields["path_map"] = [list(pair) for pair in options.path_map]
+    return fields
 
 
 def dataset_of(manifest: Mapping[str, Any], clips: Sequence[Clip], where: str) -> Dataset:
@@ -47,7 +57,21 @@ def dataset_of(manifest: Mapping[str, Any], clips: Sequence[Clip], where: str) -
         format=name,
         clips=tuple(clips),
         source=Path(table) if isinstance(table, str) else None,
+        options=_options(fields, where),
     )
+
+
+def _options(fields: Mapping[str, Any], where: str) -> ReadOptions:
+    """How the dataset's paths became files, by a source's optional fields."""
+    roots, path_map = (fields.get(name, []) for name in OPTIONAL_FIELDS)
+    if not all(isinstance(root, str) for root in roots) or not all(
+        isinstance(pair, list) and [type(part) for part in pair] == [str, str] for pair in path_map
+    ):
+        raise StoreError(
+            f"{where}: the store's manifest does not say where its dataset's files are: extra.{SOURCE} holds roots "
+            f"{roots!r} and path_map {path_map!r}; restore the manifest"
+        )
+    return ReadOptions(tuple(map(Path, roots)), tuple((old, new) for old, new in path_map))
 
 
 def clips_of(table: Any, where: str) -> list[Clip]:

@@ -301,9 +301,9 @@ def test_parquet_with_a_column_name_that_is_not_text(root: Path) -> None:
 def test_what_is_no_dataset_is_refused(root: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes.txt").write_text("x")
-    for path in (tmp_path / "nowhere", tmp_path / "empty", tmp_path / "notes.txt"):
-        with pytest.raises(DatasetError, match="read_dataset"):
-            read_dataset(path)
+    for name, says in (("nowhere", "does not exist"), ("empty", "holds no dataset"), ("notes.txt", "holds no dataset")):
+        with pytest.raises(DatasetError, match=says):
+            read_dataset(tmp_path / name)
     with pytest.raises(OptionError, match="imagefolder"):
         read_dataset(root, format="imagefolder")
     for format in ("videofolder", "diffsynth", "jsonl"):
@@ -317,7 +317,7 @@ def test_ambiguous_folders_are_refused(root: Path) -> None:
         read_dataset(root)
     assert len(read_dataset(root, format="folder").clips) == 4
     write_rows(root / "metadata.csv", [{"file_name": "a.mp4"}])
-    write_rows(root / "metadata.jsonl", [{"file_name": "a.mp4"}])
+    write_rows(root / "metadata.jsonl", [{"file_name": "b.mp4"}])
     with pytest.raises(DatasetError, match=r"metadata\.csv and metadata\.jsonl"):
         read_dataset(root)
 

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from motive.data import ClipReader, Dataset, Standard, SubsetRow, load_clip, read_dataset, write_subset, write_video
 from motive.data.formats.tar import members
-from motive.data.video.stretch import Stretch, find_stretch, open_bytes
+from motive.data.formats.webdataset import WebDataset
+from motive.data.media import ByteRange, Media, media_of
 from motive.errors import ClipError, DatasetError
 from motive.indexing.encode import content_hash
 from motive.store.source import dataset_of, source_fields
@@ -48,7 +49,7 @@ def reasons(dataset: Dataset) -> dict[str, str]:
 def content(dataset: Dataset) -> list[bytes]:
     found = []
     for clip in dataset.clips:
-        with open_bytes(clip.path) as file:
+        with media_of(clip.path).open() as file:
             found.append(file.read())
     return found
 
@@ -74,7 +75,7 @@ def test_every_kind_of_tar(tmp_path: Path, format: int) -> None:
     shard(tmp_path / "x.tar", [(f"{long}.mp4", b"V" * 700), (f"{long}.txt", b"caption")], format)
     (clip,) = read_dataset(tmp_path).clips
     assert (clip.clip_id, clip.caption) == (f"x.tar/{long}.mp4", "caption")
-    with open_bytes(clip.path) as file:
+    with media_of(clip.path).open() as file:
         assert file.read() == b"V" * 700
 
 
@@ -106,7 +107,7 @@ def test_no_selection_from_a_shard_that_changed(tmp_path: Path, change: str) -> 
     path = shard(tmp_path / "set/x.tar", [("a.mp4", b"A" * 600), ("b.mp4", b"B" * 600)])
     found = read_dataset(path)
     CHANGES[change](path)
-    with pytest.raises(DatasetError, match=r"x\.tar must hold 600 bytes of b\.mp4 .* index the dataset again"):
+    with pytest.raises(DatasetError, match=r"x\.tar has changed .* 600 bytes of b\.mp4 .* index the dataset again"):
         write_subset(found, [SubsetRow(found.clips[1], {})], tmp_path / "out", files="copy")
     assert not list(tmp_path.glob("out/**/*.mp4"))
 
@@ -115,8 +116,8 @@ def test_a_shard_that_is_cut_while_it_is_copied(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "set").mkdir()
     path = shard(tmp_path / "set/x.tar", [("a.mp4", b"A" * 600)])
     found = read_dataset(path)
-    monkeypatch.setattr("motive.data.subset._check_shards", lambda rows: os.truncate(path, 1000))
-    with pytest.raises(DatasetError, match=r"must hold 600 bytes of a\.mp4 at byte 512, got 488"):
+    monkeypatch.setattr(WebDataset, "check_unchanged", lambda self, clips: os.truncate(path, 1000))
+    with pytest.raises(DatasetError, match=r"held 600 bytes of a\.mp4 at byte 512, now only 488 bytes"):
         write_subset(found, [SubsetRow(found.clips[0], {})], tmp_path / "out", files="copy")
     assert not list(tmp_path.glob("out/**/*.mp4"))
 
@@ -261,12 +262,12 @@ def test_what_is_not_a_shard(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"x")
     assert read_dataset(tmp_path).format == "folder"
     shard(tmp_path / "y.tar", [("b.mp4", b"x")])
-    with pytest.raises(DatasetError, match="got both"):
+    with pytest.raises(DatasetError, match="holds both"):
         read_dataset(tmp_path)
     assert len(read_dataset(tmp_path, "webdataset").clips) == 1
     assert len(read_dataset(tmp_path, "folder").clips) == 1
     (tmp_path / "sub").mkdir()
-    with pytest.raises(DatasetError, match="got none"):
+    with pytest.raises(DatasetError, match=r"holds no \.tar files"):
         read_dataset(tmp_path / "sub", "webdataset")
 
 
@@ -284,15 +285,15 @@ def test_a_shard_that_is_a_link_out_of_the_folder(tmp_path: Path) -> None:
 
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(st.integers(0, 40), st.integers(0, 40), st.lists(st.tuples(st.integers(-50, 50), st.integers(0, 2)), max_size=8))
-def test_a_stretch_reads_as_a_file_of_its_bytes(
+def test_a_byte_range_reads_as_a_file(
     tmp_path_factory: pytest.TempPathFactory, start: int, size: int, seeks: list[tuple[int, int]]
 ) -> None:
-    path = tmp_path_factory.mktemp("stretch") / "x.tar"
+    path = tmp_path_factory.mktemp("range") / "x.tar"
     path.write_bytes(bytes(range(60)))
-    stretch = Stretch(path, start, size, "dir/v.mp4")
-    assert find_stretch(stretch.path) == stretch
+    part = ByteRange(path, "dir/v.mp4", start, size)
+    assert media_of(part.path) == part
     same = io.BytesIO(bytes(range(60))[start : start + size])
-    with stretch.open() as file:
+    with part.open() as file:
         for offset, whence in seeks:
             try:
                 place = file.seek(offset, whence)
@@ -302,10 +303,10 @@ def test_a_stretch_reads_as_a_file_of_its_bytes(
             assert file.read(3) == same.read(3), f"at {place}"
 
 
-def test_paths_of_files_are_no_stretches(tmp_path: Path) -> None:
+def test_paths_of_files_are_no_byte_ranges(tmp_path: Path) -> None:
     (tmp_path / "y.tar/1+2").mkdir(parents=True)
     for path in (tmp_path / "y.tar/1+2/v.mp4", tmp_path / "none.tar/1+2/v.mp4", Path("v.mp4"), tmp_path / "y.tar"):
-        assert find_stretch(path) is None
+        assert media_of(path) == Media(path)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from motive.config import from_json, to_json
 from motive.data import read_dataset
-from motive.data.video.stretch import find_stretch
+from motive.data.media import ByteRange, media_of
 from motive.errors import MotiveError
 from motive.indexing.config import IndexConfig
 from motive.indexing.record import read_record
@@ -127,11 +127,11 @@ def webdataset(folder: Path) -> Target:
         path.write_bytes(_checksummed(data[1:]) if data and data[0] % 2 else data[1:])
         try:
             for clip in read_dataset(root).clips:
-                stretch = find_stretch(clip.path)
-                inside = stretch is not None and stretch.file == path and ".." not in clip.path.parts
+                media = media_of(clip.path)
+                inside = isinstance(media, ByteRange) and media.file == path and ".." not in clip.path.parts
                 require(inside, f"a clip outside the shard: {clip}")
-                if stretch is not None:
-                    require(stretch.start + stretch.size <= len(data) - 1, f"bytes past the end: {clip}")
+                if isinstance(media, ByteRange):
+                    require(media.start + media.length <= len(data) - 1, f"bytes past the end: {clip}")
         except MotiveError:
             return
 

@@ -1,11 +1,8 @@
-"""DiffSynth-Studio: ``metadata.csv|json|jsonl`` with the columns ``video`` and ``prompt``."""
+"""DiffSynth-Studio: ``metadata.csv|tsv|json|jsonl`` with the columns ``video`` and ``prompt``."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from motive.data.formats.metadata import TableFormat
-from motive.data.formats.tables import column_names
 
 
 class DiffSynth(TableFormat):
@@ -16,9 +13,8 @@ class DiffSynth(TableFormat):
     """
 
     name = "diffsynth"
+    priority = 20
     path_columns = ("video",)
     caption_columns = ("prompt",)
-    suffixes = (".csv", ".json", ".jsonl")
-
-    def owns(self, file: Path) -> bool:
-        return {"video", "prompt"} <= set(column_names(file))
+    suffixes = (".csv", ".tsv", ".json", ".jsonl")
+    required = ("video", "prompt")

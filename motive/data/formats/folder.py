@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from motive.data.base import Clip, Dataset, Failure
+from motive.data.base import Unread
 from motive.data.formats.metadata import METADATA_NAMES
-from motive.data.formats.reader import DatasetFormat, ReadOptions, Subset
+from motive.data.formats.reader import DatasetFormat, Detection, Row, Subset
 from motive.data.formats.tables import column_names
-from motive.data.paths import PathGuard, check_id, is_clean, printable
+from motive.data.paths import PathGuard, is_clean, nfc, printable
 from motive.errors import ClipError, DatasetError
 
 VIDEO_SUFFIXES = frozenset(
@@ -20,6 +21,8 @@ VIDEO_SUFFIXES = frozenset(
         ".webm", ".wmv",
     }
 )  # fmt: skip
+_CAPTION = ".txt"
+_SIDECARS = frozenset({".cap", ".caption", ".captions", ".csv", ".json", ".jsonl", ".md", ".prompt", ".yaml", ".yml"})
 _MAX_CAPTION_BYTES = 1024 * 1024
 
 
@@ -27,60 +30,77 @@ class VideoFiles(DatasetFormat):
     """Every video file under a folder, or a single video file; hidden files and folders are passed over."""
 
     name = "folder"
+    priority = 90
 
-    def detect(self, path: Path) -> bool:
+    def detect(self, path: Path, named: bool) -> Detection | None:
         if path.is_file():
-            return path.suffix.lower() in VIDEO_SUFFIXES
-        for table in (path / name for name in METADATA_NAMES):
-            if table.is_file():
-                raise DatasetError(
-                    f"read_dataset: {table} must have a column file_name, or video and prompt, got "
-                    f"{', '.join(column_names(table)) or 'none'}; rename them, or say format folder to leave it out"
-                )
-        for table in (child / name for child in _folders(path) for name in METADATA_NAMES):
-            if table.is_file() and "file_name" in column_names(table):
-                raise DatasetError(
-                    f"read_dataset: {path} must hold its table of clips itself, got one in {table.parent.name}/; "
-                    f"read {table.parent}, or say format folder to leave the table out"
-                )
-        return next(video_names(path, follow_links=False), None) is not None
+            return Detection(path) if named or path.suffix.lower() in VIDEO_SUFFIXES else None
+        if not named:
+            _refuse_tables(path)
+        if next(video_names(path, follow_links=False), None) is not None:
+            return Detection(path)
+        if named:
+            return Detection(path)  # with follow_links there may be some
+        return None
 
-    def read(self, path: Path, options: ReadOptions) -> Dataset:
-        folder = path.parent if path.is_file() else path
-        guard = PathGuard(options.root or folder, options.follow_links)
-        names = [path.name] if path.is_file() else sorted(video_names(path, options.follow_links))
-        clips: list[Clip] = []
-        failures: list[Failure] = []
-        for name in names:
-            try:
-                relative = guard.relative(os.path.join(os.path.abspath(folder), name))
-                file = guard.file(relative)
-                clips.append(Clip(check_id(relative), file, _caption(guard, relative), {}))
-            except ClipError as error:
-                failures.append(Failure(printable(name), printable(name), "read", error.reason, error.detail))
-        if not names:
+    def rows(self, found: Detection, guard: PathGuard) -> Iterator[Row | Unread]:
+        if found.path.is_file():
+            yield from _folder_rows(found.path.parent, "", [found.path.name], guard, os.listdir(found.path.parent))
+            return
+        sidecars: Counter[str] = Counter()
+        count = 0
+        for folder, files in _walk(found.path, guard.follow_links):
+            videos = [name for name in files if _is_video(name)]
+            count += len(videos)
+            sidecars.update(_sidecars(videos, files))
+            yield from _folder_rows(found.path, folder, videos, guard, files)
+        if not count:
             raise DatasetError(
-                f"read_dataset: {path} must hold video files ({', '.join(sorted(VIDEO_SUFFIXES))}), got none; "
-                "check the path"
+                f"{found.path} holds no video files ({', '.join(sorted(VIDEO_SUFFIXES))}); check the path"
             )
-        clips.sort(key=lambda clip: clip.clip_id)
-        location = Path(os.path.abspath(path))
-        return Dataset(location, guard.root, self.name, tuple(clips), tuple(failures))
+        for suffix, number in sorted(sidecars.items()):
+            yield Unread(f"{number} {suffix} files", f"captions beside videos are read from {_CAPTION} files only")
 
     def write(self, subset: Subset, out: Path) -> None:
         """Copy the caption files; the scores are in the subset's ``metadata.csv``."""
         for row, file in zip(subset.rows, subset.files, strict=True):
-            target = (out / file).with_suffix(".txt")
-            if row.clip.caption and not target.exists():
-                shutil.copyfile(row.clip.path.with_suffix(".txt"), target)
+            target, source = (out / file).with_suffix(_CAPTION), row.clip.path.with_suffix(_CAPTION)
+            if not row.clip.caption or target.exists():
+                continue
+            if source.is_file():
+                shutil.copyfile(source, target)
+            else:
+                target.write_text(row.clip.caption, encoding="utf-8", newline="")
+
+
+def _refuse_tables(path: Path) -> None:
+    """Tables that no format took, or that lie one folder down: reading the bare videos would lose the captions."""
+    for table in (path / name for name in METADATA_NAMES):
+        if table.is_file():
+            raise DatasetError(
+                f"{table} has none of the columns that are read (file_name, or video and prompt): its columns are "
+                f"{', '.join(column_names(table)) or 'none'}; rename them, or pass --dataset-format folder to read the "
+                "videos without it"
+            )
+    for table in (child / name for child in _folders(path) for name in METADATA_NAMES):
+        if table.is_file() and "file_name" in column_names(table):
+            raise DatasetError(
+                f"the table of clips lies in {table.parent.name}/ and not in {path} itself; read {table.parent}, or pass "
+                "--dataset-format folder to read the videos without it"
+            )
 
 
 def _folders(path: Path) -> list[Path]:
     return sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
 
 
-def video_names(path: Path, follow_links: bool) -> Iterator[str]:
-    """Video files under a folder, relative to it; each real folder is entered once, so links cannot loop."""
+def _is_video(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
+
+
+def _walk(path: Path, follow_links: bool) -> Iterator[tuple[str, list[str]]]:
+    """(folder relative to the path, its files), hidden ones left out; each real folder is entered once, so links
+    cannot loop."""
     entered: set[str] = set()
     for folder, folders, files in os.walk(path, followlinks=follow_links):
         real = os.path.realpath(folder)
@@ -89,27 +109,67 @@ def video_names(path: Path, follow_links: bool) -> Iterator[str]:
             continue
         entered.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES:
-                yield os.path.relpath(os.path.join(folder, name), path)
+        yield os.path.relpath(folder, path), sorted(name for name in files if not name.startswith("."))
 
 
-def _caption(guard: PathGuard, relative: str) -> str:
-    text = os.path.splitext(relative)[0] + ".txt"
+def video_names(path: Path, follow_links: bool) -> Iterator[str]:
+    """Video files under a folder, relative to it."""
+    for folder, files in _walk(path, follow_links):
+        yield from (os.path.normpath(os.path.join(folder, name)) for name in files if _is_video(name))
+
+
+def _folder_rows(
+    path: Path, folder: str, videos: Sequence[str], guard: PathGuard, files: Sequence[str]
+) -> Iterator[Row]:
+    texts = _caption_files(files)
+    for video in videos:
+        name = os.path.normpath(os.path.join(folder, video))
+        text = _caption_name(video, texts)
+        media, caption, problem = os.path.join(os.path.abspath(path), name), None, None
+        if text is not None:
+            try:
+                caption = _caption(guard, os.path.join(os.path.abspath(path), folder, text))
+            except ClipError as error:
+                problem = (error.reason, error.detail)
+        yield Row(media, name, caption, {}, None, problem)
+
+
+def _caption_files(files: Sequence[str]) -> Mapping[str, str]:
+    """Name without suffix, in one Unicode form -> caption file; the exact spelling of the suffix comes first."""
+    found: dict[str, str] = {}
+    for name in sorted(files, key=lambda name: not name.endswith(_CAPTION)):
+        stem, suffix = os.path.splitext(name)
+        if suffix.lower() == _CAPTION:
+            found.setdefault(stem, name)
+            found.setdefault(nfc(stem), name)
+    return found
+
+
+def _caption_name(video: str, texts: Mapping[str, str]) -> str | None:
+    """The caption file of a video: a.txt for a.mp4, else a.mp4.txt."""
+    stems = (os.path.splitext(video)[0], video)
+    return next((texts[key] for stem in stems for key in (stem, nfc(stem)) if key in texts), None)
+
+
+def _sidecars(videos: Sequence[str], files: Sequence[str]) -> Iterator[str]:
+    """Suffix of every file that may be a video's caption in a form that is not read."""
+    known = {*videos, *(os.path.splitext(video)[0] for video in videos)}
+    for name in files:
+        stem, suffix = os.path.splitext(name)
+        if suffix.lower() in _SIDECARS and stem in known:
+            yield suffix.lower()
+
+
+def _caption(guard: PathGuard, path: str) -> str:
+    name = printable(os.path.basename(path))
     try:
-        file = guard.file(text)
-    except ClipError as error:
-        if error.reason == "missing_file":
-            return ""
-        raise
-    try:
-        with open(file, "rb") as stream:
+        with open(guard.file(guard.relative(path)), "rb") as stream:
             data = stream.read(_MAX_CAPTION_BYTES + 1)
         caption = data.decode("utf-8-sig").strip()
     except OSError as error:
-        raise ClipError("bad_text", f"{text} cannot be read: {error.strerror}") from error
+        raise ClipError("bad_text", f"{name} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ClipError("bad_text", f"{text} is not UTF-8: {error.reason}") from error
+        raise ClipError("bad_text", f"{name} is not UTF-8: {error.reason}") from error
     if len(data) > _MAX_CAPTION_BYTES or not is_clean(caption):
-        raise ClipError("bad_text", f"{text} is longer than 1 MiB or holds a NUL byte")
+        raise ClipError("bad_text", f"{name} is longer than 1 MiB or holds a NUL byte")
     return caption

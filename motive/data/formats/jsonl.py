@@ -5,24 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from motive.data.formats.metadata import TableFormat
-from motive.errors import DatasetError
 
 
 class JsonLines(TableFormat):
-    """One object a line, with a path and a caption; in a folder it must be the only ``*.jsonl`` file."""
+    """One object a line, with a path and a caption; a folder must hold one such ``*.jsonl`` file only."""
 
     name = "jsonl"
+    priority = 40
     path_columns = ("path", "video", "video_path", "file_name")
     caption_columns = ("caption", "prompt", "text")
     suffixes = (".jsonl",)
 
-    def find(self, path: Path) -> Path | None:
-        if path.is_file():
-            return path if path.suffix.lower() == ".jsonl" and self.owns(path) else None
-        found = [file for file in sorted(path.glob("*.jsonl")) if file.is_file() and self.owns(file)]
-        if len(found) > 1:
-            raise DatasetError(
-                f"read_dataset: {path} must hold one table of clips, got {', '.join(f.name for f in found)}; "
-                "give the path of the one to read"
-            )
-        return found[0] if found else None
+    def candidates(self, folder: Path) -> list[Path]:
+        return [file for file in sorted(folder.glob("*.jsonl")) if file.is_file()]
+
+    def takes(self, file: Path) -> bool:
+        return file.suffix.lower() == ".jsonl"

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from motive.data.base import Clip, Dataset, Failure
-from motive.data.formats.reader import DatasetFormat, ReadOptions, Subset
-from motive.data.formats.tables import TableRow, cell_text, column_names, copy_rows, read_rows
-from motive.data.paths import PathGuard, check_id, printable
+from motive.data.base import Unread
+from motive.data.formats.reader import DatasetFormat, Detection, Row, Subset
+from motive.data.formats.tables import TableRow, cell_text, column_names, copy_rows, is_missing, read_rows, same_rows
+from motive.data.paths import PathGuard, is_clean
 from motive.errors import ClipError, DatasetError
 
 ID_COLUMNS = ("clip_id", "id")
-METADATA_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet", "metadata.json")
+METADATA_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet", "metadata.json", "metadata.tsv")
 SUBSET_CSV = "metadata.csv"
 CLIP_COLUMNS = frozenset(("clip_id", "id", "file_name", "path", "video", "video_path", "text", "caption", "prompt"))
 """Names that say which clip a row is; no score may take one."""
@@ -25,119 +25,98 @@ class TableFormat(DatasetFormat):
 
     Attributes:
         path_columns: columns that may name the video file; the first one with a value is used.
-        caption_columns: the same for the caption; a row without any has an empty caption.
+        caption_columns: the same for the caption; a row without any has no caption.
         suffixes: kinds of table this format uses.
+        required: columns that a table must have to be of this format; empty for any one of path_columns.
     """
 
     path_columns: tuple[str, ...]
     caption_columns: tuple[str, ...]
     suffixes: tuple[str, ...]
+    required: tuple[str, ...] = ()
 
-    def find(self, path: Path) -> Path | None:
-        """The table that a path stands for: itself, or ``metadata.*`` of this format in a folder.
-
-        A ``.jsonl`` file of another name is left to the jsonl format, which takes any of these columns.
-
-        Raises:
-            DatasetError: the folder holds two such tables, or one that cannot be read.
-        """
-        if path.is_file():
-            suffix = path.suffix.lower()
-            taken = suffix in self.suffixes and (suffix != ".jsonl" or path.name in METADATA_NAMES)
-            return path if taken and self.owns(path) else None
-        names = (path / name for name in METADATA_NAMES)
-        found = [file for file in names if file.suffix in self.suffixes and file.is_file() and self.owns(file)]
-        if len(found) > 1:
-            raise DatasetError(
-                f"read_dataset: {path} must hold one table of clips, got {' and '.join(f.name for f in found)}; "
-                "give the path of the one to read"
-            )
-        return found[0] if found else None
+    def candidates(self, folder: Path) -> list[Path]:
+        """Files of a folder that may be its table, in the order of preference."""
+        names = [name for name in METADATA_NAMES if Path(name).suffix in self.suffixes]
+        return [folder / name for name in names if (folder / name).is_file()]
 
     def owns(self, file: Path) -> bool:
-        """Whether a table has this format's columns."""
-        return any(name in self.path_columns for name in column_names(file))
+        """Whether a table has this format's columns.
 
-    def detect(self, path: Path) -> bool:
-        return self.find(path) is not None
+        Raises:
+            DatasetError: it cannot be read.
+        """
+        columns = set(column_names(file))
+        return columns.issuperset(self.required) if self.required else not columns.isdisjoint(self.path_columns)
 
-    def read(self, path: Path, options: ReadOptions) -> Dataset:
-        source = self.find(path) or (path if path.is_file() else None)
-        if source is None:
+    def takes(self, file: Path) -> bool:
+        """Whether a file that the user gave may be this format's table, by its name.
+
+        A ``.jsonl`` file of another name is left to the jsonl format, which takes any of these columns.
+        """
+        suffix = file.suffix.lower()
+        return suffix in self.suffixes and (suffix != ".jsonl" or file.name in METADATA_NAMES)
+
+    def detect(self, path: Path, named: bool) -> Detection | None:
+        if path.is_file():
+            return Detection(path, path) if named or (self.takes(path) and self.owns(path)) else None
+        found = [file for file in self.candidates(path) if self.owns(file)]
+        unread = []
+        for other in found[1:]:
+            if not same_rows(found[0], other):
+                raise DatasetError(
+                    f"{path} holds several tables of clips: {' and '.join(file.name for file in found)}; give the path "
+                    f"of one ({found[0]}), or pass --dataset-format folder to read the videos without a table"
+                )
+            unread.append(Unread(other.name, f"it holds the same rows as {found[0].name}"))
+        if not found and named:
             raise DatasetError(
-                f"read_dataset: {path} must hold a table with a column {' or '.join(self.path_columns)} "
-                f"for format {self.name}, got none; give the path of the table"
+                f"{path} holds no table with a column {' or '.join(self.path_columns)} for format {self.name}; give the "
+                "path of the table"
             )
-        guard = PathGuard(options.root or source.parent, options.follow_links)
-        clips: list[Clip] = []
-        failures: list[Failure] = []
-        seen: set[str] = set()
-        rows, named = 0, False
+        return Detection(path, found[0], tuple(unread)) if found else None
+
+    def rows(self, found: Detection, guard: PathGuard) -> Iterator[Row | Unread]:
+        source = found.source or found.path
+        count, has_path = 0, False
         for row in read_rows(source):
-            rows += 1
-            named = named or any(name in row.values for name in self.path_columns)
-            try:
-                clips.append(self._clip(row, guard, seen))
-            except ClipError as error:
-                name, path_text = self._names(row, source.name)
-                failures.append(Failure(name, path_text, "read", error.reason, error.detail))
-        if not rows:
-            raise DatasetError(f"read_dataset: {source} must name at least one clip, got no rows; check the file")
-        if not named:
+            count += 1
+            has_path = has_path or any(name in row.values for name in self.path_columns)
+            yield self._row(row, source.name)
+        if not count:
+            raise DatasetError(f"{source} has no rows; check the file")
+        if not has_path:
             raise DatasetError(
-                f"read_dataset: {source} must have a column {' or '.join(self.path_columns)} for format {self.name}, "
-                f"got {', '.join(column_names(source)) or 'none'}; rename the column or choose another format"
+                f"{source} has no column {' or '.join(self.path_columns)}, which format {self.name} needs: its columns "
+                f"are {', '.join(column_names(source)) or 'none'}; rename one or choose another --dataset-format"
             )
-        clips.sort(key=lambda clip: clip.clip_id)
-        return Dataset(
-            location=Path(os.path.abspath(path)),
-            root=guard.root,
-            format=self.name,
-            clips=tuple(clips),
-            failures=tuple(failures),
-            source=Path(os.path.abspath(source)),
+
+    def _row(self, row: TableRow, table: str) -> Row:
+        values = row.values
+        column = self._path_column(values)
+        written = values[column] if column is not None else ""
+        own_id = next((cell_text(values[name]) for name in ID_COLUMNS if name in values), None)
+        problem = row.problem
+        if problem is None and column is None:
+            problem = ("bad_row", f"the row has no {' or '.join(self.path_columns)}")
+        if not isinstance(written, str):
+            problem, written = problem or ("bad_row", f"{column} is {type(written).__name__}, not text"), ""
+        try:
+            caption = caption_of(values, self.caption_columns)
+        except ClipError as error:
+            problem, caption = problem or (error.reason, error.detail), None
+        return Row(
+            media=written,
+            label=(own_id or "").strip() or written.strip() or f"{table}:{row.number}",
+            caption=caption,
+            columns={name: cell_text(value) for name, value in values.items()},
+            clip_id=own_id,
+            problem=problem,
         )
 
-    def _clip(self, row: TableRow, guard: PathGuard, seen: set[str]) -> Clip:
-        """The clip that a row names; ``seen`` collects the ids."""
-        if row.problem:
-            raise ClipError(*row.problem)
-        _, written = self._path(row.values)
-        relative = guard.relative(written)
-        clip_id = self._clip_id(row.values, relative)
-        if clip_id in seen:
-            raise ClipError("duplicate_id", f"row {row.number} repeats the id {clip_id!r}")
-        seen.add(clip_id)
-        caption = self._caption(row.values)
-        columns = {name: cell_text(value) for name, value in row.values.items()}
-        return Clip(clip_id, guard.file(relative), caption, columns)
-
-    def _path(self, values: Mapping[str, Any]) -> tuple[str, str]:
-        """Column that names the file, and its text."""
-        for name in self.path_columns:
-            if values.get(name) is not None:
-                if not isinstance(values[name], str):
-                    raise ClipError("bad_row", f"{name} is {type(values[name]).__name__}, not text")
-                return name, values[name]
-        raise ClipError("bad_row", f"the row has no {' or '.join(self.path_columns)}")
-
-    def _names(self, row: TableRow, table: str) -> tuple[str, str]:
-        """Best id and path there are for a row that cannot be used."""
-        written = next((row.values[name] for name in self.path_columns if isinstance(row.values.get(name), str)), "")
-        own_id = next((cell_text(row.values[name]) for name in ID_COLUMNS if name in row.values), "")
-        return printable(own_id.strip() or written.strip() or f"{table}:{row.number}"), printable(written)
-
-    def _clip_id(self, values: Mapping[str, Any], relative: str) -> str:
-        for name in ID_COLUMNS:
-            if name in values:
-                return check_id(cell_text(values[name]))
-        return check_id(relative)
-
-    def _caption(self, values: Mapping[str, Any]) -> str:
-        value = next((values[name] for name in self.caption_columns if values.get(name) is not None), None)
-        if isinstance(value, (list, dict)):
-            raise ClipError("bad_row", f"the caption is {type(value).__name__}, not text")
-        return cell_text(value)
+    def _path_column(self, values: Mapping[str, Any]) -> str | None:
+        """The column that names the file."""
+        return next((name for name in self.path_columns if not is_missing(values.get(name))), None)
 
     def write(self, subset: Subset, out: Path) -> None:
         """Write the subset's rows to a table of the input's own kind and name.
@@ -145,14 +124,12 @@ class TableFormat(DatasetFormat):
         Kept cells are exactly as they were read, so captions that a trainer reads do not change; a CSV is
         therefore as safe to open in a spreadsheet as the CSV it was selected from. A table that is called
         ``metadata.csv`` also gets ``file_name``, ``clip_id`` and ``caption``, if it lacks them: it is both this
-        format's table and the HF VideoFolder one. ``metadata.json``, ``.jsonl`` and ``.parquet`` become
-        ``selection.*``, since the hub's loader refuses a folder with two kinds of ``metadata.*``.
+        format's table and the HF VideoFolder one. ``metadata.*`` of another kind becomes ``selection.*``, since the
+        hub's loader refuses a folder with two kinds of ``metadata.*``.
         """
         source = subset.dataset.source
         if source is None:
-            raise DatasetError(
-                f"write_subset: dataset must have a table for format {self.name}, got none; read it again"
-            )
+            raise DatasetError(f"the dataset names no table for format {self.name}; read it again")
         target = out / (f"selection{source.suffix}" if source.name in METADATA_NAMES[1:] else source.name)
         updates: list[dict[str, Any]] = []
         located = self._locate(subset, source)
@@ -167,20 +144,40 @@ class TableFormat(DatasetFormat):
 
     def _locate(self, subset: Subset, source: Path) -> list[tuple[int, str]]:
         """Row number of each selected clip in the table, and the column that names its file."""
-        guard = PathGuard(subset.dataset.root)
+        guard = PathGuard.of(source.parent, subset.dataset.options)
         found: dict[str, tuple[int, str]] = {}
-        for row in read_rows(source):
-            if row.problem:
+        for values in read_rows(source):
+            row, column = self._row(values, source.name), self._path_column(values.values)
+            if row.problem is not None or column is None or not isinstance(row.media, str):
                 continue
             try:
-                column, written = self._path(row.values)
-                found.setdefault(self._clip_id(row.values, guard.relative(written)), (row.number, column))
+                found.setdefault(row.clip_id or guard.relative(row.media), (values.number, column))
             except ClipError:
                 continue
         lost = [row.clip.clip_id for row in subset.rows if row.clip.clip_id not in found]
         if lost:
             raise DatasetError(
-                f"write_subset: {source} must still hold every selected clip, got no row for {lost[0]!r} "
-                f"({len(lost)} in all); restore the table that was read"
+                f"{source} no longer holds every selected clip: {lost[0]!r} is missing ({len(lost)} in all); restore the "
+                "table that was read"
             )
         return [found[row.clip.clip_id] for row in subset.rows]
+
+
+def caption_of(values: Mapping[str, Any], columns: Sequence[str]) -> str | None:
+    """The caption in the first of these columns that has one; empty text is as good as none.
+
+    Raises:
+        ClipError: it is a list, an object, or bytes that are not text.
+    """
+    given = [values[name] for name in columns if not is_missing(values.get(name))]
+    value = next((value for value in given if value not in ("", b"")), None)
+    if isinstance(value, (bytes, bytearray)):
+        try:
+            value = bytes(value).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise ClipError("bad_text", f"the caption is not UTF-8: {error.reason}") from error
+        if not is_clean(value):
+            raise ClipError("bad_text", "the caption holds a NUL byte")
+    if isinstance(value, (list, dict)) or (isinstance(value, float) and not math.isfinite(value)):
+        raise ClipError("bad_row", f"the caption is {type(value).__name__}, not text")
+    return None if value is None else cell_text(value)

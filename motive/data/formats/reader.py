@@ -1,28 +1,61 @@
-"""What a dataset format must provide; a new format is one file with one subclass."""
+"""The contract of a dataset format; a new format is one file with one subclass (docs/adding-a-format.md)."""
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from motive.data.base import Clip, Dataset
+from motive.data.base import Clip, Dataset, Failure, ReadOptions, Unread
+from motive.data.media import Media
+from motive.data.paths import PathGuard, check_id, printable
+from motive.errors import ClipError
 
 
 @dataclass(frozen=True)
-class ReadOptions:
-    """How a dataset is read.
+class Detection:
+    """What a format found at a path.
 
     Attributes:
-        root: folder that relative paths start from and that no path may leave; None is the metadata file's
-            own folder.
-        follow_links: accept symbolic links that lead out of the root, as in a hub cache. Off by default: a
-            dataset from elsewhere could link to any file of this machine.
+        path: what was given: a file or a folder.
+        source: the table to read; None where the media files themselves are the dataset.
+        unread: what the format saw beside it and will not read.
     """
 
-    root: Path | None = None
-    follow_links: bool = False
+    path: Path
+    source: Path | None = None
+    unread: tuple[Unread, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """The folder that relative paths start from where no root is given."""
+        if self.source is not None:
+            return self.source.parent
+        return self.path if self.path.is_dir() else self.path.parent
+
+
+@dataclass(frozen=True)
+class Row:
+    """One entry of a dataset, as its format has it.
+
+    Attributes:
+        media: path of the video as the dataset writes it, untrusted and unresolved; or the video itself, for a format
+            that keeps videos inside other files.
+        label: the best name of this row there is, for a list of what could not be read.
+        caption: None where the row has none.
+        columns: every cell as text, by the dataset's own column names.
+        clip_id: the dataset's own id; None takes the path.
+        problem: (reason, detail) where the row cannot be used; its other fields then hold what could be made out.
+    """
+
+    media: str | Media
+    label: str
+    caption: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    clip_id: str | None = None
+    problem: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -56,25 +89,46 @@ class Subset:
 
 
 class DatasetFormat(ABC):
-    """Reader and writer of one layout of video files and their captions."""
+    """Reader and writer of one layout of videos and their captions. Made without arguments; holds no state."""
 
     name: str
-    """What ``read_dataset(format=...)`` and ``Dataset.format`` call it."""
+    """What ``--dataset-format``, ``read_dataset(format=...)`` and ``Dataset.format`` call it."""
+
+    priority: int = 50
+    """Formats are asked in ascending order, equal ones by name: the more a format demands of a folder, the lower."""
+
+    source_keys: tuple[str, ...] = ("root", "table", "format")
+    """Fields of a store's source that must be equal for two datasets of this format to be the same one."""
 
     @abstractmethod
-    def detect(self, path: Path) -> bool:
-        """Whether the path, a file or folder that exists, holds this format; looks at names and one row only.
+    def detect(self, path: Path, named: bool) -> Detection | None:
+        """What of this format a path holds; looks at names and at one row of a table only.
+
+        Args:
+            path: a file or folder that exists.
+            named: the user asked for this format, so that what may be another one is accepted too.
+
+        Returns:
+            None if the path is not of this format.
 
         Raises:
-            DatasetError: the path is of this format but cannot be read, or holds it twice.
+            DatasetError: the path is of this format but cannot be read, or holds it twice; for a named format also
+                that there is nothing of it.
         """
 
     @abstractmethod
-    def read(self, path: Path, options: ReadOptions) -> Dataset:
-        """Read all clips; a row that names no usable clip becomes a Failure and never raises.
+    def rows(self, found: Detection, guard: PathGuard) -> Iterator[Row | Unread]:
+        """Every entry, in any order; one that cannot be used is a Row with a problem, and never raises.
+
+        Args:
+            found: from detect.
+            guard: resolves paths; ``read`` resolves those of the rows.
+
+        Yields:
+            Rows, and whatever turns out to lie there without being read.
 
         Raises:
-            DatasetError: nothing can be read, or there is nothing in it.
+            DatasetError: the dataset as a whole cannot be read, or is empty.
         """
 
     @abstractmethod
@@ -84,3 +138,59 @@ class DatasetFormat(ABC):
         Raises:
             DatasetError: the dataset's metadata no longer holds a selected clip.
         """
+
+    def check_unchanged(self, clips: Sequence[Clip]) -> None:
+        """Refuse clips that are no longer what was read, where a path alone does not tell.
+
+        Raises:
+            DatasetError: the dataset has changed.
+        """
+
+    def read(self, found: Detection, options: ReadOptions) -> Dataset:
+        """All clips, by ascending id; of several rows with one id the first counts.
+
+        Raises:
+            DatasetError: as rows.
+        """
+        guard = PathGuard.of(found.folder, options)
+        clips, failures, unread = _collect(self.rows(found, guard), guard)
+        return Dataset(
+            location=Path(os.path.abspath(found.path)),
+            root=guard.root,
+            format=self.name,
+            clips=tuple(sorted(clips, key=lambda clip: clip.clip_id)),
+            failures=tuple(failures),
+            source=None if found.source is None else Path(os.path.abspath(found.source)),
+            unread=(*found.unread, *unread),
+            options=options,
+        )
+
+
+def _collect(rows: Iterable[Row | Unread], guard: PathGuard) -> tuple[list[Clip], list[Failure], list[Unread]]:
+    clips: list[Clip] = []
+    failures: list[Failure] = []
+    unread: list[Unread] = []
+    seen: set[str] = set()
+    for row in rows:
+        if isinstance(row, Unread):
+            unread.append(row)
+            continue
+        try:
+            clips.append(_clip(row, guard, seen))
+        except ClipError as error:
+            path = row.media if isinstance(row.media, str) else row.label
+            failures.append(Failure(printable(row.label), printable(path), "read", error.reason, error.detail))
+    return clips, failures, unread
+
+
+def _clip(row: Row, guard: PathGuard, seen: set[str]) -> Clip:
+    """The clip of a row; ``seen`` collects the ids."""
+    if row.problem is not None:
+        raise ClipError(*row.problem)
+    name = guard.relative(row.media) if isinstance(row.media, str) else row.label
+    clip_id = check_id(name if row.clip_id is None else row.clip_id)
+    if clip_id in seen:
+        raise ClipError("duplicate_id", f"an earlier row has the id {clip_id!r}")
+    seen.add(clip_id)
+    path = guard.file(name) if isinstance(row.media, str) else row.media.path
+    return Clip(clip_id, path, row.caption or "", row.columns)

@@ -1,57 +1,187 @@
-"""The dataset formats there are, and the way in that recognises them."""
+"""The dataset formats by name, and the one that a path is read by."""
 
 from __future__ import annotations
 
+import importlib
+import os
+import pkgutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from importlib.metadata import entry_points
 from pathlib import Path
 
-from motive.data.base import Dataset
-from motive.data.formats.diffsynth import DiffSynth
-from motive.data.formats.folder import VideoFiles
-from motive.data.formats.jsonl import JsonLines
-from motive.data.formats.reader import DatasetFormat, ReadOptions
-from motive.data.formats.videofolder import VideoFolder
-from motive.data.formats.webdataset import WebDataset
+from motive.data.base import Dataset, ReadOptions, Unread
+from motive.data.formats.reader import DatasetFormat, Detection
+from motive.data.formats.tables import SUFFIXES, column_names
+from motive.data.paths import parse_path_map
 from motive.errors import DatasetError, OptionError
 
-# In the order they are tried: the more specific columns first, bare files last.
-FORMATS: tuple[DatasetFormat, ...] = (DiffSynth(), VideoFolder(), JsonLines(), WebDataset(), VideoFiles())
-
+ENTRY_POINTS = "motive.formats"
+"""Group of entry points through which another package adds formats: name = format, object = DatasetFormat subclass."""
 
 _PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib")
+_TABLES = (*SUFFIXES, ".arrow", ".feather", ".parq", ".xls", ".xlsx")
+_EXPLAINED = 5
+"""Tables whose columns are looked at to say why they were not read; further ones are counted."""
+_MAX_JSON_BYTES = 1 << 24
+"""A JSON table is parsed whole, so a larger one is not opened only to explain it."""
+
+
+def dataset_formats() -> Mapping[str, DatasetFormat]:
+    """The known formats by name, in the order in which they are asked; another package cannot replace ours.
+
+    Raises:
+        DatasetError: an entry point cannot be imported or is no DatasetFormat.
+    """
+    found = dict(_built_in())
+    for point in entry_points(group=ENTRY_POINTS):
+        if point.name in found:
+            continue
+        try:
+            cls = point.load()
+        except (ImportError, AttributeError) as error:
+            raise DatasetError(
+                f"the dataset format {point.name} of an installed package cannot be imported: {error}; fix or remove "
+                "the package"
+            ) from error
+        if not (isinstance(cls, type) and issubclass(cls, DatasetFormat) and getattr(cls, "name", "") == point.name):
+            raise DatasetError(
+                f"the entry point {point.name} in {ENTRY_POINTS} must name a DatasetFormat called {point.name}, got "
+                f"{cls!r}; fix or remove the package"
+            )
+        found[point.name] = cls()
+    return dict(sorted(found.items(), key=lambda item: (item[1].priority, item[0])))
+
+
+@lru_cache(maxsize=1)
+def _built_in() -> Mapping[str, DatasetFormat]:
+    """One instance of every format that a module of this folder defines."""
+    package = __name__.rpartition(".")[0]
+    folder = str(Path(__file__).parent)
+    modules = [importlib.import_module(f"{package}.{info.name}") for info in pkgutil.iter_modules([folder])]
+    classes = {value for module in modules for value in vars(module).values() if isinstance(value, type)}
+    return {cls.name: cls() for cls in classes if issubclass(cls, DatasetFormat) and "name" in vars(cls)}
+
+
+def dataset_format(name: str) -> DatasetFormat:
+    """The format of that name.
+
+    Raises:
+        OptionError: there is none.
+    """
+    built_in = _built_in()
+    if name in built_in:
+        return built_in[name]
+    known = dataset_formats()
+    if name not in known:
+        raise OptionError(f"format must be auto or one of {', '.join(known)}, got {name!r}; choose one")
+    return known[name]
 
 
 def read_dataset(
-    path: Path | str, format: str = "auto", *, root: Path | str | None = None, follow_links: bool = False
+    path: Path | str,
+    format: str = "auto",
+    *,
+    root: Path | str | Sequence[Path | str] | None = None,
+    path_map: Sequence[str] = (),
+    follow_links: bool = False,
 ) -> Dataset:
     """Read a dataset's clips, without opening any video.
 
     Args:
         path: its folder, its table, or one video file.
         format: ``auto``, or a format's name.
-        root: folder that relative paths start from, where that is not the table's own.
-        follow_links: accept symbolic links that lead out of the root.
+        root: folder, or several, that the files lie in and relative paths start from, where that is not the table's
+            own folder.
+        path_map: ``OLD=NEW`` each: paths that start with OLD, on another machine, start with the folder NEW here.
+        follow_links: accept symbolic links that lead out of the roots.
 
     Returns:
         Clips by ascending id; rows that name no usable clip are its failures. There may be no clips at all.
 
     Raises:
-        OptionError: no such format.
+        OptionError: no such format, no such root, or a path_map without a folder.
         DatasetError: there is nothing to read, or the table cannot be read.
     """
     path = Path(path)
+    roots = () if root is None else (root,) if isinstance(root, (str, Path)) else tuple(root)
+    options = ReadOptions(tuple(_folder(given) for given in roots), parse_path_map(path_map), follow_links)
     if not path.exists():
-        raise DatasetError(f"read_dataset: path must exist, got {path}; check the spelling")
+        raise DatasetError(f"{path} does not exist; check the spelling")
     _refuse_pickles(path)
-    options = ReadOptions(Path(root) if root is not None else None, follow_links)
     if format != "auto":
-        return dataset_format(format).read(path, options)
-    for reader in FORMATS:
-        if reader.detect(path):
-            return reader.read(path, options)
+        chosen = dataset_format(format)
+        detected = chosen.detect(path, named=True)
+        if detected is None:
+            raise DatasetError(f"{path} is no dataset of format {format}; choose another, or leave it out")
+        return chosen.read(detected, options)
+    known = dataset_formats()
+    for reader in known.values():
+        detected = reader.detect(path, named=False)
+        if detected is not None:
+            dataset = reader.read(detected, options)
+            return replace(dataset, unread=(*dataset.unread, *_unread_tables(detected, known, dataset.unread)))
     raise DatasetError(
-        f"read_dataset: path must hold a dataset ({', '.join(f.name for f in FORMATS)}), got {path} with neither "
-        "a table of clips nor tar shards nor video files; see docs/formats/datasets.md"
+        f"{path} holds no dataset that is read here ({', '.join(known)}): neither a table of clips nor tar shards nor "
+        f"video files{_seen(Detection(path), known)}; docs/formats/datasets.md lists what is recognised"
     )
+
+
+def _folder(root: Path | str) -> Path:
+    if not os.path.isdir(root):
+        raise OptionError(f"root must be a folder, got {str(root)!r}; check the spelling")
+    return Path(os.path.abspath(root))
+
+
+def _unread_tables(detected: Detection, known: Mapping[str, DatasetFormat], told: Sequence[Unread]) -> Iterator[Unread]:
+    """Tables of a folder that were not read, each with the reason: captions may be in them."""
+    if not detected.path.is_dir():
+        return
+    names = {unread.name for unread in told}
+    tables = [table for table in _tables(detected.path) if table != detected.source]
+    tables = [table for table in tables if table.relative_to(detected.path).as_posix() not in names]
+    for table in tables[:_EXPLAINED]:
+        yield Unread(table.relative_to(detected.path).as_posix(), _why(table, known))
+    if len(tables) > _EXPLAINED:
+        yield Unread(f"{len(tables) - _EXPLAINED} more tables", "only metadata.* of a folder is looked for")
+
+
+def _tables(folder: Path) -> list[Path]:
+    """Tables in a folder and its direct subfolders; files that go with a video of the same name are none."""
+    found: list[Path] = []
+    for parent, folders, files in os.walk(folder):
+        others = {name for name in files if not name.lower().endswith(_TABLES)}
+        others |= {os.path.splitext(name)[0] for name in others}
+        found += [
+            Path(parent, name)
+            for name in files
+            if name.lower().endswith(_TABLES) and not name.startswith(".") and os.path.splitext(name)[0] not in others
+        ]
+        folders[:] = [name for name in sorted(folders) if not name.startswith(".")] if Path(parent) == folder else []
+    return sorted(found)
+
+
+def _why(table: Path, known: Mapping[str, DatasetFormat]) -> str:
+    """Why a table of a folder was not read."""
+    suffix = table.suffix.lower()
+    if suffix not in SUFFIXES:
+        return f"tables are read from {', '.join(SUFFIXES)}"
+    if suffix == ".json" and table.stat().st_size > _MAX_JSON_BYTES:
+        return "no format takes a table of that name from a folder; give its path to read it"
+    try:
+        if any(reader.detect(table, named=False) is not None for reader in known.values()):
+            return "no format takes a table of that name from a folder; give its path to read it"
+        columns = column_names(table)
+    except DatasetError as error:
+        return f"it cannot be read: {error}"
+    shown = ", ".join(columns[:8]) + (", ..." if len(columns) > 8 else "")
+    return f"no format has its columns ({shown or 'none'})"
+
+
+def _seen(detected: Detection, known: Mapping[str, DatasetFormat]) -> str:
+    tables = [f"{unread.name} ({unread.why})" for unread in _unread_tables(detected, known, ())]
+    return f"; not read: {'; '.join(tables)}" if tables else ""
 
 
 def _refuse_pickles(path: Path) -> None:
@@ -63,19 +193,6 @@ def _refuse_pickles(path: Path) -> None:
         found = path.name if path.name.lower().endswith(_PICKLES) else None
     if found is not None:
         raise DatasetError(
-            f"read_dataset: path must hold videos or a table, got the pickle {found}; reading a pickle runs what it "
-            "says, so none is read: give the videos that it was made from"
+            f"{path} must hold videos or a table, got the pickle {found}; reading a pickle runs what it says, so none "
+            "is read: give the videos that it was made from"
         )
-
-
-def dataset_format(name: str) -> DatasetFormat:
-    """The format of that name.
-
-    Raises:
-        OptionError: there is none.
-    """
-    for reader in FORMATS:
-        if reader.name == name:
-            return reader
-    known = ", ".join(reader.name for reader in FORMATS)
-    raise OptionError(f"read_dataset: format must be auto or one of {known}, got {name!r}; choose one")

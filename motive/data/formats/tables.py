@@ -1,14 +1,16 @@
-"""Rows of CSV, JSON, JSONL and Parquet files, with line numbers and without surprises."""
+"""Rows of CSV, TSV, JSON, JSONL and Parquet files, with line numbers and without surprises."""
 
 from __future__ import annotations
 
 import codecs
 import csv
 import json
+import math
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,8 @@ from motive.errors import DatasetError
 from motive.extras import require
 from motive.publish import published
 
-SUFFIXES = (".csv", ".json", ".jsonl", ".parquet")
+SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _MAX_LINE = 16 * 1024 * 1024
 _MAX_DEPTH = 64
 
@@ -27,8 +30,8 @@ class TableRow:
     """One row as the file has it.
 
     Attributes:
-        number: line (csv, jsonl) or row (json, parquet), from 1.
-        values: column name to value; text for csv, any JSON value or Arrow scalar otherwise.
+        number: line (csv, tsv, jsonl) or row (json, parquet), from 1.
+        values: column name to value; text for csv and tsv, any JSON value or Arrow scalar otherwise.
         problem: (reason, detail) where the row cannot be used; values then hold what could be made out.
     """
 
@@ -43,7 +46,13 @@ def read_rows(path: Path) -> Generator[TableRow, None, None]:
     Raises:
         DatasetError: the file as a whole cannot be read: a header that is not UTF-8, UTF-16, broken quoting, not JSON.
     """
-    readers = {".csv": _csv_rows, ".json": _json_rows, ".jsonl": _jsonl_rows, ".parquet": _parquet_rows}
+    readers = {
+        ".csv": _csv_rows,
+        ".tsv": _csv_rows,
+        ".json": _json_rows,
+        ".jsonl": _jsonl_rows,
+        ".parquet": _parquet_rows,
+    }
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise _error(path, f"must end in {', '.join(SUFFIXES)}, got {path.suffix or 'no suffix'!r}", "rename it")
@@ -54,10 +63,10 @@ def read_rows(path: Path) -> Generator[TableRow, None, None]:
 
 
 def column_names(path: Path) -> list[str]:
-    """Columns of the first row that has any; for Parquet and CSV those of the header, also of an empty table."""
-    if path.suffix.lower() == ".csv":
+    """Columns of the first row that has any; for Parquet, CSV and TSV those of the header, also of an empty table."""
+    if path.suffix.lower() in _DELIMITERS:
         with _readable(path), closing(_lines(path, set())) as lines:
-            return _csv_header(path, csv.reader(lines, strict=True))
+            return _csv_header(path, _csv_reader(path, lines))
     if path.suffix.lower() == ".parquet":
         with _parquet(path) as file:
             return list(file.schema_arrow.names)
@@ -65,13 +74,29 @@ def column_names(path: Path) -> list[str]:
         return next((list(row.values) for row in rows if row.values), [])
 
 
+def is_missing(value: Any) -> bool:
+    """Whether a cell holds nothing: null, or the NaN by which pandas writes it. Text is never missing."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
 def cell_text(value: Any) -> str:
-    """A value as the text of a column: itself, nothing for null, JSON for the rest."""
-    if value is None:
+    """A value as the text of a column: itself, nothing where it is missing, JSON for the rest."""
+    if is_missing(value):
         return ""
     if isinstance(value, str):
         return value
     return json.dumps(value, ensure_ascii=False, default=_placeholder)
+
+
+def same_rows(first: Path, second: Path) -> bool:
+    """Whether two tables hold the same text in the same rows and columns, whatever their kind; empty cells are none."""
+    with closing(read_rows(first)) as left, closing(read_rows(second)) as right:
+        return all(_cells(a) == _cells(b) for a, b in zip_longest(left, right))
+
+
+def _cells(row: TableRow | None) -> dict[str, str] | None:
+    texts = {} if row is None else {name: cell_text(value) for name, value in row.values.items()}
+    return None if row is None else {name: text for name, text in texts.items() if text}
 
 
 def copy_rows(source: Path, target: Path, numbers: Sequence[int], updates: Sequence[Mapping[str, Any]]) -> None:
@@ -91,16 +116,17 @@ def copy_rows(source: Path, target: Path, numbers: Sequence[int], updates: Seque
     wanted = set(numbers)
     kept = {row.number: row.values for row in read_rows(source) if row.number in wanted}
     rows = [{**kept[number], **update} for number, update in zip(numbers, updates, strict=True)]
-    if source.suffix.lower() == ".csv":
+    if source.suffix.lower() in _DELIMITERS:
         write_csv(target, rows, list(dict.fromkeys([*column_names(source), *(updates[0] if updates else ())])))
     else:
         write_json(target, rows, lines=source.suffix.lower() == ".jsonl")
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """Write rows as CSV: UTF-8, commas, a header, LF line ends; missing and null cells are empty."""
+    """Write rows as CSV, or TSV for that suffix: UTF-8, a header, LF line ends; missing cells are empty."""
+    delimiter = _DELIMITERS.get(path.suffix.lower(), ",")
     with published(path) as temporary, open(temporary, "x", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
         writer.writerow(columns)
         for row in rows:
             writer.writerow([cell_text(row.get(name)) for name in columns])
@@ -162,11 +188,19 @@ def _lines(path: Path, with_nul: set[int]) -> Generator[str, None, None]:
             yield text
 
 
+def _csv_reader(path: Path, lines: Iterable[str]) -> Any:
+    return csv.reader(lines, delimiter=_DELIMITERS[path.suffix.lower()], strict=True)
+
+
+def _kind(path: Path) -> str:
+    return path.suffix[1:].upper()
+
+
 def _csv_header(path: Path, reader: Iterator[list[str]]) -> list[str]:
     try:
         header = next(reader, [])
     except csv.Error as error:
-        raise _error(path, f"line 1 must be CSV, got: {error}", "check its quotes") from error
+        raise _error(path, f"line 1 must be {_kind(path)}, got: {error}", "check its quotes") from error
     if not all(is_clean(name) for name in header):
         raise _error(path, "line 1 must be UTF-8, got other bytes", "convert the file")
     counts = Counter(header)
@@ -179,7 +213,7 @@ def _csv_header(path: Path, reader: Iterator[list[str]]) -> list[str]:
 def _csv_rows(path: Path) -> Generator[TableRow, None, None]:
     with_nul: set[int] = set()
     with closing(_lines(path, with_nul)) as lines:
-        reader = csv.reader(lines, strict=True)
+        reader = _csv_reader(path, lines)
         header = _csv_header(path, reader)
         first = reader.line_num + 1
         try:
@@ -189,7 +223,8 @@ def _csv_rows(path: Path) -> Generator[TableRow, None, None]:
                     has_nul = any(line in with_nul for line in range(number, first))
                     yield _csv_row(number, header, cells, has_nul)
         except csv.Error as error:
-            raise _error(path, f"line {reader.line_num} must be CSV, got: {error}", "check its quotes") from error
+            what = f"line {reader.line_num} must be {_kind(path)}, got: {error}"
+            raise _error(path, what, "check its quotes") from error
 
 
 def _csv_row(number: int, header: Sequence[str], cells: Sequence[str], has_nul: bool) -> TableRow:

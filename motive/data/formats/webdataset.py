@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
-from motive.data.base import Clip, Dataset, Failure
+from motive.data.base import Clip, Unread
 from motive.data.formats.folder import VIDEO_SUFFIXES, video_names
-from motive.data.formats.metadata import ID_COLUMNS
-from motive.data.formats.reader import DatasetFormat, ReadOptions, Subset
+from motive.data.formats.metadata import ID_COLUMNS, caption_of
+from motive.data.formats.reader import DatasetFormat, Detection, Row, Subset
 from motive.data.formats.tables import cell_text, json_object
 from motive.data.formats.tar import Member, members
+from motive.data.media import ByteRange, changed, media_of
 from motive.data.paths import PathGuard, check_id, is_clean, printable
-from motive.data.video.stretch import TAR_SUFFIX, Stretch
 from motive.errors import ClipError, DatasetError
 
+_TAR = ".tar"
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 _CAPTIONS = ("caption", "prompt", "text")
+_TEXTS = (".txt", ".json")
 _MAX_TEXT_BYTES = 1 << 20
 
 
@@ -29,41 +32,54 @@ class WebDataset(DatasetFormat):
     """
 
     name = "webdataset"
+    priority = 60
+    source_keys = (*DatasetFormat.source_keys, "location")  # two shards of a folder have one root, and may share ids
 
-    def detect(self, path: Path) -> bool:
+    def detect(self, path: Path, named: bool) -> Detection | None:
         if path.is_file():
             _refuse_compressed([path])
-            return path.name.lower().endswith(TAR_SUFFIX)
+            return Detection(path) if path.name.lower().endswith(_TAR) else None
         files = [child for child in path.iterdir() if child.is_file()]
+        if named:
+            return Detection(path)
         video = next(video_names(path, follow_links=False), None)
-        if not any(child.name.lower().endswith(TAR_SUFFIX) for child in files):
+        if not any(child.name.lower().endswith(_TAR) for child in files):
             if video is None:
                 _refuse_compressed(files)
-            return False
+            return None
         if video is not None:
             raise DatasetError(
-                f"read_dataset: {path} must hold tar shards or video files, got both, {video} among them; say format "
-                "webdataset or folder"
+                f"{path} holds both tar shards and video files ({video} among them); pass --dataset-format webdataset "
+                "or folder"
             )
-        return True
+        return Detection(path)
 
-    def read(self, path: Path, options: ReadOptions) -> Dataset:
+    def rows(self, found: Detection, guard: PathGuard) -> Iterator[Row | Unread]:
+        path = found.path
         folder = path.parent if path.is_file() else path
         names = [path.name] if path.is_file() else sorted(child.name for child in path.iterdir())
-        guard = PathGuard(options.root or folder, options.follow_links)
-        found = _Found()
-        shards = [name for name in names if name.lower().endswith(TAR_SUFFIX) and not name.startswith(".")]
+        shards = [name for name in names if name.lower().endswith(_TAR) and not name.startswith(".")]
         if not shards:
-            raise DatasetError(f"read_dataset: {path} must hold {TAR_SUFFIX} files, got none; check the path")
+            raise DatasetError(f"{path} holds no {_TAR} files; check the path")
         for name in shards:
             try:
                 shard = check_id(guard.relative(os.path.join(os.path.abspath(folder), name)))
-                _read_shard(shard, guard.file(shard), found)
+                yield from _shard_rows(shard, guard.file(shard))
             except ClipError as error:
-                found.fail(name, name, error)
-        found.clips.sort(key=lambda clip: clip.clip_id)
-        location = Path(os.path.abspath(path))
-        return Dataset(location, guard.root, self.name, tuple(found.clips), tuple(found.failures))
+                yield Row(name, name, problem=(error.reason, error.detail))
+
+    def check_unchanged(self, clips: Sequence[Clip]) -> None:
+        """Refuse videos that no longer lie where they did: the shard was written again since it was read."""
+        wanted: dict[Path, list[ByteRange]] = {}
+        for clip in clips:
+            media = media_of(clip.path)
+            if isinstance(media, ByteRange):
+                wanted.setdefault(media.file, []).append(media)
+        for file, parts in wanted.items():
+            held = _parts_of(file)
+            for part in parts:
+                if part not in held:
+                    raise changed(part, "other bytes")
 
     def write(self, subset: Subset, out: Path) -> None:
         """Write captions beside the videos, which are files of their own in a selection."""
@@ -73,20 +89,8 @@ class WebDataset(DatasetFormat):
                 target.write_text(row.clip.caption, encoding="utf-8", newline="")
 
 
-@dataclass
-class _Found:
-    """What was read so far."""
-
-    clips: list[Clip] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
-    ids: set[str] = field(default_factory=set)
-
-    def fail(self, clip_id: str, path: str, error: ClipError) -> None:
-        self.failures.append(Failure(printable(clip_id), printable(path), "read", error.reason, error.detail))
-
-
-def _read_shard(shard: str, file: Path, found: _Found) -> None:
-    """Clips and failures of one tar file.
+def _shard_rows(shard: str, file: Path) -> Iterator[Row | Unread]:
+    """Rows of one tar file.
 
     Raises:
         ClipError: it could be read up to a place only.
@@ -96,66 +100,80 @@ def _read_shard(shard: str, file: Path, found: _Found) -> None:
     broken: ClipError | None = None
     try:
         for member in members(file):
-            suffix = PurePosixPath(member.name).suffix.lower()
-            if suffix in VIDEO_SUFFIXES and not PurePosixPath(member.name).name.startswith("."):
+            name = PurePosixPath(member.name)
+            suffix = name.suffix.lower()
+            if suffix in VIDEO_SUFFIXES and not name.name.startswith("."):
                 videos.append(member)
-            elif suffix in (".txt", ".json"):
+            elif suffix in _TEXTS and not name.name.startswith("."):
                 texts.setdefault(member.name[: -len(suffix)] + suffix, _text(file, member))
     except ClipError as error:
         broken = error
+    unused, inner = set(texts), PathGuard(file)
     for member in videos:
-        try:
-            clip = _clip(shard, file, member, texts)
-            if clip.clip_id in found.ids:
-                raise ClipError("duplicate_id", f"an earlier member has the id {clip.clip_id!r}")
-            found.ids.add(clip.clip_id)
-            found.clips.append(clip)
-        except ClipError as error:
-            found.fail(f"{shard}/{member.name}", f"{shard}/{member.name}", error)
+        names = {suffix: list(_names_beside(member.name, suffix)) for suffix in _TEXTS}
+        unused.difference_update(*names.values())
+        beside = {suffix: next((texts[name] for name in names[suffix] if name in texts), None) for suffix in _TEXTS}
+        yield _row(shard, inner, member, beside)
     if broken is not None:
         raise broken
+    if unused:
+        first = printable(min(unused))
+        yield Unread(f"{len(unused)} text members of {shard}", f"no video has their key, {first} for one")
 
 
-def _clip(shard: str, file: Path, member: Member, texts: Mapping[str, bytes | ClipError]) -> Clip:
-    name = PathGuard(file).relative(member.name)
-    if member.problem is not None:
-        raise ClipError(*member.problem)
-    columns = _columns(member.name, texts)
-    clip_id = next((check_id(columns[column]) for column in ID_COLUMNS if column in columns), None)
-    caption = _beside(member.name, ".txt", texts)
-    if caption is None:
-        caption = next((columns[column] for column in _CAPTIONS if columns.get(column)), "")
-    path = Stretch(file, member.start, member.size, name).path
-    return Clip(clip_id or check_id(f"{shard}/{name}"), path, caption.strip(), columns)
+def _row(shard: str, guard: PathGuard, member: Member, texts: Mapping[str, bytes | ClipError | None]) -> Row:
+    label = f"{shard}/{member.name}"
+    try:
+        name = guard.relative(member.name)
+        if member.problem is not None:
+            raise ClipError(*member.problem)
+        values = _fields(_decoded(texts[".json"], ".json"))
+        columns = {column: cell_text(value) for column, value in values.items()}
+        clip_id = next((check_id(columns[column]) for column in ID_COLUMNS if column in columns), None)
+        caption = _decoded(texts[".txt"], ".txt")
+        if caption is None:
+            caption = caption_of(values, _CAPTIONS) or ""
+        clip_id = clip_id or check_id(f"{shard}/{name}")
+    except ClipError as error:
+        return Row(label, label, problem=(error.reason, error.detail))
+    media = ByteRange(guard.root, name, member.start, member.size)
+    return Row(media, label, caption.strip() or None, columns, clip_id)
 
 
-def _columns(name: str, texts: Mapping[str, bytes | ClipError]) -> dict[str, str]:
-    """The fields of the clip's JSON member as text."""
-    text = _beside(name, ".json", texts)
+def _fields(text: str | None) -> Mapping[str, Any]:
+    """The clip's JSON member."""
     if text is None:
         return {}
     row = json_object(1, "the member .json", text)
     if row.problem is not None and row.problem[0] != "empty_row":
         raise ClipError(*row.problem)
-    return {column: cell_text(value) for column, value in row.values.items()}
+    return row.values
 
 
-def _beside(name: str, suffix: str, texts: Mapping[str, bytes | ClipError]) -> str | None:
-    """Text of the member with the video's name up to its last dot, or up to its first, and another suffix."""
-    folder, slash, base = name.rpartition("/")
-    for stem in (base.rpartition(".")[0], base.partition(".")[0]):
-        data = texts.get(f"{folder}{slash}{stem}{suffix}")
-        if isinstance(data, ClipError):
-            raise data
-        if data is not None:
-            try:
-                text = data.decode("utf-8-sig")
-            except UnicodeDecodeError as error:
-                raise ClipError("bad_text", f"the member {suffix} is not UTF-8: {error.reason}") from error
-            if not is_clean(text):
-                raise ClipError("bad_text", f"the member {suffix} holds a NUL byte")
-            return text
-    return None
+def _names_beside(video: str, suffix: str) -> Iterator[str]:
+    """Names of the text members that may belong to a video, the best first.
+
+    dir/a.front.mp4 has a.front.txt, a.txt by WebDataset's rule that a key ends at the first dot, or a.front.mp4.txt;
+    and in JSON also a.info.json.
+    """
+    folder, slash, base = video.rpartition("/")
+    stem, key = base.rpartition(".")[0], base.partition(".")[0]
+    for name in (stem, key, base, *((f"{stem}.info", f"{key}.info") if suffix == ".json" else ())):
+        yield f"{folder}{slash}{name}{suffix}"
+
+
+def _decoded(data: bytes | ClipError | None, suffix: str) -> str | None:
+    if isinstance(data, ClipError):
+        raise data
+    if data is None:
+        return None
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ClipError("bad_text", f"the member {suffix} is not UTF-8: {error.reason}") from error
+    if not is_clean(text):
+        raise ClipError("bad_text", f"the member {suffix} holds a NUL byte")
+    return text
 
 
 def _text(file: Path, member: Member) -> bytes | ClipError:
@@ -164,14 +182,28 @@ def _text(file: Path, member: Member) -> bytes | ClipError:
         return ClipError(*member.problem)
     if member.size > _MAX_TEXT_BYTES:
         return ClipError("bad_text", f"{printable(member.name)!r} is longer than 1 MiB")
-    with Stretch(file, member.start, member.size, "text").open() as stream:
+    with ByteRange(file, "text", member.start, member.size).open() as stream:
         return stream.read()
 
 
-def _refuse_compressed(files: list[Path]) -> None:
+def _parts_of(file: Path) -> set[ByteRange]:
+    """The sound members of a tar file, up to the place where it is damaged."""
+    found: set[ByteRange] = set()
+    guard = PathGuard(file)
+    try:
+        for member in members(file):
+            if member.problem is None:
+                with contextlib.suppress(ClipError):  # a name that no clip can have
+                    found.add(ByteRange(file, guard.relative(member.name), member.start, member.size))
+    except ClipError:
+        pass
+    return found
+
+
+def _refuse_compressed(files: Sequence[Path]) -> None:
     packed = next((file.name for file in files if file.name.lower().endswith(_COMPRESSED)), None)
     if packed is not None:
         raise DatasetError(
-            f"read_dataset: shards must be plain {TAR_SUFFIX} files, got {packed}, in which no place can be found "
-            "without unpacking all before it; unpack the compression (videos hardly shrink)"
+            f"shards must be plain {_TAR} files, got {packed}, in which no place can be found without unpacking all "
+            "before it; unpack the compression (videos hardly shrink)"
         )

@@ -17,10 +17,10 @@ from typing import IO, Any, cast
 import numpy as np
 
 from motive.child import describe_exit, python_command
+from motive.data.media import media_of
 from motive.data.video.clips import StandardClip
 from motive.data.video.decoder import FACTS
 from motive.data.video.standardise import Standard
-from motive.data.video.stretch import find_stretch
 from motive.data.video.video import DEFAULT_LIMITS, DecodeLimits
 from motive.errors import ClipError, MissingExtra
 
@@ -102,7 +102,7 @@ class ClipReader:
         Raises:
             ClipError: as DecoderPool.load_clip.
         """
-        if find_stretch(path) is None and not path.is_file():
+        if not media_of(path).file.is_file():
             raise ClipError("missing_file", f"{path.name} is no longer where indexing found it")
         with self._lock:
             pool = self._pools.setdefault(standard, DecoderPool(standard))

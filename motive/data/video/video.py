@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from motive.data.video.stretch import Stretch, find_stretch, open_bytes
+from motive.data.media import Media, media_of
 from motive.errors import ClipError, OptionError
 from motive.extras import require
 
@@ -59,8 +59,8 @@ DEFAULT_LIMITS = DecodeLimits()
 def open_video(path: Path, limits: DecodeLimits) -> Iterator[Video]:
     """Open a file for decoding; whatever FFmpeg raises inside becomes a ClipError."""
     av = require("av", "motive.data.video.video", extra="video")
-    stretch = find_stretch(path)
-    _check_file(path, stretch)
+    media = media_of(path)
+    _check_file(path, media)
     options = {
         "format_whitelist": _CONTAINERS,
         "protocol_whitelist": "file",
@@ -71,7 +71,7 @@ def open_video(path: Path, limits: DecodeLimits) -> Iterator[Video]:
     }
     try:
         with (
-            nullcontext(os.path.abspath(path)) if stretch is None else stretch.open() as source,
+            nullcontext(os.path.abspath(path)) if media.whole else media.open() as source,
             av.open(
                 source,
                 options=options,
@@ -89,16 +89,16 @@ def open_video(path: Path, limits: DecodeLimits) -> Iterator[Video]:
         raise _truncated_or(path, ClipError("unreadable", detail)) from error
 
 
-def _check_file(path: Path, stretch: Stretch | None) -> None:
+def _check_file(path: Path, media: Media) -> None:
     try:
-        status = os.stat(path if stretch is None else stretch.file)
+        status = os.stat(media.file)
     except (OSError, ValueError) as error:
         raise ClipError("missing_file", f"{path} cannot be opened: {error}") from error
     if not stat.S_ISREG(status.st_mode):
         raise ClipError("not_a_file", f"{path} is not a regular file")
-    if stretch is not None and stretch.start + stretch.size > status.st_size:
-        raise ClipError("truncated", f"{stretch.file.name} ends before the last byte of {path.name}")
-    if (status.st_size if stretch is None else stretch.size) == 0:
+    if media.end(status.st_size) > status.st_size:
+        raise ClipError("truncated", f"{media.file.name} ends before the last byte of {path.name}")
+    if media.size() == 0:
         raise ClipError("empty_file", f"{path.name} has no bytes")
 
 
@@ -116,7 +116,7 @@ def _truncated_or(path: Path, error: ClipError) -> ClipError:
 def _is_cut_mp4(path: Path) -> bool:
     """Whether the top-level boxes of an MP4 file run past its end or lack the index (moov)."""
     names: list[bytes] = []
-    with open_bytes(path) as file:
+    with media_of(path).open() as file:
         at, size = 0, file.seek(0, os.SEEK_END)
         while at + 8 <= size and len(names) < 64:
             file.seek(at)
