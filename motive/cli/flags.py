@@ -36,17 +36,20 @@ def add_flags(parser: argparse.ArgumentParser, cls: type, prefix: str = "", skip
             continue
         text = helps.get(field.name, "").replace("%", "%%")
         default = None if field.default is dataclasses.MISSING else field.default
-        if default is not None:
+        if default not in (None, ()):
             text += f" [{' '.join(default) if isinstance(default, tuple) else default}]"
-        group.add_argument("--" + _dest(prefix, field.name), dest=_dest(prefix, field.name), help=text, **_reader(kind))
+        reader = _reader(kind, bool(field.metadata.get("repeated")))
+        group.add_argument("--" + _dest(prefix, field.name), dest=_dest(prefix, field.name), help=text, **reader)
 
 
 def _dest(prefix: str, name: str) -> str:
     return (f"{prefix}-{name}" if prefix else name).strip("_").replace("_", "-")
 
 
-def _reader(kind: Any) -> dict[str, Any]:
+def _reader(kind: Any, repeated: bool = False) -> dict[str, Any]:
     """How argparse reads a value of this type."""
+    if repeated:
+        return {"action": "append", "metavar": "TEXT"}
     origin = typing.get_origin(kind)
     if origin is typing.Literal:
         return {"choices": typing.get_args(kind)}

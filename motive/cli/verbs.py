@@ -16,7 +16,7 @@ from motive.demo import DemoConfig, demo
 from motive.doctor import doctor
 from motive.errors import OptionError
 from motive.indexing.calibrate import calibrate, costs_path
-from motive.indexing.config import IndexConfig
+from motive.indexing.config import IndexConfig, ReadConfig
 from motive.indexing.estimate import estimate
 from motive.indexing.index import IndexSummary, index, query
 from motive.indexing.replay import replay
@@ -83,16 +83,11 @@ def _query_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--like", type=store_verbs.location, required=True, help="store whose settings are taken")
     parser.add_argument("--out", type=store_verbs.location, required=True, help="folder of the queries' store")
     parser.add_argument("--device", help="where to compute, if other than for the store")
-    parser.add_argument("--dataset-format", default="auto", metavar="TEXT", help="reader to use for the clips [auto]")
-    parser.add_argument(
-        "--follow-links",
-        action=argparse.BooleanOptionalAction,
-        help="take clips that are symbolic links out of their folder [as for the store]",
-    )
     parser.add_argument(
         "--segments", default="", metavar="TEXT", help="time:N or regions: parts of each clip become a query each"
     )
     _quiet(parser)
+    add_flags(parser, ReadConfig)
     add_flags(parser, LaunchConfig)
 
 
@@ -104,8 +99,7 @@ def _query(args: argparse.Namespace) -> int:
         out=args.out,
         show_progress=not args.quiet,
         device=args.device,
-        dataset_format=args.dataset_format,
-        follow_links=args.follow_links,
+        read=config_from(args, ReadConfig()),
         segments=args.segments,
         launch=launch,
     )

@@ -16,6 +16,29 @@ from motive.masks import MaskConfig
 from motive_kernels import CostModel, ProjectionSpec
 
 
+def repeated() -> Any:
+    """A field of texts whose flag is given once for each."""
+    return field(default=(), metadata={"repeated": True})
+
+
+@dataclass(frozen=True)
+class ReadConfig:
+    """How the clips of a dataset are read, where it is not the one that a store was made from.
+
+    Attributes:
+        dataset_format: reader to use, or ``auto``.
+        root: folder that the clips' files lie in, where that is not the folder of the table; may be repeated.
+        path_map: OLD=NEW: paths that start with OLD, on another machine, start with the folder NEW here; may be
+            repeated.
+        follow_links: take files that are symbolic links out of their folder; None does as for the store.
+    """
+
+    dataset_format: str = "auto"
+    root: tuple[str, ...] = repeated()
+    path_map: tuple[str, ...] = repeated()
+    follow_links: bool | None = None
+
+
 @dataclass(frozen=True)
 class IndexConfig:
     """Everything that decides the vectors of a store, and how the run goes about it.
@@ -39,6 +62,9 @@ class IndexConfig:
         segments: parts of each clip that get a vector each: ``time:N``, N windows of time, or ``regions``, masks from
             the file clip.regions.safetensors beside clip.mp4; empty for whole clips.
         dataset_format: reader to use, or ``auto``.
+        root: folder that the clips' files lie in, where that is not the folder of the table; may be repeated.
+        path_map: OLD=NEW: paths that start with OLD, on another machine, start with the folder NEW here; may be
+            repeated.
         follow_links: take clips that are symbolic links out of the dataset's folder, as hub caches have them.
         cache: folder for latents, masks and text embeddings; None is ``cache`` inside the store.
         draws_per_pass: draws that share one forward and backward pass; more is faster and takes more memory.
@@ -67,6 +93,8 @@ class IndexConfig:
     model_parts: tuple[str, ...] = ()
     segments: str = ""
     dataset_format: str = "auto"
+    root: tuple[str, ...] = repeated()
+    path_map: tuple[str, ...] = repeated()
     follow_links: bool = False
     cache: str | None = None
     draws_per_pass: int = 1

@@ -11,11 +11,15 @@ from pathlib import Path
 
 import torch
 
-from motive.data import Clip, read_dataset
-from motive.errors import ClipError, DatasetError
+from motive.data import Clip, Dataset, Failure, Unread
+from motive.data.video.decode import measure_seconds
+from motive.data.video.video import DEFAULT_LIMITS
+from motive.errors import ClipError, DatasetError, OptionError
 from motive.gradients.segments import check_regions
 from motive.indexing.config import IndexConfig
+from motive.indexing.index import read_clips
 from motive.indexing.setup import Setup, set_up
+from motive.indexing.summary import dataset_lines, reason_lines, tally
 from motive.indexing.worker import Worker
 from motive.result import Result
 from motive.store import Store
@@ -36,6 +40,10 @@ class Estimate(Result):
         store_bytes: vectors and index of all clips.
         cache_bytes: latents, masks and text embeddings of all clips.
         memory_bytes: peak of this process; on a GPU the peak there.
+        rows: clips that the dataset names, those that could not be read included.
+        left_out: the failures of clips that were tried, and of rows that could not be read.
+        without_caption: clips of the dataset that have no caption.
+        unread: what lies in the dataset and was not read.
     """
 
     clips: int
@@ -46,10 +54,14 @@ class Estimate(Result):
     store_bytes: int
     cache_bytes: int
     memory_bytes: int
+    rows: int = 0
+    left_out: Sequence[Failure] = ()
+    without_caption: int = 0
+    unread: Sequence[Unread] = ()
 
     def lines(self) -> list[str]:
         """The estimate for a person."""
-        return [
+        lines = [
             f"clips     {self.clips:,} (measured on {self.measured})",
             f"time      {_duration(self.hours)}: {self.prepare_seconds:.3f} s to prepare and "
             f"{self.gradient_seconds:.3f} s of gradients a clip",
@@ -57,6 +69,9 @@ class Estimate(Result):
             f"cache     {self.cache_bytes / 1e6:,.1f} MB",
             f"memory    {self.memory_bytes / 1e9:.2f} GB at the peak",
         ]
+        if self.left_out:
+            lines += ["left out so far:", *reason_lines(*tally(self.left_out))]
+        return lines + dataset_lines(self.rows, self.without_caption, self.unread)
 
 
 def estimate(dataset: Path | str, *, config: IndexConfig | None = None, clips: int = 3) -> Estimate:
@@ -72,18 +87,15 @@ def estimate(dataset: Path | str, *, config: IndexConfig | None = None, clips: i
         OptionError: regions of clips in tar shards.
     """
     config = config or IndexConfig()
-    found = read_dataset(Path(dataset), config.dataset_format, follow_links=config.follow_links)
+    found, config = read_clips(dataset, config)
     check_regions(config.segments, found.clips)
     with tempfile.TemporaryDirectory(prefix="motive-estimate-") as folder:
         base = replace(config, cache=str(Path(folder) / "cache"))
         setup = set_up(base)
         sample = _spread(found.clips, clips + 1)
-        prepare_s, gradient_s, done, rows = _measure(setup, sample, Path(folder) / "store")
+        prepare_s, gradient_s, done, rows, failed = _measure(setup, sample, Path(folder) / "store")
         if done < 2:
-            raise DatasetError(
-                f"estimate: {dataset} must hold two clips that can be used, got {done} of {len(sample)} tried; "
-                "run motive index to see each clip's reason"
-            )
+            raise _too_few(setup, found, sample, done, failed)
         cache_bytes = sum(p.stat().st_size for p in Path(folder, "cache").rglob("*") if p.is_file()) / done
     total = len(found.clips)
     on_gpu = torch.cuda.is_available() and setup.config.device != "cpu"
@@ -97,7 +109,58 @@ def estimate(dataset: Path | str, *, config: IndexConfig | None = None, clips: i
         store_bytes=int(total * rows * (4 * setup.width + _INDEX_BYTES)),
         cache_bytes=int(total * cache_bytes),
         memory_bytes=memory,
+        rows=found.rows,
+        left_out=(*found.failures, *failed),
+        without_caption=found.without_caption,
+        unread=found.unread,
     )
+
+
+def _too_few(
+    setup: Setup, found: Dataset, sample: Sequence[Clip], done: int, failed: Sequence[Failure]
+) -> DatasetError:
+    """Why nothing can be measured: each reason with its count, one clip's sentence, and what to set."""
+    reasons, examples = tally(failed if sample else found.failures)
+    total = len(sample) if sample else found.rows
+    told = "; ".join(f"{reason} {count} ({examples[reason]})" for reason, count in sorted(reasons.items()))
+    advice = [f"{reason}: {_advice(setup, reason, sample, failed)}" for reason in sorted(reasons)]
+    return DatasetError(
+        f"estimate: two usable clips are needed, and {done} of {total} tried in {found.location} can be used: "
+        f"{told or 'there are no more'}. {'; '.join(advice) or 'Add clips'}"
+    )
+
+
+def _advice(setup: Setup, reason: str, sample: Sequence[Clip], failed: Sequence[Failure]) -> str:
+    """What to set or do about clips that were left out for a reason."""
+    if reason == "too_short":
+        names = {failure.clip_id for failure in failed if failure.reason == reason}
+        seconds = min(measure_seconds(clip.path, DEFAULT_LIMITS) for clip in sample if clip.clip_id in names)
+        frames = _fitting_frames(setup, seconds)
+        shorter = f"set --standard-frames {frames} ({seconds:.3g} s), or " if frames else ""
+        return f"{shorter}fill short clips with --standard-short hold or loop"
+    return _ADVICE.get(reason, "docs/formats/datasets.md explains it")
+
+
+_ADVICE = {
+    "static": "nothing moves in these clips; leave them out, or set --mask-weighting uniform",
+    "path_escapes_root": "pass --root FOLDER, or --path-map OLD=FOLDER for paths of another machine",
+    "missing_file": "check the paths in the table, or pass --path-map OLD=FOLDER for paths of another machine",
+    "no_regions": "put the regions beside the clips, or set another --segments",
+    "too_large": "cut or scale these videos down first",
+    "timeout": "copy the videos to a faster disk, or cut them",
+    "out_of_memory": "scale these videos down first",
+}
+
+
+def _fitting_frames(setup: Setup, seconds: float) -> int:
+    """The most frames that a clip of this length has at the standard's rate and the model takes; 0 for none."""
+    for frames in range(int(seconds * setup.standard.fps + 1e-6) + 1, 1, -1):
+        try:
+            setup.adapter.latent_shape(replace(setup.standard, frames=frames))
+        except OptionError:
+            continue
+        return frames
+    return 0
 
 
 def _duration(hours: float) -> str:
@@ -111,25 +174,31 @@ def _spread(clips: Sequence[Clip], count: int) -> list[Clip]:
     return [clips[j * len(clips) // count] for j in range(count)]
 
 
-def _measure(setup: Setup, sample: Sequence[Clip], folder: Path) -> tuple[float, float, int, float]:
-    """(seconds to prepare a clip, seconds of gradients a clip, clips done, rows a clip); the first clip only warms
-    up."""
+def _measure(
+    setup: Setup, sample: Sequence[Clip], folder: Path
+) -> tuple[float, float, int, float, tuple[Failure, ...]]:
+    """(seconds to prepare a clip, seconds of gradients a clip, clips done, rows a clip, clips left out); the first
+    clip only warms up."""
     store = Store.create(folder, identity=setup.identity, manifest_extra={})
     with Worker(setup, store, show_progress=False) as worker:
         prepared = worker.prepare(sample[:1])
         began = time.perf_counter()
         rest = worker.prepare(sample[1:])
         prepare_s = (time.perf_counter() - began) / max(1, len(rest))
+        if not prepared + rest:  # the model need not be loaded to tell why
+            return prepare_s, 0.0, 0, 1.0, worker.failures
         gradients = worker.gradients()
-        times, rows = [], 0
+        times, rows, failed = [], 0, []
         for item in prepared + rest:
             began = time.perf_counter()
             try:
                 clip = worker.load(item)
-            except ClipError:  # left out, as indexing leaves it out
+            except ClipError as error:  # left out, as indexing leaves it out
+                failed.append(Failure(item.clip.clip_id, str(item.clip.path), "gradient", error.reason, error.detail))
                 continue
             (vector,) = gradients([clip])
             times.append(time.perf_counter() - began)
             rows += max(1, len(vector.segments))
+        failed += worker.failures
     counted = times[1:]
-    return prepare_s, sum(counted) / max(1, len(counted)), len(times), rows / max(1, len(times))
+    return prepare_s, sum(counted) / max(1, len(counted)), len(times), rows / max(1, len(times)), tuple(failed)

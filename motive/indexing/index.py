@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,14 +14,14 @@ from motive.data import Dataset, read_dataset
 from motive.data import dataset_format as format_of
 from motive.errors import OptionError, StoreError
 from motive.gradients.segments import check_regions
-from motive.indexing.config import IndexConfig
+from motive.indexing.config import IndexConfig, ReadConfig
 from motive.indexing.probe import check_probe
 from motive.indexing.probe import probe as probe_clips
 from motive.indexing.record import RunRecord, ending, publish_json
 from motive.indexing.setup import Setup, set_up
+from motive.indexing.summary import IndexSummary, facts, tally
 from motive.indexing.work import QUARANTINED, in_processes, work
 from motive.indexing.worker import Worker, cache_folder
-from motive.result import Result
 from motive.store import Store, require_same_identity
 from motive.store.files import LocalFiles, open_files
 from motive.store.records import MANIFEST
@@ -34,31 +33,21 @@ from motive.workers.plan import PlanConfig, make_tasks, share
 from motive.workers.reporter import RunReporter
 
 
-@dataclass(frozen=True)
-class IndexSummary(Result):
-    """What an index run did.
+def read_clips(path: Path | str, config: IndexConfig) -> tuple[Dataset, IndexConfig]:
+    """A dataset by a config's settings, and the config with its folders as absolute paths.
 
-    Attributes:
-        store: its folder or address.
-        stored: clips added by this run.
-        already: clips that the store held before.
-        failed: clips left out by this run, each in failed.parquet with its reason.
-        reasons: reason -> clips, of all that the store lists as left out.
+    Raises:
+        DatasetError, OptionError: as read_dataset.
     """
-
-    store: Path | str
-    stored: int
-    already: int
-    failed: int
-    reasons: Mapping[str, int] = field(default_factory=dict)
-
-    def lines(self) -> list[str]:
-        """What was stored, and why clips were left out."""
-        lines = [f"{self.store}: {self.stored} clips stored, {self.already} were there, {self.failed} left out"]
-        if self.failed:
-            counts = ", ".join(f"{reason} {count}" for reason, count in sorted(self.reasons.items()))
-            lines.append(f"{self.store}/failed.parquet: each clip that was left out, with its reason ({counts})")
-        return lines
+    found = read_dataset(
+        Path(path),
+        config.dataset_format,
+        root=config.root or None,
+        path_map=config.path_map,
+        follow_links=config.follow_links,
+    )
+    roots = tuple(str(root) for root in found.options.roots)
+    return found, replace(config, root=roots, path_map=tuple("=".join(pair) for pair in found.options.path_map))
 
 
 def index(
@@ -94,7 +83,7 @@ def index(
     config = config or IndexConfig()
     if model is not None:
         config = replace(config, model=model)
-    found = read_dataset(Path(dataset), config.dataset_format, follow_links=config.follow_links)
+    found, config = read_clips(dataset, config)
     return Job("index", found, out, probe, show_progress, launch or LaunchConfig()).run(set_up(config))
 
 
@@ -105,8 +94,7 @@ def query(
     out: Path | str,
     show_progress: bool = False,
     device: str | None = None,
-    dataset_format: str = "auto",
-    follow_links: bool | None = None,
+    read: ReadConfig | None = None,
     segments: str = "",
     launch: LaunchConfig | None = None,
 ) -> IndexSummary:
@@ -118,8 +106,7 @@ def query(
         out: folder of the new store.
         show_progress: draw progress bars on stderr.
         device: where to compute, if other than for the store; it does not enter the identity.
-        dataset_format: reader to use for the query clips.
-        follow_links: take query clips that are symbolic links out of their folder; None does as for the store.
+        read: how the query clips are read; their folders are not those of the store.
         segments: parts of each query clip that become a query each, as in IndexConfig; whole clips are the default,
             also for a store of segments.
         launch: who does the work; default: this process.
@@ -129,12 +116,13 @@ def query(
     """
     reference = Store.open(like)
     config = stored_config(reference)
-    links = config.follow_links if follow_links is None else follow_links
-    config = replace(config, dataset_format=dataset_format, follow_links=links, device=device or config.device)
-    config = replace(config, segments=segments)
+    read = read or ReadConfig()
+    links = config.follow_links if read.follow_links is None else read.follow_links
+    reading = {"dataset_format": read.dataset_format, "root": read.root, "path_map": read.path_map}
+    config = replace(config, **reading, follow_links=links, device=device or config.device, segments=segments)
+    found, config = read_clips(clips, config)
     setup = set_up(config)
     require_same_identity(reference.identity, setup.identity, "query")
-    found = read_dataset(Path(clips), dataset_format, follow_links=links)
     return Job("query", found, out, 0, show_progress, launch or LaunchConfig()).run(setup)
 
 
@@ -206,10 +194,21 @@ class Job:
             }
             record.finish(status=status, routes=reporter.routes, **counts)
             reporter.close(already=counts["already"])
-            reasons = dict(Counter(failure.reason for failure in store.failures()))
-            summary = {**reporter.summary(), **counts, "failures": reasons}
-            publish_json(store.files, f"summary{suffix}.json", summary)
-        return IndexSummary(self.out, **counts, reasons=reasons)
+            done_now = self._summary(store, counts)
+            publish_json(store.files, f"summary{suffix}.json", {**reporter.summary(), **counts, **facts(done_now)})
+        return done_now
+
+    def _summary(self, store: Store, counts: Mapping[str, int]) -> IndexSummary:
+        reasons, examples = tally(store.failures())
+        return IndexSummary(
+            self.out,
+            **counts,
+            reasons=reasons,
+            examples=examples,
+            rows=self.dataset.rows,
+            without_caption=self.dataset.without_caption,
+            unread=self.dataset.unread,
+        )
 
     def _poison(self, store: Store) -> set[str]:
         if self.launch.retry_quarantined:

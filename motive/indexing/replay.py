@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from motive.config import from_json
-from motive.data import read_dataset
 from motive.indexing.config import IndexConfig
-from motive.indexing.index import IndexSummary, Job
+from motive.indexing.index import IndexSummary, Job, read_clips
 from motive.indexing.record import read_record
 from motive.indexing.setup import set_up
 from motive.workers.launch import LaunchConfig
@@ -27,6 +26,6 @@ def replay(record: Path | str, *, out: Path | str, show_progress: bool = False) 
     written = read_record(Path(record))
     config = from_json(IndexConfig, written["config"], str(record))
     arguments = written["arguments"]
-    found = read_dataset(Path(arguments["dataset"]), config.dataset_format, follow_links=config.follow_links)
+    found, config = read_clips(arguments["dataset"], config)
     job = Job(written["verb"], found, out, arguments.get("probe", 0), show_progress, LaunchConfig())
     return job.run(set_up(config))

@@ -67,6 +67,11 @@ class Worker:
         self._rows: list[StoreRow] = []
         self._failures: list[Failure] = []
 
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """Clips left out since the last commit."""
+        return tuple(self._failures)
+
     def __enter__(self) -> Worker:
         return self
 

@@ -1,0 +1,87 @@
+"""What an index run did and what it lost, for a person and for summary.json."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from motive.data import Failure, Unread
+from motive.result import Result
+
+
+@dataclass(frozen=True)
+class IndexSummary(Result):
+    """What an index run did.
+
+    Attributes:
+        store: its folder or address.
+        stored: clips added by this run.
+        already: clips that the store held before.
+        failed: clips left out by this run, each in failed.parquet with its reason.
+        reasons: reason -> clips, of all that the store lists as left out.
+        examples: reason -> the sentence of one of those clips.
+        rows: clips that the dataset names, those left out included.
+        without_caption: clips of the dataset that were read and have no caption.
+        unread: what lies in the dataset and was not read.
+    """
+
+    store: Path | str
+    stored: int
+    already: int
+    failed: int
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    examples: Mapping[str, str] = field(default_factory=dict)
+    rows: int = 0
+    without_caption: int = 0
+    unread: Sequence[Unread] = ()
+
+    @property
+    def lost(self) -> int:
+        """Clips that the store lists as left out."""
+        return sum(self.reasons.values())
+
+    def lines(self) -> list[str]:
+        """The run for a person: what was stored first, then all that was lost and why."""
+        lines = [f"{self.store}: {self.stored} clips stored, {self.already} were there, {self.failed} left out"]
+        if self.lost:
+            share = f" ({self.lost / self.rows:.1%})" if self.rows else ""
+            lines.append(
+                f"left out: {self.lost} of {self.rows} clips{share}; {self.store}/failed.parquet has each reason"
+            )
+            lines += reason_lines(self.reasons, self.examples)
+        return lines + dataset_lines(self.rows, self.without_caption, self.unread)
+
+
+def facts(done: IndexSummary) -> dict[str, Any]:
+    """What summary.json says of what was lost."""
+    return {
+        "failures": dict(done.reasons),
+        "rows": done.rows,
+        "lost_share": done.lost / done.rows if done.rows else 0.0,
+        "without_caption": done.without_caption,
+        "unread": [asdict(item) for item in done.unread],
+    }
+
+
+def reason_lines(reasons: Mapping[str, int], examples: Mapping[str, str]) -> list[str]:
+    """A line for each reason that clips were left out for, the most frequent first, with one clip's sentence."""
+    ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+    return [f"  {reason} {count}: {examples.get(reason, '')}" for reason, count in ordered]
+
+
+def dataset_lines(rows: int, without_caption: int, unread: Sequence[Unread]) -> list[str]:
+    """What is missing from a dataset although nothing failed."""
+    lines = [f"no caption: {without_caption} of {rows} clips"] if without_caption else []
+    return lines + [f"not read: {item.name}: {item.why}" for item in unread]
+
+
+def tally(failures: Iterable[Failure]) -> tuple[dict[str, int], dict[str, str]]:
+    """(reason -> clips, reason -> the sentence of the first of them)."""
+    reasons: dict[str, int] = {}
+    examples: dict[str, str] = {}
+    for failure in failures:
+        reasons[failure.reason] = reasons.get(failure.reason, 0) + 1
+        examples.setdefault(failure.reason, failure.detail)
+    return reasons, examples
