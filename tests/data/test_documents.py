@@ -8,7 +8,7 @@ from pathlib import Path
 
 from motive.data.formats.folder import VIDEO_SUFFIXES
 from motive.data.formats.metadata import TableFormat
-from motive.data.formats.registry import FORMATS
+from motive.data.formats.registry import dataset_formats
 from motive.masks import MaskConfig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -17,7 +17,8 @@ MASKS = (ROOT / "docs/masks.md").read_text(encoding="utf-8")
 
 
 def test_every_reason_is_listed_and_exists() -> None:
-    sources = [*(ROOT / "motive/data").rglob("*.py"), *(ROOT / "motive/masks").glob("*.py")]
+    rooms = ("data", "masks", "gradients")
+    sources = [path for room in rooms for path in (ROOT / "motive" / room).rglob("*.py")]
     code = "".join(path.read_text(encoding="utf-8") for path in sources)
     listed = set(re.findall(r"^\| `([a-z_]+)` \| (?:read|decode|mask|gradient)", DATASETS, re.MULTILINE))
     raised = set(re.findall(r'ClipError\(\s*"([a-z_]+)"', code))
@@ -27,7 +28,7 @@ def test_every_reason_is_listed_and_exists() -> None:
 
 
 def test_formats_and_columns_are_listed() -> None:
-    for reader in FORMATS:
+    for reader in dataset_formats().values():
         assert f"| `{reader.name}` |" in DATASETS
         if isinstance(reader, TableFormat):
             for column in (*reader.path_columns, *reader.caption_columns, *reader.suffixes):
