@@ -94,7 +94,6 @@ MAX_REFERENCE_LINES = 80
 MAX_PARAMETERS = 8
 EXEMPT = {
     "motive/gradients/clips.py __init__": "the settings of one gradient pass, each used by one caller",
-    "motive/indexing/index.py query": "a public verb; each parameter overrides one setting of the store",
     "motive_kernels/ops/motion_weights/api.py _motion_weights": "a registered op takes tensors and numbers only",
     "motive_kernels/ops/motion_weights/api.py _": "its fake implementation, with the same signature",
     "motive_kernels/ops/vote/api.py vote": "a public op: what is searched, how, and what is given back",
