@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from motive_kernels.capture.taps import Taps
+from motive_kernels.capture.sums import Sums
 
 
 class Rule(ABC):
@@ -27,11 +27,11 @@ class Rule(ABC):
     attributes: tuple[str, ...] = ("weight", "bias")
 
     @abstractmethod
-    def take(self, taps: Taps, module: nn.Module, own: Mapping[str, str], x: Tensor, dy: Tensor) -> None:
+    def take(self, sums: Sums, module: nn.Module, own: Mapping[str, str], x: Tensor, dy: Tensor) -> None:
         """Add the gradients of the module's parameters.
 
         Args:
-            taps: where to add.
+            sums: where to add.
             module: the layer.
             own: attribute -> the projector's name, for the parameters that are wanted.
             x: the layer's input.
@@ -46,19 +46,19 @@ class Rule(ABC):
 class LinearRule(Rule):
     """y = x W^T + b over the last axis."""
 
-    def take(self, taps: Taps, module: nn.Module, own: Mapping[str, str], x: Tensor, dy: Tensor) -> None:
+    def take(self, sums: Sums, module: nn.Module, own: Mapping[str, str], x: Tensor, dy: Tensor) -> None:
         name = next(iter(own.values()))
-        x = taps.samples(name, x).flatten(1, -2)
-        dy = taps.samples(name, dy).flatten(1, -2)
-        _take_tokens(taps, own, x, dy)
+        x = sums.samples(name, x).flatten(1, -2)
+        dy = sums.samples(name, dy).flatten(1, -2)
+        _take_tokens(sums, own, x, dy)
 
-    def take_sketched(self, taps: Taps, own: Mapping[str, str], sketched: Tensor, dy: Tensor) -> None:
-        """As take, with what Taps.sketched gave of x."""
+    def take_sketched(self, sums: Sums, own: Mapping[str, str], sketched: Tensor, dy: Tensor) -> None:
+        """As take, with what Sums.sketched gave of x."""
         name = own["weight"]
-        dy = taps.samples(name, dy).flatten(1, -2)
-        taps.add_sketched(name, taps.samples(name, sketched).flatten(1, -2), dy)
+        dy = sums.samples(name, dy).flatten(1, -2)
+        sums.add_sketched(name, sums.samples(name, sketched).flatten(1, -2), dy)
         if "bias" in own:
-            taps.add(own["bias"], dy.sum(1, dtype=torch.float32))
+            sums.add(own["bias"], dy.sum(1, dtype=torch.float32))
 
     def output(self, module: Any, x: Tensor) -> Tensor:
         return functional.linear(x, module.weight, module.bias)
@@ -67,22 +67,22 @@ class LinearRule(Rule):
 class ConvRule(Rule):
     """A convolution: a Linear over patches, which may overlap, in groups of channels."""
 
-    def take(self, taps: Taps, module: Any, own: Mapping[str, str], x: Tensor, dy: Tensor) -> None:
+    def take(self, sums: Sums, module: Any, own: Mapping[str, str], x: Tensor, dy: Tensor) -> None:
         name = next(iter(own.values()))
-        dy = taps.samples(name, dy.flatten(2).transpose(1, 2)).flatten(1, 2)
+        dy = sums.samples(name, dy.flatten(2).transpose(1, 2)).flatten(1, 2)
         cut = patches(padded(module, x), module.kernel_size, module.stride, module.dilation)
         if "weight" in own and module.groups > 1:
-            self._grouped(taps, module.groups, own["weight"], taps.samples(name, cut).flatten(1, 2), dy)
+            self._grouped(sums, module.groups, own["weight"], sums.samples(name, cut).flatten(1, 2), dy)
             own = {attribute: n for attribute, n in own.items() if attribute != "weight"}
-        _take_tokens(taps, own, taps.samples(name, cut.flatten(2)).flatten(1, 2), dy)
+        _take_tokens(sums, own, sums.samples(name, cut.flatten(2)).flatten(1, 2), dy)
 
     @staticmethod
-    def _grouped(taps: Taps, groups: int, name: str, x: Tensor, dy: Tensor) -> None:
+    def _grouped(sums: Sums, groups: int, name: str, x: Tensor, dy: Tensor) -> None:
         """Weight [o, i / groups, *kernel] of x [n, t, i, *kernel], dy [n, t, o]."""
         n, t = dy.shape[:2]
         dy = dy.reshape(n, t, groups, -1).float()
         x = x.reshape(n, t, groups, -1).float()
-        taps.add(name, torch.einsum("ntgo,ntgi->ngoi", dy, x).reshape(n, *taps.projector.shapes[name]))
+        sums.add(name, torch.einsum("ntgo,ntgi->ngoi", dy, x).reshape(n, *sums.scope.projector.shapes[name]))
 
     def output(self, module: Any, x: Tensor) -> Tensor:
         kind = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}[len(module.kernel_size)]
@@ -93,15 +93,15 @@ class ConvRule(Rule):
 class NormRule(Rule):
     """y = w * normalised(x) + b over the last axes: dw = sum dy * normalised(x), db = sum dy."""
 
-    def take(self, taps: Taps, module: nn.Module, own: Mapping[str, str], x: Tensor, dy: Tensor) -> None:
+    def take(self, sums: Sums, module: nn.Module, own: Mapping[str, str], x: Tensor, dy: Tensor) -> None:
         name = next(iter(own.values()))
         shape = x.shape[-getattr(module, next(iter(own))).ndim :]
-        x = taps.samples(name, x).reshape(taps.n, -1, shape.numel())
-        dy = taps.samples(name, dy).reshape(taps.n, -1, shape.numel())
+        x = sums.samples(name, x).reshape(sums.n, -1, shape.numel())
+        dy = sums.samples(name, dy).reshape(sums.n, -1, shape.numel())
         if "weight" in own:
-            taps.add(own["weight"], self._weight(module, x.float(), dy).reshape(taps.n, *shape))
+            sums.add(own["weight"], self._weight(module, x.float(), dy).reshape(sums.n, *shape))
         if "bias" in own:
-            taps.add(own["bias"], dy.sum(1, dtype=torch.float32).reshape(taps.n, *shape))
+            sums.add(own["bias"], dy.sum(1, dtype=torch.float32).reshape(sums.n, *shape))
 
     @staticmethod
     def _weight(module: nn.Module, x: Tensor, dy: Tensor) -> Tensor:
@@ -127,14 +127,14 @@ class NormRule(Rule):
 class GroupNormRule(Rule):
     """y = w_c * normalised(x) + b_c for channel c, axis 1."""
 
-    def take(self, taps: Taps, module: Any, own: Mapping[str, str], x: Tensor, dy: Tensor) -> None:
+    def take(self, sums: Sums, module: Any, own: Mapping[str, str], x: Tensor, dy: Tensor) -> None:
         dy = dy.float()
         terms = {"bias": dy}
         if "weight" in own:
             terms["weight"] = dy * functional.group_norm(x.float(), module.num_groups, eps=module.eps)
         for attribute, name in own.items():
             per_channel = terms[attribute].flatten(2).sum(2) if dy.ndim > 2 else terms[attribute]
-            taps.add(name, taps.samples(name, per_channel).sum(1))
+            sums.add(name, sums.samples(name, per_channel).sum(1))
 
     def output(self, module: Any, x: Tensor) -> Tensor:
         y = functional.group_norm(x.float(), module.num_groups, eps=module.eps)
@@ -148,13 +148,13 @@ def _affine(module: Any, y: Tensor, shape: tuple[int, ...]) -> Tensor:
     return y if bias is None else y + bias.float().reshape(shape)
 
 
-def _take_tokens(taps: Taps, own: Mapping[str, str], x: Tensor, dy: Tensor) -> None:
+def _take_tokens(sums: Sums, own: Mapping[str, str], x: Tensor, dy: Tensor) -> None:
     """Weight and bias of a matrix product over tokens x [n, t, i], dy [n, t, o]."""
     if "weight" in own:
         same = torch.promote_types(x.dtype, dy.dtype)
-        taps.add_outer(own["weight"], x.to(same), dy.to(same))
+        sums.add_outer(own["weight"], x.to(same), dy.to(same))
     if "bias" in own:
-        taps.add(own["bias"], dy.sum(1, dtype=torch.float32))
+        sums.add(own["bias"], dy.sum(1, dtype=torch.float32))
 
 
 def padded(module: Any, x: Tensor) -> Tensor:

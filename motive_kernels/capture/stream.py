@@ -12,14 +12,14 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from motive_kernels.capture.taps import Taps
+from motive_kernels.capture.sums import Sums
 
 
-def stream_into(taps: Taps, losses: Tensor, chosen: Mapping[str, nn.Parameter], keep_graph: bool) -> None:
+def stream_into(sums: Sums, losses: Tensor, chosen: Mapping[str, nn.Parameter], keep_graph: bool) -> None:
     """Add the projected gradients of each sample's loss by some parameters.
 
     Args:
-        taps: where to add.
+        sums: where to add.
         losses: [n]; a sample's gradient is that of its own entry, so samples must not share anything but parameters.
         chosen: parameters to differentiate by, by the projector's names; all of them require gradients.
         keep_graph: whether the graph is needed afterwards.
@@ -27,7 +27,7 @@ def stream_into(taps: Taps, losses: Tensor, chosen: Mapping[str, nn.Parameter], 
     last = len(losses) - 1
     for sample, loss in enumerate(losses.unbind()):
         handles = [
-            parameter.register_post_accumulate_grad_hook(_project_and_free(taps, name, sample))
+            parameter.register_post_accumulate_grad_hook(_project_and_free(sums, name, sample))
             for name, parameter in chosen.items()
         ]
         try:
@@ -37,14 +37,13 @@ def stream_into(taps: Taps, losses: Tensor, chosen: Mapping[str, nn.Parameter], 
                 handle.remove()
 
 
-def _project_and_free(taps: Taps, name: str, sample: int) -> Callable[[Tensor], None]:
+def _project_and_free(sums: Sums, name: str, sample: int) -> Callable[[Tensor], None]:
     """The hook of one parameter: the sample's vector += P grad, then no grad."""
 
     def hook(parameter: Tensor) -> None:
         if parameter.grad is not None:
-            grad, parameter.grad = parameter.grad, None
+            grad, parameter.grad = parameter.grad.to_dense(), None
             with torch.no_grad():
-                row = taps.row(name, sample, grad.device)
-                taps.projector.project_into(row, name, grad[None], impl=taps.impl)
+                sums.add_sample(name, sample, grad)
 
     return hook

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,10 @@ from torch.nn import functional
 import motive_kernels as mk
 from motive_kernels.capture.loop import per_sample_gradients
 from motive_kernels.capture.parameters import select_parameters
+from motive_kernels.capture.passes import Pass
+from motive_kernels.capture.plan import Plan
+from motive_kernels.capture.probe import probe
+from motive_kernels.capture.scope import Scope
 
 WIDTH, TOKENS = 8, 6
 
@@ -227,12 +232,19 @@ def test_the_token_route_names_what_does_not_fit(use: str) -> None:
         mk.projected_gradients(model, losses, projector, route="token", parameters=others)
 
 
-def test_in_a_loop_of_ones_own_an_unfit_route_is_said_and_mended() -> None:
+def test_a_loop_of_ones_own_needs_a_plan_for_as_many_samples() -> None:
     model, losses, projector = make("rows are tokens", 4)
     expected = mk.projected_gradients(model, losses, projector, route="stream")
+    x = torch.randn(1, TOKENS, WIDTH)
     capture = mk.GradientCapture(model, projector)
-    with capture, pytest.raises(ValueError, match=r"l\.\w+ must fit its route.*run the forward pass again"):
+    with pytest.raises(RuntimeError, match=r"no plan yet; call capture\.probe"), capture:
+        pass
+    capture.probe(lambda: model(x).square().mean((1, 2)))
+    with capture, pytest.raises(RuntimeError, match=r"proved with one sample, not with 4; call capture\.probe"):
         capture.backward(losses())
+    plan = capture.probe(losses)
+    assert plan.served["l.weight"] == "stream"
+    assert "one alone must own a block of rows" in plan.reasons["l.weight"]
     with capture:
         torch.testing.assert_close(capture.backward(losses()), expected, rtol=1e-4, atol=1e-5)
 
@@ -240,10 +252,13 @@ def test_in_a_loop_of_ones_own_an_unfit_route_is_said_and_mended() -> None:
 def test_several_passes_inside_one_capture() -> None:
     model, losses, projector = make("gate", 4)
     capture = mk.GradientCapture(model, projector)
+    capture.probe(losses)
     with capture:
         first, second = (capture.backward(losses()) for _ in range(2))
-        with pytest.raises(RuntimeError, match="entered once"):
+        with pytest.raises(RuntimeError, match="already active"):
             capture.__enter__()
+        with pytest.raises(RuntimeError, match="already active"):
+            capture(losses)
     assert torch.equal(first, second)
     with pytest.raises(RuntimeError, match="inside 'with capture:'"):
         capture.backward(losses())
@@ -347,18 +362,21 @@ def test_wide_inputs_are_kept_as_their_sketches(dim: int, dtype: torch.dtype) ->
     model = nn.Sequential(nn.Linear(20, 300), nn.Tanh(), nn.Linear(300, 400), nn.Tanh(), nn.Linear(400, 30)).to(dtype)
     x = torch.randn(3, 50, 20, dtype=dtype)
     projector = mk.Projector(mk.ProjectionSpec(dim=dim), {name: p.shape for name, p in model.named_parameters()})
-    capture = mk.GradientCapture(model, projector)
     kept: list[int] = []
 
     def losses() -> Tensor:
         with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.shape[-1]) or t, lambda t: t):
             return model(x).float().square().mean((1, 2))
 
-    with capture:
-        whole = capture.backward(losses())
+    scope = Scope.of(model, projector, "auto", None, "", None, None, None)
+    plan = probe(scope, Plan.first(scope), losses)
+    assert plan.alone == {"0.weight", "2.weight", "4.weight"}
+    with Pass(scope, replace(plan, alone=frozenset())) as run:
+        whole = run.backward(losses())
+    assert kept.count(300) >= 3
     kept.clear()
-    with capture:
-        sketched = capture.backward(losses())
+    with Pass(scope, plan) as run:
+        sketched = run.backward(losses())
     assert dim in kept
     assert kept.count(300) < 3, "an input of 300 numbers a token is kept besides its sketch"
     torch.testing.assert_close(sketched, whole, rtol=1e-5, atol=1e-5 * float(whole.abs().max()))

@@ -1,0 +1,99 @@
+"""What a capture works on: a model, its parameters in groups, and how their gradients are projected."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import Tensor, nn
+
+from motive_kernels.capture.costs import CostModel
+from motive_kernels.capture.parameters import owners, select_parameters
+from motive_kernels.projection.projector import Projector
+
+ROUTES = ("auto", "token", "stream")
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The fixed side of a capture; what is learnt about the model is its Plan.
+
+    Attributes:
+        model: left as it was found by every pass.
+        projector, impl: how to project.
+        route: which routes are allowed, one of ROUTES.
+        chosen: the projector's name -> parameter of the model.
+        group_of: name -> number of the vector that it adds to.
+        groups: number of vectors of a sample.
+        grouped: whether results have an axis of groups.
+        costs: speeds that decide between the forms of a layer, or None for the token form always.
+    """
+
+    model: nn.Module
+    projector: Projector
+    impl: str | None
+    route: str
+    chosen: Mapping[str, nn.Parameter]
+    group_of: Mapping[str, int]
+    groups: int
+    grouped: bool
+    costs: CostModel | None
+
+    @classmethod
+    def of(
+        cls,
+        model: nn.Module,
+        projector: Projector,
+        route: str,
+        parameters: Collection[str] | None,
+        prefix: str,
+        groups: Mapping[str, Collection[str]] | None,
+        costs: CostModel | None,
+        impl: str | None,
+    ) -> Scope:
+        """Check a capture's arguments; they are those of GradientCapture."""
+        if route not in ROUTES:
+            raise ValueError(
+                f"projected_gradients: route must be one of {', '.join(ROUTES)}, got {route!r}; choose one"
+            )
+        if groups is not None and parameters is None:
+            parameters = [name for names in groups.values() for name in names]
+        chosen = select_parameters(model, projector, parameters, prefix)
+        numbers = _group_numbers(chosen, groups)
+        count = max(numbers.values()) + 1
+        costs = (costs or CostModel()) if route == "auto" else None
+        return cls(model, projector, impl, route, chosen, numbers, count, groups is not None, costs)
+
+    @cached_property
+    def owners(self) -> dict[nn.Module, dict[str, str]]:
+        """Module -> {attribute: name} of the chosen parameters that it holds."""
+        return owners(self.model, self.chosen)
+
+    def prefers_tokens(self, t: int, o: int, i: int) -> bool:
+        """Whether t tokens of a matrix parameter [o, i] are best projected without forming its gradient."""
+        return self.costs is None or self.costs.token_is_cheaper(t, o, i, self.projector.dim)
+
+    def sketched(self, name: str, x: Tensor) -> Tensor | None:
+        """What to keep of a layer's inputs [..., i] instead of them, or None to keep them."""
+        t, (o, i) = x[..., 0].numel(), (self.projector.shapes[name][0], x.shape[-1])
+        return self.projector.sketch_inputs(name, x, impl=self.impl) if self.prefers_tokens(t, o, i) else None
+
+
+def _group_numbers(chosen: Mapping[str, nn.Parameter], groups: Mapping[str, Collection[str]] | None) -> dict[str, int]:
+    """Parameter name -> number of its vector."""
+    if groups is None:
+        return dict.fromkeys(chosen, 0)
+    numbers: dict[str, int] = {}
+    for number, (group, names) in enumerate(groups.items()):
+        for name in names:
+            if name not in chosen or name in numbers:
+                raise ValueError(
+                    f"projected_gradients: groups must hold included parameters, each once, got {name!r} in {group!r}; "
+                    "remove it"
+                )
+            numbers[name] = number
+    if len(numbers) < len(chosen):
+        left = next(name for name in chosen if name not in numbers)
+        raise ValueError(f"projected_gradients: groups must hold every parameter, got none with {left!r}; add it")
+    return numbers
