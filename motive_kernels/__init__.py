@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 
-from motive_kernels.capture import CostModel, GradientCapture, projected_gradients
+from motive_kernels.capture import GradientCapture, projected_gradients
 from motive_kernels.ops.dot_scores.api import dot_scores
 from motive_kernels.ops.motion_weights.api import motion_weights
 from motive_kernels.ops.noise_latents.api import noise_latents
@@ -23,7 +23,6 @@ from motive_kernels.search.base import quantize_queries
 logging.getLogger("motive_kernels").addHandler(logging.NullHandler())
 
 __all__ = [
-    "CostModel",
     "GradientCapture",
     "ProjectionSpec",
     "Projector",

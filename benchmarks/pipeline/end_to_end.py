@@ -11,7 +11,6 @@ counted. benchmarks.pipeline.extrapolate says what it comes to for a million cli
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import sys
 import tempfile
@@ -30,7 +29,6 @@ from motive.adapters.cache import Cache
 from motive.data import Clip
 from motive.gradients.clips import EncodedClip
 from motive.gradients.draws import DrawConfig
-from motive.indexing.calibrate import measure_costs
 from motive.indexing.config import IndexConfig
 from motive.indexing.encode import Prepared, content_hash
 from motive.indexing.setup import Setup
@@ -103,7 +101,6 @@ def set_up(model: FullModel, clip: str, batch: int, setting: Setting, folder: Pa
     expert, standard = adapter.experts[0], model.clips[clip]
     names = adapter.parameter_shapes(expert)
     projector = mk.Projector(mk.ProjectionSpec(), {f"{expert.component}.{n}": s for n, s in names.items()})
-    costs = mk.CostModel() if setting.rehearsal else measure_costs(torch.device(setting.device))
     config = IndexConfig(
         model=model.name,
         device=setting.device,
@@ -114,7 +111,6 @@ def set_up(model: FullModel, clip: str, batch: int, setting: Setting, folder: Pa
         clips_per_pass=batch,
         shard_rows=UNIT,
         decode_threads=1 if setting.rehearsal else 8,
-        costs={setting.device: dataclasses.asdict(costs)},
     )
     identity = {"projection": projector.fields, "gradient": {"model": model.name, "clip": clip}}
     return Setup(config, adapter, expert, standard, adapter.latent_shape(standard), projector, identity)

@@ -15,12 +15,11 @@ from motive.curate import SelectConfig, select
 from motive.demo import DemoConfig, demo
 from motive.doctor import doctor
 from motive.errors import OptionError
-from motive.indexing.calibrate import calibrate, costs_path
 from motive.indexing.config import IndexConfig, ReadConfig
 from motive.indexing.estimate import estimate
 from motive.indexing.index import IndexSummary, index, query
 from motive.indexing.replay import replay
-from motive.indexing.setup import default_device, model_standard
+from motive.indexing.setup import model_standard
 from motive.reporting import ReportConfig, report
 from motive.scoring import ExportConfig, ScoreConfig, export, score
 from motive.workers.launch import LaunchConfig
@@ -59,7 +58,7 @@ def _index_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _quiet(parser)
     add_flags(parser, LaunchConfig)
-    add_flags(parser, IndexConfig, skip=("costs",))
+    add_flags(parser, IndexConfig)
 
 
 def _index(args: argparse.Namespace) -> int:
@@ -170,16 +169,10 @@ def _report(args: argparse.Namespace) -> int:
 
 
 def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--calibrate", action="store_true", help="measure this machine's speeds, by which gradients take their route"
-    )
+    """It takes none."""
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    if args.calibrate:
-        for device in dict.fromkeys(("cpu", default_device())):
-            say(f"{device}: {calibrate(device)}")
-        say(f"kept in {costs_path()}")
     return show(doctor())
 
 

@@ -96,7 +96,7 @@ class ClipGradients:
         prefix: component of the parameters' names, e.g. ``transformer.``.
         parts: name -> parameters of a part of the model, for a vector of each; empty for one of all.
         draws_per_pass: draws that share one forward and backward pass; more is faster and takes more memory.
-        costs: measured speeds of the machine, or None for the built-in ones.
+        verify: whether the first batch proves the gradients (motive_kernels.GradientCapture).
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class ClipGradients:
         prefix: str = "transformer.",
         parts: Mapping[str, Sequence[str]] = {},
         draws_per_pass: int = 1,
-        costs: mk.CostModel | None = None,
+        verify: bool = True,
     ) -> None:
         self._adapter = adapter
         self._transformer = transformer
@@ -122,7 +122,7 @@ class ClipGradients:
         self._count = len(sigmas)
         self._per_draw = draws.per_draw
         self._parts = max(1, len(parts))
-        self._capture = mk.GradientCapture(transformer, projector, prefix=prefix, groups=parts or None, costs=costs)
+        self._capture = mk.GradientCapture(transformer, projector, prefix=prefix, groups=parts or None, verify=verify)
 
     @property
     def routes(self) -> dict[str, str]:

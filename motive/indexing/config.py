@@ -5,7 +5,6 @@ The same introspection of the dataclasses serves the JSON of run.json and the fl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +12,7 @@ from motive.data.video.standardise import Standard
 from motive.errors import OptionError
 from motive.gradients.draws import DrawConfig
 from motive.masks import MaskConfig
-from motive_kernels import CostModel, ProjectionSpec
+from motive_kernels import ProjectionSpec
 
 
 def repeated() -> Any:
@@ -75,9 +74,8 @@ class IndexConfig:
         decode_threads: clips decoded ahead in parallel, each in a process of its own.
         threads: of torch on the CPU; 0 takes those of the machine where the store is begun. Vectors can depend on it
             in their last bits, so a store keeps to one number.
-        costs: kind of device -> speeds (motive_kernels.CostModel) by which a layer's gradients take their form. What is
-            not given is what motive doctor --calibrate measured on the machine where the store is begun. Vectors can
-            depend on it in their last bits, so a store, its queries and replays keep to it.
+        verify: compare the first batch's gradients with ordinary ones before trusting them. It takes about three passes
+            once in each worker, and the memory of a training step without its optimizer.
     """
 
     model: str = "toy"
@@ -103,7 +101,7 @@ class IndexConfig:
     shard_rows: int = 256
     decode_threads: int = 2
     threads: int = 0
-    costs: Mapping[str, Any] = field(default_factory=dict)
+    verify: bool = True
 
     def __post_init__(self) -> None:
         for name in ("draws_per_pass", "clips_per_pass", "shard_rows", "decode_threads"):
@@ -113,10 +111,3 @@ class IndexConfig:
             raise OptionError(f"IndexConfig: threads must be 0 or more, got {self.threads}; give a number")
         if not self.parameters:
             raise OptionError("IndexConfig: parameters must hold a pattern, got none; '*' takes all")
-        for kind, speeds in self.costs.items():
-            try:
-                CostModel(**speeds)
-            except (TypeError, ValueError) as error:
-                raise OptionError(
-                    f"IndexConfig: costs must hold speeds, got {error} for {kind}; leave it out"
-                ) from error

@@ -292,10 +292,8 @@ def as_begun(setup: Setup, store: Store, verb: str) -> Setup:
             f"{verb}: segments must be {store.segments or 'none'}, which {store.location} was begun with, got "
             f"{config.segments or 'none'}; give the same, or another --out"
         )
-    begun_costs = recorded.get("costs")
-    costs = {**config.costs, **(begun_costs if isinstance(begun_costs, Mapping) else {})}
     threads = config.threads or torch.get_num_threads()
-    return replace(setup, config=replace(config, threads=threads, costs=costs))
+    return replace(setup, config=replace(config, threads=threads))
 
 
 def plan_of(store: Store, ids: Sequence[str], config: IndexConfig) -> PlanConfig:

@@ -21,7 +21,6 @@ from motive.config import to_json
 from motive.data.video.standardise import Standard
 from motive.errors import OptionError
 from motive.gradients.segments import check_segments
-from motive.indexing.calibrate import load_costs
 from motive.indexing.config import IndexConfig
 
 _log = logging.getLogger(__name__)
@@ -95,9 +94,7 @@ def set_up(config: IndexConfig) -> Setup:
         gradient["model_parts"] = {"patterns": list(config.model_parts), "names": list(parts)}
     identity = {"projection": projector.fields, "gradient": gradient}
     # What "auto" came to, so that queries and replays elsewhere compute the same.
-    resolved = replace(
-        config, standard=standard, dtype=adapter.settings().get("dtype", config.dtype), costs=_costs(config, device)
-    )
+    resolved = replace(config, standard=standard, dtype=adapter.settings().get("dtype", config.dtype))
     _log.info(
         "%s model %s on %s, dtype %s: %d parameters in %d tensors, vectors of %d numbers for each noise sample",
         adapter.family,
@@ -109,13 +106,6 @@ def set_up(config: IndexConfig) -> Setup:
         projector.dim,
     )
     return Setup(resolved, adapter, expert, standard, latent_shape, projector, identity, lora, parts)
-
-
-def _costs(config: IndexConfig, device: str) -> dict[str, Any]:
-    """The speeds of every device that the config knows, and of this one."""
-    kind = torch.device(device).type
-    known = dict(config.costs)
-    return known if kind in known else {**known, kind: asdict(load_costs(kind) or mk.CostModel())}
 
 
 def model_standard(model: str, revision: str | None = None) -> Standard:

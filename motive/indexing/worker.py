@@ -141,7 +141,7 @@ class Worker:
             prefix=f"{setup.expert.component}.",
             parts=setup.parts if projector is None else {},
             draws_per_pass=setup.config.draws_per_pass,
-            costs=mk.CostModel(**setup.config.costs[next(transformer.parameters()).device.type]),
+            verify=setup.config.verify,
         )
 
     def _gradients_once(self) -> ClipGradients:

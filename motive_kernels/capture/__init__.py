@@ -7,10 +7,9 @@ from collections.abc import Callable, Collection
 from torch import Tensor, nn
 
 from motive_kernels.capture.capture import GradientCapture
-from motive_kernels.capture.costs import CostModel
 from motive_kernels.projection.projector import Projector
 
-__all__ = ["CostModel", "GradientCapture", "projected_gradients"]
+__all__ = ["GradientCapture", "projected_gradients"]
 
 
 def projected_gradients(

@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from motive_kernels.capture.costs import CostModel
 from motive_kernels.capture.passes import Pass, checked
 from motive_kernels.capture.plan import LATE, LAYER, OPERAND, Plan
 from motive_kernels.capture.probe import probe
@@ -24,7 +23,7 @@ class GradientCapture:
     Call it with a function that runs a forward pass. The module comes back exactly as it was: flags, hooks, parameters
     and .grad fields, also after an exception.
 
-    On the token route weights are frozen, so autograd computes input gradients only; each layer's input and output
+    On the factorized route weights are frozen, so autograd computes input gradients only; each layer's input and output
     gradient give its projected per-sample parameter gradients. The first batch is probed: do every layer's rows belong
     to the samples, is no parameter used outside its layer, do classes derived from a known layer compute what it does?
     A parameter that fails takes another route. Then the plan is proved: weighted sums of the projected gradients must
@@ -34,13 +33,13 @@ class GradientCapture:
     Args:
         model: any module; its parameters need not require gradients beforehand.
         projector: made from this model's parameter shapes.
-        route: ``token``: one backward pass for all samples, no weight gradients; every parameter must fit. ``stream``:
-            one backward pass a sample. ``auto``: token, and stream for the parameters that do not fit.
+        route: ``factorized``: one backward pass for all samples, no weight gradients; every parameter must fit.
+            ``stream``: one backward pass a sample. ``auto``: the first for the parameters that fit, in the cheaper of
+            its forms, and stream for the rest.
         parameters: the projector's names to include; None for all that start with ``prefix``.
         prefix: what the projector's names have before the model's own.
         groups: name of a group -> the projector's names in it, for a vector of each group; with ``parameters`` None,
             the groups' parameters are the ones included.
-        costs: speeds that decide between forms of a layer in ``auto``; None for the built-in ones.
         verify: whether to prove the plan. It takes the memory of a training step without its optimizer, once.
         impl: projection implementation to force, or None.
     """
@@ -54,11 +53,10 @@ class GradientCapture:
         parameters: Collection[str] | None = None,
         prefix: str = "",
         groups: Mapping[str, Collection[str]] | None = None,
-        costs: CostModel | None = None,
         verify: bool = True,
         impl: str | None = None,
     ) -> None:
-        self._scope = Scope.of(model, projector, route, parameters, prefix, groups, costs, impl)
+        self._scope = Scope.of(model, projector, route, parameters, prefix, groups, impl)
         self._verify = verify
         self._plan = Plan.first(self._scope)
         self._forms: dict[str, str] = {}
@@ -71,12 +69,12 @@ class GradientCapture:
 
     @property
     def routes(self) -> dict[str, str]:
-        """Parameter name -> route: ``token``, ``flat`` (per-sample gradient formed and projected), ``closed`` (closed
-        form), ``operand`` or ``stream``; complete after the first batch."""
+        """Parameter name -> route: ``factorized``, ``materialized`` (per-sample gradient formed and projected),
+        ``closed`` (closed form), ``operand`` or ``stream``; complete after the first batch."""
         routes = {}
         for name, served in self._plan.served.items():
             vector = self._scope.projector.shapes[name][1:] == ()
-            form = self._forms.get(name, "closed" if vector else "token")
+            form = self._forms.get(name, "closed" if vector else "factorized")
             routes[name] = {LAYER: form, LATE: OPERAND}.get(served, served)
         return routes
 

@@ -77,10 +77,10 @@ class Plan:
             ValueError: the scope's route does not allow it.
         """
         refused = {name: misfit.reason for name, misfit in misfits.items() if misfit.to == STREAM}
-        if scope.route == "token" and refused:
+        if scope.route == "factorized" and refused:
             name, reason = next(iter(refused.items()))
             raise ValueError(
-                f"projected_gradients: parameters must fit the token route, got {name!r} ({reason}) and "
+                f"projected_gradients: parameters must fit the factorized route, got {name!r} ({reason}) and "
                 f"{len(refused) - 1} others; use route='auto' or 'stream', or leave them out with parameters="
             )
         served = {**self.served, **{name: misfit.to for name, misfit in misfits.items()}}

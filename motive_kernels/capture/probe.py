@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -45,11 +46,26 @@ def probe(scope: Scope, plan: Plan, compute_losses: Callable[[], Tensor], *, ver
                 break
             proof = prove(scope, plan, compute_losses, start, coarsest(dtypes))
             if not proof.wrong:
-                return _proved(scope, plan, proof)
+                plan = _proved(scope, plan, proof)
+                break
             plan, doubted = _rerouted(scope, plan, _refuted(plan, proof)), True
-        return plan
     finally:
         start.restore()
+    _log(scope, plan)
+    return plan
+
+
+def _log(scope: Scope, plan: Plan) -> None:
+    """One line for a plan: where it runs, how, and whether it was proved."""
+    ways = Counter(plan.served.values())
+    devices = sorted({str(p.device) for p in scope.chosen.values()})
+    dtypes = sorted({str(p.dtype).removeprefix("torch.") for p in scope.chosen.values()})
+    proof = f"proved with {plan.proved} samples" if plan.proved else "not proved"
+    logger.info(
+        "capture: %d parameters (%s) on %s in %s, projection by %s, %s",
+        len(plan.served), ", ".join(f"{way}: {count}" for way, count in ways.items()), ", ".join(devices),
+        ", ".join(dtypes), scope.impl or "the first implementation that fits", proof,
+    )  # fmt: skip
 
 
 def _proved(scope: Scope, plan: Plan, proof: Proof) -> Plan:

@@ -8,11 +8,11 @@ from functools import cached_property
 
 from torch import Tensor, nn
 
-from motive_kernels.capture.costs import CostModel
+from motive_kernels.capture.choice import factorized_is_cheaper
 from motive_kernels.capture.parameters import owners, select_parameters
 from motive_kernels.projection.projector import Projector
 
-ROUTES = ("auto", "token", "stream")
+ROUTES = ("auto", "factorized", "stream")
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,6 @@ class Scope:
         group_of: name -> number of the vector that it adds to.
         groups: number of vectors of a sample.
         grouped: whether results have an axis of groups.
-        costs: speeds that decide between the forms of a layer, or None for the token form always.
     """
 
     model: nn.Module
@@ -38,7 +37,6 @@ class Scope:
     group_of: Mapping[str, int]
     groups: int
     grouped: bool
-    costs: CostModel | None
 
     @classmethod
     def of(
@@ -49,7 +47,6 @@ class Scope:
         parameters: Collection[str] | None,
         prefix: str,
         groups: Mapping[str, Collection[str]] | None,
-        costs: CostModel | None,
         impl: str | None,
     ) -> Scope:
         """Check a capture's arguments; they are those of GradientCapture."""
@@ -62,22 +59,24 @@ class Scope:
         chosen = select_parameters(model, projector, parameters, prefix)
         numbers = _group_numbers(chosen, groups)
         count = max(numbers.values()) + 1
-        costs = (costs or CostModel()) if route == "auto" else None
-        return cls(model, projector, impl, route, chosen, numbers, count, groups is not None, costs)
+        return cls(model, projector, impl, route, chosen, numbers, count, groups is not None)
 
     @cached_property
     def owners(self) -> dict[nn.Module, dict[str, str]]:
         """Module -> {attribute: name} of the chosen parameters that it holds."""
         return owners(self.model, self.chosen)
 
-    def prefers_tokens(self, t: int, o: int, i: int) -> bool:
-        """Whether t tokens of a matrix parameter [o, i] are best projected without forming its gradient."""
-        return self.costs is None or self.costs.token_is_cheaper(t, o, i, self.projector.dim)
+    def factorizes(self, name: str, t: int, x: Tensor) -> bool:
+        """Whether the gradient of a matrix parameter is projected without forming it, for t tokens of a sample's x."""
+        if not self.projector.has_factorized_form(name):
+            return False
+        o, i, k = self.projector.shapes[name][0], x.shape[-1], self.projector.dim
+        return self.route == "factorized" or factorized_is_cheaper(t, o, i, k, x.dtype, x.device.type)
 
     def sketched(self, name: str, x: Tensor) -> Tensor | None:
         """What to keep of a layer's inputs [..., i] instead of them, or None to keep them."""
-        t, (o, i) = x[..., 0].numel(), (self.projector.shapes[name][0], x.shape[-1])
-        return self.projector.sketch_inputs(name, x, impl=self.impl) if self.prefers_tokens(t, o, i) else None
+        t = x[..., 0].numel()
+        return self.projector.sketch_inputs(name, x, impl=self.impl) if self.factorizes(name, t, x) else None
 
 
 def _group_numbers(chosen: Mapping[str, nn.Parameter], groups: Mapping[str, Collection[str]] | None) -> dict[str, int]:

@@ -23,7 +23,7 @@ class Sums:
         n: samples.
 
     Attributes:
-        forms: matrix parameter -> ``token`` or ``flat``, as chosen for the shapes that were seen.
+        forms: matrix parameter -> ``factorized`` or ``materialized``, as chosen for the shapes that were seen.
     """
 
     def __init__(self, scope: Scope, n: int) -> None:
@@ -69,19 +69,19 @@ class Sums:
 
     def add_outer(self, name: str, x: Tensor, dy: Tensor) -> None:
         """Add sum_t dy_t x_t^T of one parameter for x [n, t, i], dy [n, t, o]."""
-        scope, (t, i, o) = self.scope, (x.shape[1], x.shape[2], dy.shape[2])
-        if scope.prefers_tokens(t, o, i) and scope.projector.has_token_form(name):
-            self.forms[name] = "token"
+        scope = self.scope
+        if scope.factorizes(name, x.shape[1], x):
+            self.forms[name] = "factorized"
             with self._target(name, x.device) as z:
                 scope.projector.project_outer_into(z, name, x, dy, impl=scope.impl)
         else:
-            self.forms[name] = "flat"
+            self.forms[name] = "materialized"
             grad = torch.bmm(dy.transpose(1, 2).float(), x.float()).reshape(self.n, *scope.projector.shapes[name])
             self.add(name, grad)
 
     def add_sketched(self, name: str, sketched: Tensor, dy: Tensor) -> None:
         """As add_outer, with Scope.sketched of the inputs instead of them."""
-        self.forms[name] = "token"
+        self.forms[name] = "factorized"
         with self._target(name, dy.device) as z:
             self.scope.projector.project_sketched_into(z, name, sketched, dy, impl=self.scope.impl)
 

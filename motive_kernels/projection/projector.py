@@ -226,9 +226,9 @@ class Projector:
         """As project_outer_into, with the inputs as sketch_inputs gave them: sketched [n, t, dim], dy [n, t, o]."""
         self._map(self._known("project_sketched_into", name)).project_sketched_into(z, sketched, dy, impl)
 
-    def has_token_form(self, name: str) -> bool:
+    def has_factorized_form(self, name: str) -> bool:
         """Whether project_outer_into avoids forming this parameter's gradient; it depends on the type."""
-        return self._map(self._known("has_token_form", name)).has_token_form
+        return self._map(self._known("has_factorized_form", name)).has_factorized_form
 
     def matrix(self, name: str) -> NDArray[np.float64]:
         """Explicit P of one small parameter: float64 [dim, number of elements]."""

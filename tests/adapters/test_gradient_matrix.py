@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 import motive_kernels as mk
 from motive.adapters import Adapter, batch_conditioning, load_adapter
 from motive.adapters.base import Conditioning
+from motive_kernels.capture import scope
 from motive_kernels.capture.loop import per_sample_gradients
 from tests.tiny_pipelines import FAMILIES
 
@@ -22,11 +24,8 @@ CASES = ("toy", "wan", *FAMILIES, "beside, embedded", "inside")
 CAPTIONS = ("a red disc before a wall", "", "the blue square and a floor in soft light", "a", "the " * 30)
 SIGMAS = (0.1, 0.3, 0.5, 0.7, 0.9)
 DIM = 32
-ROUTES = {
-    "token": ("token", None),
-    "flat": ("auto", mk.CostModel(matmul=1e9, flat=1e9)),
-    "stream": ("stream", None),
-}
+ROUTES = {"factorized": "factorized", "materialized": "auto", "stream": "stream"}
+"""Name -> the capture's route; for the second, forming every gradient is made the cheaper form."""
 ERROR = {"float32": 1e-4, "bfloat16": 0.06}
 """Of a vector, relative to its length: bfloat16 rounds every gradient of the loop's too."""
 
@@ -67,10 +66,10 @@ class Model:
         return lambda: self.adapter.predict(transformer, noisy, sigma, batch).square().mean((1, 2, 3, 4))
 
     def taken(self, route: str, losses: Callable[[], Tensor], passes: int = 1) -> tuple[Tensor, dict[str, str]]:
-        way, costs = ROUTES[route]
-        capture = mk.GradientCapture(self.transformer, self.projector, route=way, costs=costs)
-        for _ in range(passes):
-            z = capture(losses)
+        capture = mk.GradientCapture(self.transformer, self.projector, route=ROUTES[route])
+        with mock.patch.object(scope, "factorized_is_cheaper", return_value=route == "factorized"):
+            for _ in range(passes):
+                z = capture(losses)
         return z, capture.routes
 
     @cached_property
@@ -80,8 +79,8 @@ class Model:
 
     @cached_property
     def tokens(self) -> Tensor:
-        """Vectors by the token route."""
-        return self.taken("token", self.losses())[0]
+        """Vectors by the factorized route."""
+        return self.taken("factorized", self.losses())[0]
 
     def close(self, z: Tensor, rows: slice = slice(None)) -> None:
         want = self.oracle[rows]
@@ -104,7 +103,7 @@ def family(request: pytest.FixtureRequest, tiny_folder: Callable[[str], Path]) -
 @pytest.mark.parametrize("dtype", ERROR)
 def test_a_batch_equals_the_loop(family: dict[str, Model], dtype: str, route: str) -> None:
     model = family[dtype]
-    z, routes = model.taken(route, model.losses(), passes=2 if route == "token" else 1)
+    z, routes = model.taken(route, model.losses(), passes=2 if route == "factorized" else 1)
     model.close(z)
     kinds = set(routes.values())
     assert kinds == {"stream"} if route == "stream" else route in kinds and "stream" not in kinds
@@ -113,7 +112,7 @@ def test_a_batch_equals_the_loop(family: dict[str, Model], dtype: str, route: st
 @pytest.mark.parametrize("dtype", ERROR)
 def test_a_sample_does_not_depend_on_its_mates(family: dict[str, Model], dtype: str) -> None:
     model = family[dtype]
-    for route in ("token", "flat") if dtype == "float32" else ("token",):
+    for route in ("factorized", "materialized") if dtype == "float32" else ("factorized",):
         model.close(model.taken(route, model.losses(slice(2, 3)))[0], slice(2, 3))
 
 
@@ -126,7 +125,7 @@ def test_checkpointing_changes_nothing(family: dict[str, Model]) -> None:
     try:
         z = model.tokens
         passes.clear()
-        again, _ = model.taken("token", model.losses())
+        again, _ = model.taken("factorized", model.losses())
         assert len(passes) >= 4, "each forward pass, of the checks and of the vectors, must be done again"
         torch.testing.assert_close(again, z, rtol=1e-5, atol=1e-6 * float(z.abs().max()))
         model.close(again)
@@ -140,15 +139,15 @@ def test_the_backend_of_attention_changes_nothing(family: dict[str, Model]) -> N
 
     model = family["float32"]
     with sdpa_kernel([SDPBackend.MATH]):
-        z, _ = model.taken("token", model.losses(slice(1, 3)))
+        z, _ = model.taken("factorized", model.losses(slice(1, 3)))
     model.close(z, slice(1, 3))
 
 
 def test_vectors_repeat_to_the_bit(family: dict[str, Model]) -> None:
     model = family["float32"]
-    assert torch.equal(model.taken("token", model.losses())[0], model.tokens)
+    assert torch.equal(model.taken("factorized", model.losses())[0], model.tokens)
     rows = slice(2, 4)
-    assert torch.equal(*(model.taken("flat", model.losses(rows))[0] for _ in range(2)))
+    assert torch.equal(*(model.taken("materialized", model.losses(rows))[0] for _ in range(2)))
 
 
 def test_one_bad_sample_spoils_no_other(family: dict[str, Model]) -> None:
@@ -157,7 +156,7 @@ def test_one_bad_sample_spoils_no_other(family: dict[str, Model]) -> None:
     model.noisy = kept.clone()
     model.noisy[1, 0, 1, 0, 0] = torch.nan
     try:
-        z, routes = model.taken("token", model.losses())
+        z, routes = model.taken("factorized", model.losses())
     finally:
         model.noisy = kept
     assert torch.isfinite(z).all(1).tolist() == [True, False, True, True, True]
@@ -171,11 +170,11 @@ def test_a_compiled_transformer_gives_the_same(tiny_folder: Callable[[str], Path
     adapter = load_adapter(tiny_folder("wan"))
     with adapter.text_encoder() as encode:
         model = Model(adapter, encode(CAPTIONS), 0)
-    _, routes = model.taken("token", model.losses())
+    _, routes = model.taken("factorized", model.losses())
     compiled = torch.compile(model.transformer, backend="eager")
     with torch.no_grad():
         model.losses(model=compiled)()  # compiled before the capture, as in use
-    capture = mk.GradientCapture(compiled, model.projector, route="token")
+    capture = mk.GradientCapture(compiled, model.projector, route="factorized")
     assert torch.equal(capture(model.losses(model=compiled)), model.tokens)
     assert capture.routes == routes
     torch._dynamo.reset()
@@ -192,7 +191,7 @@ def test_inputs_on_another_device_and_of_wrong_shapes_end_in_errors_and_leave_th
         for wrong in (kept.to("meta"), kept[:, :-1], kept[:, :, :, 0]):
             model.noisy = wrong
             with pytest.raises((RuntimeError, ValueError, IndexError)):
-                model.taken("token", model.losses())
+                model.taken("factorized", model.losses())
     finally:
         model.noisy = kept
     sigma = torch.full((5,), 0.5)
@@ -201,4 +200,4 @@ def test_inputs_on_another_device_and_of_wrong_shapes_end_in_errors_and_leave_th
             model.adapter.add_noise(latents, noise, sigma)
     assert before == [(p.requires_grad, p.grad) for p in model.transformer.parameters()]
     assert hooks == [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.transformer.modules()]
-    model.close(model.taken("token", model.losses(slice(1, 3)))[0], slice(1, 3))
+    model.close(model.taken("factorized", model.losses(slice(1, 3)))[0], slice(1, 3))

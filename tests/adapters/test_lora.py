@@ -158,7 +158,7 @@ def test_gradients_of_the_factors_are_those_of_the_loop(
     for name, gradient in exact.items():
         assert gradient.any() == (trained or "lora_B" in name)
     want = projector.project(exact)
-    capture = mk.GradientCapture(model, projector, route="token")
+    capture = mk.GradientCapture(model, projector, route="factorized")
     for _ in range(2):
         torch.testing.assert_close(capture(losses), want, rtol=1e-3, atol=1e-4 * float(want.abs().max()))
 

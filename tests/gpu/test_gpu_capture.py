@@ -71,7 +71,7 @@ def error(found: Tensor, wanted: Tensor) -> float:
 
 
 @pytest.mark.parametrize("batches", [(1, 1, 1, 1, 1), (5,), (2, 3)], ids=str)
-@pytest.mark.parametrize("route", ["auto", "token", "stream"])
+@pytest.mark.parametrize("route", ["auto", "factorized", "stream"])
 def test_vectors_are_those_of_the_cpu(route: str, batches: tuple[int, ...]) -> None:
     """Every route and batch size; what is left is the rounding of float32 products in another order."""
     assert error(vectors("cuda", torch.float32, route, batches), on_cpu()) < 1e-4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,12 +12,16 @@ from torch import Tensor, nn
 import motive_kernels as mk
 from motive_kernels.capture.loop import per_sample_gradients
 from motive_kernels.capture.parameters import select_parameters
+from motive_kernels.capture.passes import Pass
+from motive_kernels.capture.plan import Plan
+from motive_kernels.capture.probe import probe
+from motive_kernels.capture.scope import Scope
 
-ROUTES = ("stream", "token")
+ROUTES = ("stream", "factorized")
 
 
 class Model(nn.Module):
-    """One of each layer type with a token rule, around a modulation table and a shared embedding of the samples."""
+    """One of each layer type with a rule, around a modulation table and a shared embedding of the samples."""
 
     def __init__(self, with_embedding: bool = False) -> None:
         super().__init__()
@@ -105,7 +110,7 @@ def test_samples_may_own_several_rows() -> None:
     def losses() -> Tensor:
         return model(images, shift).pow(2).mean((1, 2)).reshape(2, 3).sum(1)
 
-    z = mk.projected_gradients(model, losses, projector, route="token")
+    z = mk.projected_gradients(model, losses, projector, route="factorized")
     torch.testing.assert_close(z, oracle(model, losses, projector), rtol=1e-4, atol=1e-5)
 
 
@@ -157,7 +162,7 @@ def test_a_bad_sample_leaves_the_others_alone() -> None:
     def losses() -> Tensor:
         return model(images, shift).pow(2).mean((1, 2))
 
-    z = mk.projected_gradients(model, losses, projector, route="token")
+    z = mk.projected_gradients(model, losses, projector, route="factorized")
     finite = torch.isfinite(z).all(1).tolist()
     assert finite == [True, False, True]
 
@@ -194,3 +199,31 @@ def test_bad_arguments_say_what_to_do() -> None:
         mk.projected_gradients(model, losses, mk.Projector(mk.ProjectionSpec(), {"absent": (3,)}))
     with pytest.raises(ValueError, match=r"up\.weight must be"):
         mk.projected_gradients(model, losses, mk.Projector(mk.ProjectionSpec(), {"up.weight": (20, 9)}))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dim", [16, 128])
+def test_wide_inputs_are_kept_as_their_sketches(dim: int, dtype: torch.dtype) -> None:
+    """After the checks, a layer whose wide input no other layer sees keeps a shorter form of it; nothing else changes."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(20, 300), nn.Tanh(), nn.Linear(300, 400), nn.Tanh(), nn.Linear(400, 30)).to(dtype)
+    x = torch.randn(3, 50, 20, dtype=dtype)
+    projector = mk.Projector(mk.ProjectionSpec(dim=dim), {name: p.shape for name, p in model.named_parameters()})
+    kept: list[int] = []
+
+    def losses() -> Tensor:
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.shape[-1]) or t, lambda t: t):
+            return model(x).float().square().mean((1, 2))
+
+    scope = Scope.of(model, projector, "auto", None, "", None, None)
+    plan = probe(scope, Plan.first(scope), losses)
+    assert plan.alone == {"0.weight", "2.weight", "4.weight"}
+    with Pass(scope, replace(plan, alone=frozenset())) as run:
+        whole = run.backward(losses())
+    assert kept.count(300) >= 3
+    kept.clear()
+    with Pass(scope, plan) as run:
+        sketched = run.backward(losses())
+    assert dim in kept
+    assert kept.count(300) < 3, "an input of 300 numbers a token is kept besides its sketch"
+    torch.testing.assert_close(sketched, whole, rtol=1e-5, atol=1e-5 * float(whole.abs().max()))

@@ -80,8 +80,8 @@ def test_a_fault_is_named_and_rerouted(fault: str, n: int, dtype: torch.dtype, m
     assert all("differ from ordinary ones" in capture.plan.reasons[name] for name in wrong)
     within = 1e-4 if dtype == torch.float32 else 0.02
     assert (z - expected).norm() < within * expected.norm()
-    with pytest.raises(ValueError, match=r"must fit the token route, got '\d\.\w+' \(its gradients differ from"):
-        mk.projected_gradients(model, losses, projector, route="token")
+    with pytest.raises(ValueError, match=r"must fit the factorized route, got '\d\.\w+' \(its gradients differ from"):
+        mk.projected_gradients(model, losses, projector, route="factorized")
     blind = mk.projected_gradients(model, losses, projector, verify=False)
     assert (blind - expected).norm() > 0.03 * expected.norm(), "the fault changes nothing, so this test says nothing"
 
@@ -163,3 +163,17 @@ def test_reentrant_checkpoints_are_refused_with_the_remedy() -> None:
 
     with pytest.raises(ValueError, match="use_reentrant=False"), pytest.warns(UserWarning, match="requires_grad"):
         mk.projected_gradients(model, detached, projector)
+
+
+def test_the_log_says_what_runs_and_is_quiet_by_default(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, losses, projector = make()
+    take_twice(monkeypatch)
+    with caplog.at_level("INFO", logger="motive_kernels"):
+        mk.projected_gradients(model, losses, projector)
+    rerouted, line = (record.getMessage() for record in caplog.records)
+    assert rerouted.startswith("3.bias: layer does not fit: its gradients differ from ordinary ones by")
+    assert line.startswith("capture: 6 parameters (layer: 5, stream: 1) on cpu in float32")
+    assert line.endswith("proved with 4 samples")
+    assert capsys.readouterr() == ("", "")

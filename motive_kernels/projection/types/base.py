@@ -49,7 +49,7 @@ class ParameterMap(ABC):
         raise NotImplementedError("this type keeps its inputs: sketch_inputs returns None")
 
     @property
-    def has_token_form(self) -> bool:
+    def has_factorized_form(self) -> bool:
         """Whether project_outer_into avoids forming the gradient."""
         return type(self).project_outer_into is not ParameterMap.project_outer_into
 
