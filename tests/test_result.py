@@ -29,12 +29,13 @@ def test_each_result_is_one(kind: type) -> None:
 
 
 def test_results_are_json_and_keep_their_fields() -> None:
-    summary = IndexSummary(Path("store"), 3, 1, 2, {"too_short": 2})
+    summary = IndexSummary(Path("store"), 3, 1, 2, {"too_short": 2}, rows=8)
     value = json.loads(json.dumps(summary.to_json()))
     assert value["store"] == "store"
     assert (value["stored"], value["already"], value["failed"], value["reasons"]) == (3, 1, 2, {"too_short": 2})
     assert summary.lines()[0] == "store: 3 clips stored, 1 were there, 2 left out"
-    assert "too_short 2" in summary.lines()[1]
+    assert summary.lines()[1].startswith("left out: 2 of 8 clips (25.0%)")
+    assert "too_short 2" in summary.lines()[2]
 
 
 def test_the_doctor_reports_each_area_once() -> None:

@@ -77,7 +77,7 @@ def test_regions_of_clips_in_shards_are_refused_before_anything_is_made(
     index = ["index", str(folder), "--segments", "regions", *FAST]
     for more in (["--estimate"], ["--out", str(tmp_path / "store")]):
         assert main([*index, *more]) == 2
-        assert "unpack the shards" in capsys.readouterr().err
+        assert "unpack it" in capsys.readouterr().err
     assert not (tmp_path / "store").exists()
 
 
