@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -10,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 import motive_kernels as mk
 from motive.data.video.standardise import Standard
@@ -108,7 +110,9 @@ class Adapter(ABC):
                 f"{self.family}: checkpointing must be left out for {type(transformer).__name__}, got True; "
                 "lower --clips-per-pass and --draws-per-pass instead"
             )
-        enable()
+        # Reentrant checkpoints hide the layers from hooks, so the function is ours and not left to the library.
+        given = {"gradient_checkpointing_func": _checkpoint} if _takes_function(enable) else {}
+        enable(**given)
 
     def parameter_shapes(self, expert: Expert) -> Mapping[str, tuple[int, ...]]:
         """Names and shapes of the expert's parameters; families override it where that needs no weights in memory."""
@@ -162,6 +166,14 @@ class Adapter(ABC):
     def settings(self) -> Mapping[str, Any]:
         """Options of this adapter that change a vector (dtype, text length, ...); recorded in the identity."""
         return {}
+
+
+def _checkpoint(module: nn.Module, *args: Any) -> Any:
+    return checkpoint(module.__call__, *args, use_reentrant=False)
+
+
+def _takes_function(enable: Callable[..., Any]) -> bool:
+    return "gradient_checkpointing_func" in inspect.signature(enable).parameters
 
 
 def batch_conditioning(conditionings: Sequence[Conditioning]) -> Conditioning:

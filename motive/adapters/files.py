@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 
 from motive.errors import ModelError
 
+PICKLES = (".bin", ".ckpt", ".pkl", ".pt", ".pth")
+SINGLE_FILES = (".safetensors", ".sft", ".gguf")
 WEIGHT_FILES = ("config.json", "*.safetensors", "*.safetensors.index.json")
 TOKENIZER_FILES = ("*.json", "*.model", "*.txt")
 
@@ -50,10 +53,60 @@ def transformer_class(folder: Path, where: str) -> str:
         name = read_json(config, where).get("_class_name")
         if isinstance(name, str):
             return name
+    found = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in (*SINGLE_FILES, *PICKLES))
+    if found:
+        raise single_file(folder / found[0])
     raise ModelError(
         f"{where}: model must be a diffusers folder with model_index.json or transformer/config.json, got {folder}; "
         "give the folder that DiffusionPipeline.save_pretrained wrote"
     )
+
+
+def single_file(path: Path) -> ModelError:
+    """The error for a checkpoint that is one file, as ComfyUI and the models' own repositories have it."""
+    pickled = " It is a pickle besides, and loading one runs the code in it." if path.suffix.lower() in PICKLES else ""
+    return ModelError(
+        f"{path} is a checkpoint in a single file, and models are read from diffusers folders.{pickled} Give the model's "
+        "diffusers folder (its hub repository often ends in -Diffusers), or convert the file once: load it with the "
+        "from_single_file method of its diffusers class, such as WanTransformer3DModel, and write it with "
+        "save_pretrained into the folder transformer/ of that pipeline"
+    )
+
+
+def check_weights(folder: Path) -> None:
+    """Refuse a component whose weights cannot be loaded, before any work is done; reads names only.
+
+    Raises:
+        ModelError: there are pickles or a variant such as fp16 alone, no weights at all, or a shard is missing.
+    """
+    weights = [path.name for path in folder.glob("*.safetensors")]
+    index = next((path for path in sorted(folder.glob("*.safetensors.index.json"))), None)
+    if index is not None:
+        files = read_json(index, "model").get("weight_map")
+        named = {str(name) for name in files.values()} if isinstance(files, dict) else set()
+        missing = sorted(named - set(weights))
+        if missing or not named:
+            raise ModelError(
+                f"{folder} lacks {missing[0] if missing else 'a list of shards'}, one of {len(named)} files that "
+                f"{index.name} names; copy the model again"
+            )
+    elif not weights:
+        pickled = sorted(path.name for path in folder.glob("*") if path.suffix.lower() in PICKLES)
+        if pickled:
+            raise ModelError(
+                f"{folder} holds its weights as a pickle only ({pickled[0]}), and pickles are not loaded: loading one runs "
+                "the code in it. Download the model's safetensors, or convert it once where you trust the file: load the "
+                "pipeline with diffusers and write it with save_pretrained(NEW_FOLDER, safe_serialization=True)"
+            )
+        raise ModelError(f"{folder} holds no safetensors weights; give a complete diffusers folder")
+    elif all(_VARIANT.search(name) for name in weights):
+        raise ModelError(
+            f"{folder} holds a variant of the weights only ({min(weights)}); load the pipeline with diffusers' variant= and "
+            "write it with save_pretrained into a new folder"
+        )
+
+
+_VARIANT = re.compile(r"\.(?:fp16|bf16|fp32|fp8|non_ema|ema)(?:-\d+-of-\d+)?\.safetensors$")
 
 
 @lru_cache(maxsize=4096)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from motive.adapters.base import Adapter, Conditioning, Expert, TrainingNoise
-from motive.adapters.files import TOKENIZER_FILES, fingerprint, read_json
+from motive.adapters.files import TOKENIZER_FILES, check_weights, fingerprint, read_json
 from motive.adapters.loading import (
     LOAD_ERRORS,
     load_model,
@@ -73,6 +73,8 @@ class PipelineAdapter(Adapter):
         self._vae = read_json(self.folder / "vae" / "config.json", self.where)
         self._transformer = read_json(self.folder / "transformer" / "config.json", self.where)
         self._check_channels()
+        for name in self.components:
+            check_weights(self.folder / name)
 
     def _check_channels(self) -> None:
         """Refuse a transformer that takes more than latents; families that know what to give it override this."""
@@ -122,6 +124,8 @@ class PipelineAdapter(Adapter):
         return self._latent_channels, frames, standard.height // space, standard.width // space
 
     def fingerprints(self) -> Mapping[str, str]:
+        for expert in self.experts:  # the second one too, before any work is done
+            check_weights(self.folder / expert.component)
         prints = {e.component: fingerprint(self.folder / e.component, self.where) for e in self.experts}
         prints["vae"] = fingerprint(self.folder / "vae", self.where)
         for encoder, tokenizer in self._text_components.items():

@@ -10,7 +10,7 @@ from typing import Any
 
 from motive.adapters.base import Adapter
 from motive.adapters.cogvideox import CogVideoXAdapter
-from motive.adapters.files import transformer_class
+from motive.adapters.files import single_file, transformer_class
 from motive.adapters.hunyuan import HunyuanVideoAdapter
 from motive.adapters.ltx import LTXAdapter
 from motive.adapters.mochi import MochiAdapter
@@ -82,6 +82,8 @@ def load_adapter(
             raise OptionError(f"load_adapter: revision must be left out for {name}, got {revision!r}; drop it")
         return _make(named[name], name, {}, options)
     folder = Path(name).expanduser()
+    if folder.is_file():
+        raise single_file(folder)
     if not folder.is_dir():
         if not _is_hub_id(name):
             raise ModelError(

@@ -202,6 +202,89 @@ def test_a_file_for_one_transformer_keeps_its_alpha_in_the_second_expert(
     assert found.scale == 8.0
 
 
+def rename(form: str, layer: str) -> tuple[str, str]:
+    """(key of A, key of B) of a layer in one of the forms that tools write."""
+    original = original_wan_name(layer)
+    mixed = "lora_unet_" + original.replace("blocks.", "blocks_").replace(".", "_", 1)
+    names = {
+        "peft": f"base_model.model.{layer}",
+        "diffusers": f"transformer.{layer}",
+        "plain": layer,
+        "comfyui": f"diffusion_model.{original}",
+        "comfyui, nested": f"model.diffusion_model.{original}",
+        "musubi": "lora_unet_" + original.replace(".", "_"),
+        "kohya of diffusers names": "lora_transformer_" + layer.replace(".", "_"),
+        "mixed separators": mixed,
+    }
+    down, up = ("lora_down", "lora_up") if form in ("musubi", "mixed separators", "comfyui") else ("lora_A", "lora_B")
+    if form.startswith("kohya"):
+        down, up = "lora_down", "lora_up"
+    return f"{names[form]}.{down}.weight", f"{names[form]}.{up}.weight"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    "form",
+    ["diffusers", "plain", "comfyui", "comfyui, nested", "musubi", "kohya of diffusers names", "mixed separators"],
+)
+def test_forms_of_files_without_alpha(
+    toy: ToyAdapter, shapes: dict[str, tuple[int, ...]], tmp_path: Path, form: str, dtype: torch.dtype
+) -> None:
+    """Without alpha the product counts as it is: scale one, whatever the names and the numbers' type."""
+    pairs = factors(shapes)
+    tensors: dict[str, Tensor] = {}
+    for layer, (a, b) in pairs.items():
+        down, up = rename(form, layer)
+        tensors |= {down: a.to(dtype), up: b.to(dtype)}
+    save_file(tensors, tmp_path / "x.safetensors")
+    lora = load(toy, tmp_path / "x.safetensors", shapes)
+    assert set(lora.factors) == set(LAYERS)
+    for layer, (a, b) in pairs.items():
+        found = lora.factors[layer]
+        assert found.scale == 1.0
+        assert torch.equal(found.a, a.to(dtype))
+        assert torch.equal(found.b, b.to(dtype))
+
+
+def test_every_layer_may_have_a_rank_and_an_alpha_of_its_own(
+    toy: ToyAdapter, shapes: dict[str, tuple[int, ...]], tmp_path: Path
+) -> None:
+    tensors: dict[str, Tensor] = {}
+    for rank, layer in enumerate(LAYERS, 1):
+        outputs, inputs = shapes[f"{layer}.weight"]
+        down, up = rename("musubi", layer)
+        tensors |= {down: torch.ones(rank, inputs), up: torch.ones(outputs, rank)}
+        tensors[down.replace("lora_down.weight", "alpha")] = torch.tensor(3.0)
+    save_file(tensors, tmp_path / "x.safetensors")
+    lora = load(toy, tmp_path / "x.safetensors", shapes)
+    assert [lora.factors[layer].scale for layer in LAYERS] == [3 / rank for rank in range(1, 7)]
+
+
+@pytest.mark.parametrize(
+    ("key", "says"),
+    [
+        ("diffusion_model.blocks.77.self_attn.q.lora_A.weight", "layers of this model"),
+        ("diffusion_model.blocks.0.cross_attn.k_img.lora_A.weight", "layers of this model"),
+        ("diffusion_model.blocks.0.self_attn.q.dora_scale", "DoRA"),
+        ("diffusion_model.blocks.0.self_attn.q.lora_B.bias", "biases"),
+        ("diffusion_model.blocks.0.self_attn.q.diff", "whole weights"),
+        ("diffusion_model.blocks.0.self_attn.q.hada_w1_a", "plain LoRA"),
+    ],
+)
+def test_what_this_model_or_a_plain_lora_lacks_is_named(
+    toy: ToyAdapter, shapes: dict[str, tuple[int, ...]], tmp_path: Path, key: str, says: str
+) -> None:
+    """A block or an image branch that the model lacks must not be dropped in silence."""
+    tensors: dict[str, Tensor] = {}
+    for layer, (a, b) in factors(shapes).items():
+        down, up = rename("comfyui", layer)
+        tensors |= {down: a, up: b}
+    save_file({**tensors, key: torch.ones(4, 4)}, tmp_path / "x.safetensors")
+    with pytest.raises(ModelError, match=says) as error:
+        load(toy, tmp_path / "x.safetensors", shapes)
+    assert key in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
