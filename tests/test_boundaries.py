@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "motive.data": GROUND,
     "motive.masks": {"motive.data", "motive_kernels"} | GROUND,
     "motive.adapters": {"motive.data", "motive_kernels"} | GROUND,
+    "motive.testing": {"motive.adapters", "motive.data", "motive.masks"} | GROUND,
     "motive.toy": {"motive.adapters", "motive.data", "motive_kernels"} | GROUND,
     "motive.gradients": {"motive.adapters", "motive.data", "motive.masks", "motive_kernels"} | GROUND,
     "motive.store": {"motive.data"} | GROUND,
@@ -151,6 +152,8 @@ def test_optional_packages_are_imported_where_used(path: Path) -> None:
     foreign = top - ALWAYS_THERE - {"motive", "motive_kernels", "__future__"} - set(sys.stdlib_module_names)
     if path.name == "triton.py" and "motive_kernels" in path.parts:
         foreign -= {"triton"}  # Loaded by its op only when the implementation is chosen.
+    if module_of(path).startswith("motive.testing"):
+        foreign -= {"pytest"}  # Suites for pytest; nothing else imports them.
     assert not foreign, f"{path.relative_to(ROOT)} imports {sorted(foreign)} at its top; use motive.extras.require"
 
 

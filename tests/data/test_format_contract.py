@@ -1,0 +1,164 @@
+"""Every dataset format of this tree keeps the published contract; formats of other packages run the same suite."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import tarfile
+from collections.abc import Mapping, Sequence
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from motive.data import read_dataset
+from motive.data.formats import registry
+from motive.data.formats.metadata import TableFormat
+from motive.errors import DatasetError, OptionError
+from motive.testing import Entry, FormatContract, place_videos
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:
+    if path.suffix in (".csv", ".tsv"):
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]), delimiter="\t" if path.suffix == ".tsv" else ",")
+            writer.writeheader()
+            writer.writerows(rows)
+    elif path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(list(rows)), path)
+    elif path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    else:
+        path.write_text(json.dumps(list(rows)), encoding="utf-8")
+    return path
+
+
+class TableContract(FormatContract):
+    """A format that is one table."""
+
+    table = "metadata.csv"
+    names = ("file_name", "text")
+
+    def write_dataset(self, folder: Path, entries: Sequence[Entry]) -> Path:
+        place_videos(folder, entries)
+        rows = [dict(zip(self.names, (entry.path, entry.caption), strict=True)) for entry in entries]
+        write_table(folder / self.table, rows)
+        return folder
+
+    def subset_path(self, out: Path) -> Path:
+        changed = self.table.startswith("metadata") and self.table != "metadata.csv"
+        return out / (f"selection{Path(self.table).suffix}" if changed else self.table)
+
+
+class TestVideoFolder(TableContract):
+    format = "videofolder"
+
+
+class TestVideoFolderTsv(TableContract):
+    format, table = "videofolder", "metadata.tsv"
+
+
+class TestVideoFolderParquet(TableContract):
+    format, table, names = "videofolder", "metadata.parquet", ("file_name", "caption")
+
+
+class TestDiffSynth(TableContract):
+    format, table, names = "diffsynth", "metadata.csv", ("video", "prompt")
+
+
+class TestDiffSynthJson(TableContract):
+    format, table, names = "diffsynth", "metadata.json", ("video", "prompt")
+
+
+class TestJsonLines(TableContract):
+    format, table, names = "jsonl", "clips.jsonl", ("path", "caption")
+
+
+class TestVideoFiles(FormatContract):
+    format = "folder"
+    has_paths = False
+
+    def write_dataset(self, folder: Path, entries: Sequence[Entry]) -> Path:
+        place_videos(folder, entries)
+        for entry in entries:
+            if entry.caption is not None:
+                (folder / entry.path).with_suffix(".txt").write_text(entry.caption, encoding="utf-8")
+        return folder
+
+
+class TestWebDataset(FormatContract):
+    format = "webdataset"
+    has_paths = False
+    subset_format = "folder"
+
+    def write_dataset(self, folder: Path, entries: Sequence[Entry]) -> Path:
+        with tarfile.open(folder / "x.tar", "w") as archive:
+            for entry in entries:
+                caption = None if entry.caption is None else entry.caption.encode()
+                for name, data in ((entry.path, entry.data), (entry.path.replace(".mp4", ".txt"), caption)):
+                    if data is not None:
+                        info = tarfile.TarInfo(name)
+                        info.size = len(data)
+                        archive.addfile(info, io.BytesIO(data))
+        return folder
+
+
+def test_every_format_of_the_tree_keeps_the_contract() -> None:
+    tests = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.rglob("test_*.py"))
+    tried = set(re.findall(r'^ +format(?:, \w+)* = "(\w+)"', tests, re.MULTILINE))
+    assert set(registry._built_in()) <= tried, "each format needs a subclass of FormatContract under tests/data"
+
+
+class OtherFormat(TableFormat):
+    """Stands for a format of another package."""
+
+    name = "other"
+    priority = 10
+    path_columns = ("clip_path",)
+    caption_columns = ("description",)
+    suffixes = (".csv",)
+
+
+def offer(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    point = EntryPoint(name, value, registry.ENTRY_POINTS)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == registry.ENTRY_POINTS else [])
+
+
+class TestOtherFormat(TableContract):
+    """The contract through the entry point, as another package has it."""
+
+    format = "other"  # not of the tree
+    names = ("clip_path", "description")
+
+    @pytest.fixture(autouse=True)
+    def installed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        offer(monkeypatch, "other", f"{__name__}:OtherFormat")
+
+
+def test_without_its_package_the_format_is_unknown(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    with pytest.raises(OptionError, match=r"format must be auto or one of .*videofolder.*, got 'other'"):
+        read_dataset(tmp_path, "other")
+
+
+def test_another_package_cannot_replace_a_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    offer(monkeypatch, "folder", "nowhere:Nothing")
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    assert read_dataset(tmp_path).format == "folder"
+
+
+@pytest.mark.parametrize("value", ["nowhere_at_all:Nothing", "motive.errors:NoSuchName", "motive.errors:DatasetError"])
+def test_a_broken_entry_point_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    offer(monkeypatch, "broken", value)
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    with pytest.raises(DatasetError, match="broken"):
+        read_dataset(tmp_path)
+    assert read_dataset(tmp_path, "folder").format == "folder", "a named format of the tree needs no other package"
+
+
+def test_formats_are_asked_in_the_order_of_their_priority() -> None:
+    assert list(registry.dataset_formats())[:5] == ["diffsynth", "videofolder", "jsonl", "webdataset", "folder"]
