@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from motive.curate.config import SelectConfig, parse_amount
-from motive.curate.place import RECORD
 from motive.curate.selection import Selection, select
+from motive.scores.selection import RECORD
 
 __all__ = ["RECORD", "SelectConfig", "Selection", "parse_amount", "select"]

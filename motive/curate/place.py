@@ -14,10 +14,8 @@ from typing import Any
 
 from motive.errors import OptionError, StoreError
 from motive.publish import TEMPORARY_PREFIX
+from motive.scores.selection import FORMAT, RECORD, VERSION
 
-RECORD = "selection.json"
-FORMAT = "motive.selection"
-VERSION = 1
 _ALONE = 1
 """Number of names of a file that has no hard links."""
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from motive.curate.config import DROP_BOTTOM, GROUP_BY, QUERY_BY, SelectConfig
-from motive.errors import OptionError, StoreError
-from motive.extras import require
-from motive.scores.format import QUERY_PREFIX, group_column, query_column, read_header
+from motive.errors import OptionError
+from motive.scores.file import ScoreFile
+from motive.scores.format import group_column, query_column
 from motive.scores.ranking import CutTies, rank_rows, ties_at_cut
 from motive.store.ids import SEGMENT
 from motive.store.segments import by_clip
@@ -61,10 +60,15 @@ class Ranking:
     """
 
     def __init__(self, scores: Path, config: SelectConfig, where: str) -> None:
-        self.header = read_header(scores, where)
-        self._scores, self._config, self._where = scores, config, where
+        self.file = ScoreFile(scores, where)
+        self._config, self._where = config, where
         self.names = self._key_names()
-        self._columns: Mapping[str, NDArray] = self._read([*self.names, *SHOWN])
+        if any(name not in self.file.names for name in self.names):
+            raise OptionError(
+                f"{where}: by must name a query or group of {scores}, got {config.by!r}; "
+                "see the columns that start with query/ and group/"
+            )
+        self._columns: Mapping[str, NDArray] = self.file.keys([*self.names, *SHOWN])
 
     def cut(self, segmented: bool = False) -> Cut:
         """The clips above the cut.
@@ -86,7 +90,7 @@ class Ranking:
                     f"{self._where}: segments must be best for scores of a query's top-k alone, got sum; "
                     "score with precision=float32 (or choose best)"
                 )
-            every = self._table(["clip_id"]).column("clip_id")
+            every = self.file.column("clip_id")
             of_clip, (*keys, votes) = by_clip(every, rank_rows(keys), [*keys, votes], how)
         total = len(votes)
         order = rank_rows(keys)
@@ -109,7 +113,7 @@ class Ranking:
             )
         ties = ties_at_cut(keys, order, taken) if rows.size == taken else None
         shown = of_clip[rows]
-        names = [row_id.rpartition(SEGMENT)[2] for row_id in self.clip_ids(shown).to_pylist()] if segmented else []
+        names = [row_id.rpartition(SEGMENT)[2] for row_id in self.file.clip_ids(shown).to_pylist()] if segmented else []
         sums = keys[0][rows] if how == "sum" else None
         return Cut(shown, self.names[0], float(keys[0][rows[-1]]), ties, total, tuple(names), how, sums)
 
@@ -123,11 +127,6 @@ class Ranking:
                 "leave it out, or score stores made with --segments"
             )
         return None
-
-    def clip_ids(self, rows: NDArray[np.int64]) -> Any:
-        """Ids of some rows, as a pyarrow array."""
-        pa = require("pyarrow", self._where, extra="tables")
-        return self._table(["clip_id"]).column("clip_id").take(pa.array(rows)).combine_chunks()
 
     def shown(self, rows: NDArray[np.int64]) -> list[dict[str, float | int]]:
         """The scores that a selection carries along: one dict a row, with names of their own."""
@@ -144,46 +143,6 @@ class Ranking:
             group = by[len(GROUP_BY) :]
             return [group_column(group, "votes"), group_column(group, "mean")]
         return {"mean": ["mean"], DROP_BOTTOM: ["mean"]}.get(by, [by, "mean"])
-
-    def _read(self, names: Sequence[str]) -> dict[str, NDArray]:
-        table = self._table(list(dict.fromkeys(names)))
-        for name in table.column_names:
-            if table.column(name).null_count and not self._lists(name):
-                raise StoreError(f"{self._where}: {name} must have no nulls, got some in {self._scores}; score again")
-        compute = require("pyarrow.compute", self._where, extra="tables")
-        filled = {
-            name: compute.fill_null(table.column(name), -np.inf) if self._lists(name) else table.column(name)
-            for name in table.column_names
-        }
-        return {name: column.to_numpy() for name, column in filled.items()}
-
-    def _lists(self, name: str) -> bool:
-        """Whether a column has the scores of a query's top-k clips alone."""
-        return self.header.get("precision") == "int8" and name.startswith(QUERY_PREFIX)
-
-    def _table(self, names: list[str]) -> Any:
-        pa = require("pyarrow", self._where, extra="tables")
-        parquet = require("pyarrow.parquet", self._where, extra="tables")
-        try:
-            with parquet.ParquetFile(self._scores, page_checksum_verification=True) as file:
-                missing = [name for name in names if name not in file.schema_arrow.names]
-                if missing:
-                    raise OptionError(
-                        f"{self._where}: by must name a query or group of {self._scores}, got {self._config.by!r}; "
-                        "see the columns that start with query/ and group/"
-                    )
-                table = file.read(columns=names)
-                table.validate(full=True)
-        except (pa.ArrowException, OSError) as error:
-            raise StoreError(
-                f"{self._where}: scores must be readable, got {error} for {self._scores}; run motive score again"
-            ) from error
-        if table.num_rows != self.header.get("clips"):
-            raise StoreError(
-                f"{self._where}: scores must hold {self.header.get('clips')!r} clips, got {table.num_rows} in "
-                f"{self._scores}; run motive score again"
-            )
-        return table
 
 
 def shown_name(column: str) -> str:

@@ -10,12 +10,11 @@ from typing import Any
 from motive.curate.config import SelectConfig
 from motive.curate.place import check_target, placed, write_record
 from motive.curate.ranking import Cut, Ranking
-from motive.curate.stores import ScoredStores, StoreLike
 from motive.data import SubsetRow, write_subset
 from motive.extras import require
 from motive.result import Result
 from motive.scores.ranking import CutTies
-from motive.scoring.view import place_of
+from motive.scores.stores import ScoredStores, StoreLike, place_of
 from motive.store.ids import clip_of
 from motive.store.records import package_version, utc_now
 
@@ -83,7 +82,7 @@ def select(
     """
     config, scores, out = config or SelectConfig(), Path(scores), Path(out)
     ranking = Ranking(scores, config, _WHERE)
-    stores = ScoredStores(store, ranking.header, _WHERE)
+    stores = ScoredStores(ranking.file.metadata, "store", _WHERE, store)
     cut = ranking.cut(bool(stores.stores[0].segments))
     check_target(out, _WHERE)
     rows, dataset = _subset(ranking, cut, stores)
@@ -105,7 +104,7 @@ def select(
 def _subset(ranking: Ranking, cut: Cut, stores: ScoredStores) -> tuple[list[SubsetRow], Any]:
     """Join the selected clips with their stores' index; best first."""
     pa = require("pyarrow", _WHERE, extra="tables")
-    clips, dataset = stores.clips(ranking.clip_ids(cut.rows).cast(pa.large_string()))
+    clips, dataset = stores.clips(ranking.file.clip_ids(cut.rows).cast(pa.large_string()))
     shown: list[dict[str, Any]] = [*ranking.shown(cut.rows)]
     if cut.segments:
         clips = [replace(clip, clip_id=clip_of(clip.clip_id)) for clip in clips]
@@ -118,7 +117,7 @@ def _subset(ranking: Ranking, cut: Cut, stores: ScoredStores) -> tuple[list[Subs
 
 def _record(scores: Path, config: SelectConfig, ranking: Ranking, cut: Cut, stores: ScoredStores) -> dict[str, Any]:
     """What selection.json says, but for the list of files."""
-    scored_version = ranking.header.get("store_version")
+    scored_version = ranking.file.metadata.get("store_version")
     return {
         "created": utc_now(),
         "package": {"name": "motive", "version": package_version()},

@@ -18,8 +18,7 @@ from motive.evaluate.result import EvaluationResult, LabelCount, MethodResult
 from motive.evaluate.retrieval import NO_LABEL, Retrieval, bootstrap_interval, retrieval_by_label
 from motive.extras import require
 from motive.scores.file import ScoreFile
-from motive.scores.stores import Lookup, label_in, open_scored
-from motive.store import Store
+from motive.scores.stores import ScoredStores, label_in
 
 MAGNITUDE_CLOSENESS = "similar motion magnitude"
 MAGNITUDE = "most motion"
@@ -137,7 +136,8 @@ class _Pool:
     @classmethod
     def read(cls, files: Mapping[str, ScoreFile], config: EvaluateConfig) -> _Pool:
         first, *others = files.values()
-        store, query_store = (open_scored(first, role, _WHERE) for role in ("store", "queries"))
+        store = ScoredStores(first.metadata, "store", _WHERE)
+        query_store = ScoredStores(first.metadata, "queries", _WHERE)
         clip_ids, clips_out = _common([file.column("clip_id") for file in files.values()])
         query_ids = tuple(name for name in first.query_ids if all(name in file.query_ids for file in others))
         all_queries = {name for file in files.values() for name in file.query_ids}
@@ -164,7 +164,7 @@ class _Pool:
             np.array([codes[text] for text in query_texts], np.int64),
             len(all_queries) - len(query_ids),
             names,
-            store.identity["gradient"]["standard"],
+            store.first.identity["gradient"]["standard"],
         )
 
     def rank(self, file: ScoreFile, top: int) -> Retrieval:
@@ -213,9 +213,9 @@ def _common(columns: Sequence[Any]) -> tuple[Any, int]:
     return shared, everything - len(shared)
 
 
-def _rows(store: Store, clip_ids: Any) -> Any:
+def _rows(store: ScoredStores, clip_ids: Any) -> Any:
     """The index rows of the given clips, in their order."""
-    held, table = Lookup(store).table(clip_ids, ["path", "magnitude_px_mean", "columns"])
+    held, table = store.table(clip_ids, ["path", "magnitude_px_mean", "columns"])
     if not held.all():
         gone = clip_ids[int(np.argmin(held))].as_py()
         raise OptionError(

@@ -14,8 +14,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+import motive_kernels as mk
 from motive.errors import OptionError
-from motive_kernels.rng import philox
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,6 @@ class DrawConfig:
 def shared_noise(seed: int, draw: int, shape: tuple[int, ...]) -> Tensor:
     """The noise of one draw, equal on every device: float32 of this shape, standard normal.
 
-    Element j of the flattened noise is element j of philox.normal under the key of "motive/1/noise/{seed}/{draw}".
+    Element j of the flattened noise is element j of keyed_normal under the key "motive/1/noise/{seed}/{draw}".
     """
-    key = philox.parameter_key("noise", seed, str(draw))
-    return torch.from_numpy(philox.normal(key, math.prod(shape)).reshape(shape))
+    return torch.from_numpy(mk.keyed_normal("noise", seed, str(draw), math.prod(shape)).reshape(shape))

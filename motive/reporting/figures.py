@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from motive.evaluate.result import EvaluationResult
 from motive.reporting.tally import Tally, evenly
 from motive.reporting.text import clean, compact, count, decimal, percent
-from motive.scores.top import best, spearman
+from motive.scores.ranking import top_rows
+from motive.scores.top import spearman
 
 DOTS = 1200
 """Dots drawn in a scatter; more would neither be told apart nor load quickly."""
@@ -224,7 +225,7 @@ def scatter(
     width, height, left, right, top, bottom = 520.0, 300.0, 58.0, 508.0, 12.0, 252.0
     rho = spearman(x, y)
     tenth = max(1, x.size // 10)
-    head, tail = x[best(y, tenth)].mean(), x[best(-y, tenth)].mean()
+    head, tail = x[top_rows(y, tenth)].mean(), x[top_rows(-y, tenth)].mean()
     x_low, x_high = 0.0, float(np.quantile(x, 0.995)) or 1.0
     y_low, y_high = _padded(float(y.min()), float(y.max()))
     chosen = np.zeros(x.size, bool) if selected is None else selected[good]

@@ -18,7 +18,7 @@ from motive.reporting.config import ReportConfig
 from motive.reporting.selection import Chosen, read_selection
 from motive.reporting.tally import Tally, evenly, take_tally
 from motive.scores.file import ScoreFile
-from motive.scores.stores import Lookup, label_in, open_scored
+from motive.scores.stores import ScoredStores, label_in
 from motive.store import Store
 
 _WHERE = "motive.reporting"
@@ -33,7 +33,7 @@ class Inputs:
         queries: number of queries in the scores.
         tally: the scores in brief.
         thresholds: query id -> score above which it votes.
-        store, query_store: the opened stores.
+        store, query_store: the opened stores; of several stores of clips, the first.
         clips: clip id -> path, caption and columns of the clips shown.
         query_clips: the same for the queries shown.
         magnitudes: [s] mean motion magnitude of the tally's sample, NaN where unknown.
@@ -69,9 +69,8 @@ def read_inputs(scores: Path, config: ReportConfig) -> Inputs:
         StoreError: the scores or a store are damaged.
     """
     file = ScoreFile(scores, _WHERE)
-    store = open_scored(file, "store", _WHERE, config.store)
-    query_store = open_scored(file, "queries", _WHERE, config.query_store)
-    clips = Lookup(store)
+    clips = ScoredStores(file.metadata, "store", _WHERE, config.store)
+    queries = ScoredStores(file.metadata, "queries", _WHERE, config.query_store)
     evaluation = load(config.evaluation) if config.evaluation else None
     shown = [file.query_ids[index] for index in evenly(len(file.query_ids), config.max_queries)]
     tally = take_tally(file, shown, config.top, config.bottom, config.overlap_top)
@@ -87,10 +86,10 @@ def read_inputs(scores: Path, config: ReportConfig) -> Inputs:
         queries=len(file.query_ids),
         tally=tally,
         thresholds=_thresholds(file),
-        store=store,
-        query_store=query_store,
+        store=clips.first,
+        query_store=queries.first,
         clips=_index_rows(clips, shown_ids),
-        query_clips=_index_rows(Lookup(query_store), shown),
+        query_clips=_index_rows(queries, shown),
         magnitudes=_magnitudes(clips, tally.sample_ids),
         label=label,
         evaluation=evaluation,
@@ -101,7 +100,7 @@ def read_inputs(scores: Path, config: ReportConfig) -> Inputs:
     )
 
 
-def require_label(label: str, clips: Lookup, tally: Tally) -> None:
+def require_label(label: str, clips: ScoredStores, tally: Tally) -> None:
     """Refuse a label column that no shown clip has.
 
     Raises:
@@ -121,20 +120,20 @@ def _thresholds(file: ScoreFile) -> dict[str, float]:
     return {str(name): float(value) for name, value in found.items()} if isinstance(found, Mapping) else {}
 
 
-def _index_rows(lookup: Lookup, clip_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _index_rows(lookup: ScoredStores, clip_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Index rows of the given clips; clips that the store no longer holds are absent."""
     held, table = lookup.table(clip_ids, ["path", "caption", "columns"])
     names = [clip_id for clip_id, there in zip(clip_ids, held, strict=True) if there]
     return dict(zip(names, table.to_pylist(), strict=True))
 
 
-def _magnitudes(lookup: Lookup, clip_ids: Any) -> NDArray[np.float32]:
+def _magnitudes(lookup: ScoredStores, clip_ids: Any) -> NDArray[np.float32]:
     held, table = lookup.table(clip_ids, ["magnitude_px_mean"])
     found = np.full(held.size, np.nan, np.float32)
     found[held] = table.column("magnitude_px_mean").to_numpy().astype(np.float32)
     return found
 
 
-def _label_counts(lookup: Lookup, clip_ids: Any, label: str | None) -> Counter[str]:
+def _label_counts(lookup: ScoredStores, clip_ids: Any, label: str | None) -> Counter[str]:
     _, table = lookup.table(clip_ids, ["columns"])
     return Counter(label_in(text, label) for text in table.column("columns").to_pylist())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,15 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motive.errors import OptionError
-from motive.reporting.facts import Fact, dig
+from motive.reporting.facts import Fact
 from motive.reporting.tally import SAMPLE, evenly
 from motive.reporting.text import clean, compact, count, decimal, percent, plural
 from motive.scores.file import ScoreFile
-from motive.store.segments import by_clip
+from motive.scores.selection import read_record, selected_rows
 
 _WHERE = "motive.reporting"
-_RECORD = "selection.json"
-_FORMAT = "motive.selection"
 _LABELS = 40
 """Labels compared at most, the commonest ones."""
 
@@ -48,55 +44,17 @@ def read_selection(folder: Path, file: ScoreFile) -> Chosen:
     Raises:
         OptionError: not a selection, or one made from other scores.
     """
-    record = _read_record(Path(folder))
-    keys = [file.column(name).to_numpy() for name in record["ranked_by"]]
-    votes = file.column("votes").to_numpy()
-    of_clip = np.arange(file.rows)
-    if record.get("segmented"):
-        every = np.lexsort([-key.astype(np.float64) for key in reversed(keys)])
-        how = str(dig(record, "config.segments"))
-        of_clip, (*keys, votes) = by_clip(file.column("clip_id"), every, [*keys, votes], how)
-    # Ascending by the negated keys; a stable sort leaves equal clips in the order of their ids.
-    order = np.lexsort([-key.astype(np.float64) for key in reversed(keys)])
-    order = order[votes[order] >= dig(record, "config.min_votes")]
-    rows = order[: record["clips"]["selected"]]
-    last = float(keys[0][rows[-1]]) if rows.size else math.nan
-    if (
-        record["clips"]["scored"] != of_clip.size
-        or record.get("store_version") != file.metadata.get("store_version")
-        or rows.size != record["clips"]["selected"]
-        or not math.isclose(last, record["last_score"], rel_tol=1e-6)
-    ):
+    record = read_record(Path(folder), _WHERE)
+    rows = selected_rows(record, file)
+    if rows is None:
         raise OptionError(
             f"{_WHERE}: selection must be made from the scores that are reported, got {folder} made from "
             f"{clean(record.get('scores'), 200)}; run motive select on {file.path}"
         )
     mask = np.zeros(file.rows, np.bool_)
-    mask[of_clip[rows]] = True
+    mask[rows] = True
     selected = np.flatnonzero(mask)
-    sample = selected[evenly(selected.size, SAMPLE)]
-    return Chosen(record, mask, file.column("clip_id").take(sample).combine_chunks())
-
-
-def _read_record(folder: Path) -> dict[str, Any]:
-    problem = f"{_WHERE}: selection must be a folder written by motive select, got {folder}"
-    try:
-        record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise OptionError(f"{problem} ({error}); give that folder") from error
-    if not isinstance(record, dict) or record.get("format") != _FORMAT:
-        raise OptionError(f"{problem} without its record; give that folder")
-    wanted = {
-        "ranked_by": list,
-        "clips.selected": int,
-        "clips.scored": int,
-        "last_score": (int, float),
-        "config.min_votes": int,
-    }
-    for name, kind in wanted.items():
-        if not isinstance(dig(record, name), kind):
-            raise OptionError(f"{problem} without {name} in {_RECORD}; select again")
-    return record
+    return Chosen(record, mask, file.clip_ids(selected[evenly(selected.size, SAMPLE)]))
 
 
 def selection_facts(

@@ -1,4 +1,4 @@
-"""Selection among scores: thresholds, votes, ranks and ties, each defined by a full sort."""
+"""The order of scored clips, with its tie rule; thresholds and ties at a cut. Everything that ranks uses this file."""
 
 from __future__ import annotations
 
@@ -28,20 +28,35 @@ def vote_threshold(scores: NDArray[np.float32], count: int) -> np.float32:
     return np.partition(scores, place)[place]
 
 
-def top_rows(scores: NDArray[np.float32], top: int) -> Rows:
-    """Rows of the ``top`` largest scores, best first; of equal scores the lower row comes first."""
-    count = min(top, scores.size)
-    if count == 0:
-        return np.empty(0, np.int64)
-    threshold = vote_threshold(scores, count)
-    above = np.flatnonzero(scores > threshold)
-    rows = np.concatenate([above, np.flatnonzero(scores == threshold)[: count - above.size]])
-    return rows[rank_rows([scores[rows]])]
-
-
 def rank_rows(keys: Sequence[NDArray]) -> Rows:
-    """Rows in order of rank: larger keys first, the first key counting most; of equals the lower row first."""
-    return np.lexsort([-key if key.dtype.kind == "f" else -key.astype(np.int64) for key in reversed(keys)])
+    """Rows in order of rank: larger keys first, the first key counting most; ties as tie_break says."""
+    lowest_first = [-key if key.dtype.kind == "f" else -key.astype(np.int64) for key in reversed(keys)]
+    return np.lexsort([tie_break(np.arange(keys[0].size)), *lowest_first])
+
+
+def tie_break(rows: Rows) -> Rows:
+    """The tie rule, and its one home: of clips equal in every key the one with the smaller value here comes first.
+
+    It is the row itself. Rows of a scores file are in order of clip id, so the lower id wins.
+    """
+    return rows
+
+
+def top_rows(scores: NDArray[np.floating], top: int) -> Rows:
+    """The first ``top`` rows of rank_rows([scores]) among scores that are finite; fewer if fewer are.
+
+    Args:
+        scores: [n].
+        top: how many.
+    """
+    finite = np.flatnonzero(np.isfinite(scores))
+    count = min(top, finite.size)
+    if count <= 0:
+        return np.empty(0, np.int64)
+    candidates = finite
+    if count < finite.size:  # all that tie with the last one stay, so that the tie rule decides among them
+        candidates = finite[scores[finite] >= np.partition(scores[finite], finite.size - count)[finite.size - count]]
+    return candidates[rank_rows([scores[candidates]])[:count]].astype(np.int64)
 
 
 @dataclass(frozen=True)

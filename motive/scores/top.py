@@ -5,35 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-
-def best(values: NDArray[np.floating], size: int) -> NDArray[np.int64]:
-    """Positions of the largest values, best first; equal values in order of position.
-
-    The answer does not depend on how a partial sort happens to order ties. Values that are not finite
-    are never among the best.
-
-    Args:
-        values: [n].
-        size: positions wanted; fewer are returned if fewer values are finite.
-    """
-    finite = np.flatnonzero(np.isfinite(values))
-    kept = values[finite]
-    if size <= 0:
-        return np.empty(0, np.int64)
-    if size < kept.size:
-        cut = np.partition(kept, kept.size - size)[kept.size - size]
-        above = np.flatnonzero(kept > cut)
-        tied = np.flatnonzero(kept == cut)[: size - above.size]
-        chosen = np.sort(np.concatenate([above, tied]))
-        finite, kept = finite[chosen], kept[chosen]
-    return finite[np.argsort(-kept, kind="stable")].astype(np.int64)
+from motive.scores.ranking import top_rows
 
 
 class TopRows:
     """The best rows of each of several columns, kept while batches of rows go by.
 
-    The result is what :func:`best` gives over the whole column, whatever the batches: equal values go
-    to the earlier row. Memory is columns x size.
+    The result is what :func:`~motive.scores.ranking.top_rows` gives over the whole column, whatever the batches, and
+    with its tie rule. Memory is columns x size.
 
     Args:
         columns: number of columns.
@@ -55,11 +34,13 @@ class TopRows:
             values: [b, columns].
         """
         for column in range(len(self._rows)):
-            fresh = best(self._sign * values[:, column], self._size)
-            joined_rows = np.concatenate([self._rows[column], rows[fresh]])
-            joined = np.concatenate([self._values[column], self._sign * values[fresh, column].astype(np.float64)])
-            kept = best(joined, self._size)
-            self._rows[column], self._values[column] = joined_rows[kept], joined[kept]
+            signed = self._sign * values[:, column].astype(np.float64)
+            fresh = np.sort(top_rows(signed, self._size))
+            kept_rows = np.concatenate([self._rows[column], rows[fresh]])
+            kept_values = np.concatenate([self._values[column], signed[fresh]])
+            by_row = np.argsort(kept_rows)  # the tie rule is about rows, not about the order in which they came
+            kept = by_row[top_rows(kept_values[by_row], self._size)]
+            self._rows[column], self._values[column] = kept_rows[kept], kept_values[kept]
 
     def rows(self, column: int) -> NDArray[np.int64]:
         """Row numbers of one column, best first."""

@@ -6,7 +6,6 @@ from motive.scoring.config import ScoreConfig
 from motive.scoring.engine import score, topk
 from motive.scoring.export import ExportConfig, Exported, export
 from motive.scoring.summary import QuerySummary, ScoreSummary
-from motive.scoring.view import scored_version
 
 __all__ = [
     "ExportConfig",
@@ -16,6 +15,5 @@ __all__ = [
     "ScoreSummary",
     "export",
     "score",
-    "scored_version",
     "topk",
 ]

@@ -12,6 +12,7 @@ import numpy as np
 
 from motive.errors import OptionError, StoreError
 from motive.scores.format import FORMAT, VERSION, prepare_target
+from motive.scores.stores import StoreLike, open_stores, place_of
 from motive.scoring.blocks import read_blocks
 from motive.scoring.config import ScoreConfig
 from motive.scoring.filters import Filter
@@ -25,7 +26,7 @@ from motive.scoring.precondition import SecondMoment, held_out_damping, second_m
 from motive.scoring.scratch import Scratch
 from motive.scoring.similarity import Kernel
 from motive.scoring.summary import ScoreSummary
-from motive.scoring.view import StoreLike, View, open_stores, place_of
+from motive.scoring.view import View
 from motive.store import Store, require_same_identity
 from motive.store.records import package_version, utc_now
 

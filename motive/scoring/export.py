@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from motive.errors import OptionError, StoreError
 from motive.extras import require
 from motive.publish import published
+from motive.scores.stores import open_stores
 from motive.scoring.blocks import prefetched, read_blocks
 from motive.scoring.engine import Stores
 from motive.scoring.exact import unit_rows
-from motive.scoring.view import View, open_stores
+from motive.scoring.view import View
 
 _WHERE = "export"
 _ROWS = 1 << 16

@@ -10,14 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motive.errors import OptionError, StoreError
+from motive.scores.stores import place_of, scored_version
 from motive.scoring.filters import Filter
 from motive.scoring.ledger import Ledger
 from motive.store import ClipIds, Store, require_same_identity
 from motive.store.files import Files, LocalFiles
-from motive.store.fingerprint import digest
 from motive.store.ids import sort_ids
-
-StoreLike = Store | Path | str
 
 
 class View:
@@ -186,20 +184,3 @@ def _require_same_segments(first: Store, other: Store, where: str) -> None:
             f"{where}: stores must all hold the same segments, got {first.segments or 'whole clips'} in "
             f"{first.location} and {other.segments or 'whole clips'} in {other.location}; take each on its own"
         )
-
-
-def scored_version(stores: Sequence[Store]) -> str:
-    """Digest of which clips some stores hold together; a single store's own version."""
-    versions = [store.version for store in stores]
-    return versions[0] if len(versions) == 1 else digest("".join(f"{v}\n" for v in versions).encode())
-
-
-def open_stores(given: StoreLike | Sequence[StoreLike]) -> list[Store]:
-    """Stores from stores or paths, one or several."""
-    several = [given] if isinstance(given, (Store, Path, str)) else list(given)
-    return [store if isinstance(store, Store) else Store.open(store) for store in several]
-
-
-def place_of(store: Store) -> str:
-    """A store's address, absolute if it is a folder."""
-    return store.location if "://" in store.location else str(Path(store.location).resolve())

@@ -84,3 +84,11 @@ def normal(key: tuple[int, int], count: int) -> NDArray[np.float32]:
     angle = 2.0 * np.pi * uniform53(blocks[:, 2], blocks[:, 3])
     pairs = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
     return pairs.reshape(-1)[:count].astype(np.float32)
+
+
+def keyed_normal(kind: str, seed: int, name: str, count: int) -> NDArray[np.float32]:
+    """Standard normal numbers [count], float32: a function of the key ``motive/1/{kind}/{seed}/{name}`` alone.
+
+    The same on every device and machine, whatever was drawn before; docs/projection.md specifies the generator.
+    """
+    return normal(parameter_key(kind, seed, name), count)

@@ -174,7 +174,7 @@ def test_a_file_that_is_no_scores_file_is_refused(tmp_path, scored) -> None:
 def test_damaged_scores_are_refused_or_harmless(tmp_path, scored) -> None:
     made = scored(count=12)
     good = Ranking(made.scores, SelectConfig(top="5"), "select")
-    expected = good.clip_ids(good.cut().rows).to_pylist(), good.shown(good.cut().rows)
+    expected = good.file.clip_ids(good.cut().rows).to_pylist(), good.shown(good.cut().rows)
     data = made.scores.read_bytes()
     for place in range(0, len(data), 41):
         changed = bytearray(data)
@@ -204,7 +204,7 @@ def test_clips_of_several_stores_are_selected_together(tmp_path, scored) -> None
     """Two stores of one dataset, one scores file: the selection is that of the one store."""
     made = scored("jsonl")
     whole = select(made.scores, tmp_path / "whole", SelectConfig(top="20%"))
-    header = Ranking(made.scores, SelectConfig(), "test").header
+    header = Ranking(made.scores, SelectConfig(), "test").file.metadata
     one, queries = Store.open(header["store"]), header["queries"]
     table = one.columns()
     parts = []

@@ -60,3 +60,13 @@ def test_normal_numbers_have_the_right_moments_and_do_not_depend_on_the_count() 
 def test_uniform_is_never_zero_and_reaches_one() -> None:
     ends = philox.uniform53(np.array([0, 2**32 - 1], dtype=np.uint32), np.array([0, 2**32 - 1], dtype=np.uint32))
     assert ends.tolist() == [2.0**-53, 1.0]
+
+
+def test_keyed_normal_is_the_generator_under_its_key() -> None:
+    import motive_kernels as mk
+
+    found = mk.keyed_normal("noise", 3, "1", 1001)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, philox.normal(philox.parameter_key("noise", 3, "1"), 1001))
+    np.testing.assert_array_equal(found[:10], mk.keyed_normal("noise", 3, "1", 10))
+    assert not np.array_equal(found, mk.keyed_normal("noise", 3, "2", 1001))

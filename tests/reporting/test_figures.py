@@ -120,6 +120,7 @@ def write_selection(world: World, folder: Path, **changes: object) -> list[int]:
     order = [row for row in np.lexsort([-mean, -votes]) if votes[row] >= 1][:3]
     record = {
         "format": "motive.selection",
+        "version": 1,
         "scores": "scores.parquet",
         "store_version": "v",
         "config": {"min_votes": 1},

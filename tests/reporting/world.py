@@ -150,6 +150,7 @@ def write_scores(
         "store": str(store),
         "queries": str(queries),
         "store_version": "v",
+        "clips": len(values),
         "similarity": "cosine",
         "preconditioner": "ridge",
         "damping": 1.0,

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from motive.scores.top import TopRows, best, spearman
+from motive.scores.ranking import top_rows
+from motive.scores.top import TopRows, spearman
 
 # Few distinct values, so that ties cross every boundary; NaN and infinities must never rank.
 _VALUES = st.lists(st.sampled_from([-1.0, 0.0, 0.25, 0.5, float("nan"), float("inf")]), max_size=40)
@@ -21,7 +22,7 @@ def slow_best(values: list[float], size: int) -> list[int]:
 @settings(max_examples=200, deadline=None)
 @given(_VALUES, st.integers(0, 12))
 def test_best_is_a_stable_sort_cut_short(values: list[float], size: int) -> None:
-    assert best(np.array(values, np.float32), size).tolist() == slow_best(values, size)
+    assert top_rows(np.array(values, np.float32), size).tolist() == slow_best(values, size)
 
 
 @settings(max_examples=200, deadline=None)

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 import motive_kernels as mk
+from motive.scores.ranking import rank_rows
 from motive.scoring.exact import Floats
 from motive.scoring.int8.cache import Int8Store
 from motive.scoring.joint import Exact
@@ -188,7 +189,8 @@ class _Best:
         self._score(np.arange(top))
         least = float(self.scores.min())  # no less than this is the top-th score of all
         self._score(top + np.flatnonzero(at_most[top:] >= least - _slack(least)))
-        order = np.lexsort((self.rows, -self.scores))
+        by_row = np.argsort(self.rows)
+        order = by_row[rank_rows([self.scores[by_row]])]
         self.scores, self.rows = self.scores[order], self.rows[order]
         last = float(self.scores[top - 1])
         return beyond < last - _slack(last)
