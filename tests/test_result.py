@@ -8,18 +8,24 @@ from pathlib import Path
 
 import pytest
 
+from motive.curate import Selection
 from motive.demo import DemoResult
 from motive.doctor import DoctorReport, doctor
+from motive.evaluate import EvaluationResult, MethodResult
 from motive.indexing.estimate import Estimate
 from motive.indexing.index import IndexSummary
 from motive.result import Result
+from motive.scoring import Exported, ScoreSummary
 from motive.store.compact import Compaction
 from motive.store.info import StoreInfo
 from motive.store.merge import Merge
 from motive.store.repair import RepairReport
 from motive.store.verify import VerifyReport
 
-RESULTS = (Compaction, DemoResult, DoctorReport, Estimate, IndexSummary, Merge, RepairReport, StoreInfo, VerifyReport)
+RESULTS = (
+    Compaction, DemoResult, DoctorReport, Estimate, EvaluationResult, Exported, IndexSummary, Merge, RepairReport,
+    ScoreSummary, Selection, StoreInfo, VerifyReport,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", RESULTS, ids=lambda kind: kind.__name__)
@@ -54,3 +60,16 @@ def test_a_result_without_lines_cannot_be_made() -> None:
 
     with pytest.raises(TypeError, match="lines"):
         Silent(3)  # type: ignore[abstract]
+
+
+def test_an_evaluation_is_a_line_for_each_method() -> None:
+    row = MethodResult("ours", "attribution", 0.5, 0.4, 0.625, 2.0, 0.0, 0.0, 0.0, {"roll": 0.5})
+    found = EvaluationResult("motion", 10, 24, 0, 3, 0, 0, 0.25, 0.95, 100, 0, (), (row,))
+    assert found.lines() == ["precision@10 by motion: 24 clips, 3 queries, chance 0.250", "ours  0.500 [0.400, 0.625]"]
+    assert json.loads(json.dumps(found.to_json()))["rows"][0]["method"] == "ours"
+
+
+def test_an_export_is_one_line() -> None:
+    done = Exported(Path("a.faiss"), Path("a.faiss.ids.jsonl"), 3)
+    assert done.lines() == ["a.faiss: 3 vectors; their clip ids are in a.faiss.ids.jsonl"]
+    assert done.to_json() == {"path": "a.faiss", "ids": "a.faiss.ids.jsonl", "clips": 3}

@@ -20,6 +20,7 @@ from motive.indexing.estimate import estimate
 from motive.indexing.index import IndexSummary, index, query
 from motive.indexing.replay import replay
 from motive.indexing.setup import model_standard
+from motive.progress import Bar
 from motive.reporting import ReportConfig, report
 from motive.scoring import ExportConfig, ScoreConfig, export, score
 from motive.workers.launch import LaunchConfig
@@ -125,12 +126,15 @@ def _score_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("STORE", "QUERIES"),
         help="the same clips and queries by other weights or draws; scores are means; may be repeated",
     )
+    _quiet(parser)
     add_flags(parser, ScoreConfig)
 
 
 def _score(args: argparse.Namespace) -> int:
     stores = [args.store, *args.also]
-    done = score(stores, args.queries, args.out, config_from(args, ScoreConfig()), checkpoints=args.checkpoint)
+    config = config_from(args, ScoreConfig())
+    with Bar(0, "scores", shown=not args.quiet and config.precision == "float32") as bar:
+        done = score(stores, args.queries, args.out, config, checkpoints=args.checkpoint, progress=bar.to)
     return show(done)
 
 
@@ -141,9 +145,7 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _export(args: argparse.Namespace) -> int:
-    done = export(args.store, args.out, config_from(args, ExportConfig()))
-    print(f"{done.path}: {done.clips} vectors; their clip ids are in {done.ids}")
-    return 0
+    return show(export(args.store, args.out, config_from(args, ExportConfig())))
 
 
 def _select_arguments(parser: argparse.ArgumentParser) -> None:

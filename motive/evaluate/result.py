@@ -9,6 +9,7 @@ from pathlib import Path
 
 from motive.errors import OptionError
 from motive.publish import published
+from motive.result import Result
 
 _FORMAT = "motive.evaluation"
 _VERSION = 1
@@ -52,7 +53,7 @@ class LabelCount:
 
 
 @dataclass(frozen=True)
-class EvaluationResult:
+class EvaluationResult(Result):
     """Retrieval by label, for several methods over the same clips and queries.
 
     Attributes:
@@ -82,6 +83,12 @@ class EvaluationResult:
     seed: int
     labels: tuple[LabelCount, ...]
     rows: tuple[MethodResult, ...]
+
+    def lines(self) -> list[str]:
+        """The result for people: a line for each method, precision@k with its interval over queries."""
+        head = f"precision@{self.top} by {self.label}: {self.clips} clips, {self.queries} queries, chance {self.chance:.3f}"
+        width = max((len(row.method) for row in self.rows), default=0)
+        return [head, *(f"{row.method:{width}}  {row.share:.3f} [{row.low:.3f}, {row.high:.3f}]" for row in self.rows)]
 
 
 def save(result: EvaluationResult, path: Path) -> None:

@@ -58,7 +58,7 @@ def score(
         config: options; None takes the paper's.
         checkpoints: further (store, queries) pairs of the same clips and queries, made with other weights or draws;
             a score is then the mean over all pairs, added in this order.
-        progress: told how far it is.
+        progress: called with (clips done, clips in all); ``motive.progress.Bar.to`` draws a bar. With float32 only.
 
     Raises:
         IdentityMismatch: clips and queries were indexed with different settings; names the fields.

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from motive.errors import OptionError, StoreError
 from motive.extras import require
 from motive.publish import published
+from motive.result import Result
 from motive.scores.stores import open_stores
 from motive.scoring.blocks import prefetched, read_blocks
 from motive.scoring.engine import Stores
@@ -53,7 +54,7 @@ class ExportConfig:
 
 
 @dataclass(frozen=True)
-class Exported:
+class Exported(Result):
     """Result of export.
 
     Attributes:
@@ -65,6 +66,10 @@ class Exported:
     path: Path
     ids: Path
     clips: int
+
+    def lines(self) -> list[str]:
+        """The result for people, in a line."""
+        return [f"{self.path}: {self.clips} vectors; their clip ids are in {self.ids}"]
 
 
 def export(store: Stores, out: Path | str, config: ExportConfig | None = None) -> Exported:

@@ -182,7 +182,7 @@ def test_damaged_scores_are_refused_or_harmless(tmp_path, scored) -> None:
         made.scores.write_bytes(changed)
         try:
             ranked = Ranking(made.scores, SelectConfig(top="5"), "select")
-            found = ranked.clip_ids(ranked.cut().rows).to_pylist(), ranked.shown(ranked.cut().rows)
+            found = ranked.file.clip_ids(ranked.cut().rows).to_pylist(), ranked.shown(ranked.cut().rows)
         except MotiveError:
             continue
         assert found == expected, f"byte {place} flipped: other clips without an error"
