@@ -10,7 +10,9 @@ demo: $(VENV)/ready
 	$(BIN)/motive demo --out demo-run
 
 # Random order, two processes; a file's tests stay in one process, which shares what the file sets up.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# A test that hangs for half an hour ends its process and shows where it hung.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
+	-o faulthandler_timeout=1800 -o faulthandler_exit_on_timeout=true
 
 test: $(VENV)/ready lint
 	$(PYTEST)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import importlib.util
 import os
 import random
 import shutil
@@ -12,7 +13,6 @@ import zlib
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers on two cores; no result depends on it
@@ -22,10 +22,13 @@ if "MOTIVE_TEST_HOME" not in os.environ:  # what the user's home holds (measured
     os.environ["HOME"] = tempfile.mkdtemp(prefix="motive-home-")
     atexit.register(shutil.rmtree, os.environ["HOME"], ignore_errors=True)
 
-settings.register_profile(
-    "suite", deadline=None, database=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile("suite")  # no limit on time, no folder in the current one, the same examples everywhere
+if importlib.util.find_spec("hypothesis"):  # a GPU machine that runs a few folders may lack it
+    from hypothesis import HealthCheck, settings
+
+    settings.register_profile(
+        "suite", deadline=None, database=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("suite")  # no limit on time, no folder in the current one, the same examples everywhere
 
 
 def _seed(name: str) -> None:

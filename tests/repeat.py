@@ -25,7 +25,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PYTEST = ("-m", "pytest", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", "-p", "no:cacheprovider")
+PYTEST = (
+    "-m",
+    "pytest",
+    "-n",
+    "2",
+    "--dist",
+    "loadfile",
+    "--no-loadscope-reorder",
+    "-p",
+    "no:cacheprovider",
+    "-o",
+    "faulthandler_timeout=7200",
+    "-o",
+    "faulthandler_exit_on_timeout=true",
+)
 USER = "nobody"
 
 
