@@ -107,8 +107,8 @@ def demo(out: Path | str, config: DemoConfig | None = None, *, show_progress: bo
         settings = IndexConfig(
             mask=MaskConfig(weighting=weighting),
             draws=config.draws,
-            draws_per_pass=config.draws.number,
-            clips_per_pass=4,
+            batch_size=4,
+            micro_batch_draws=config.draws.number,
             cache=str(out / "cache"),
         )
         with stage(f"index, {weighting} weights"):

@@ -2,6 +2,7 @@
 
     MotiveError
     ├── OptionError (ValueError)      an argument or option is wrong
+    │   └── ConfigError               a field of a config has a value that cannot be used
     ├── DatasetError                  a dataset cannot be read at all
     ├── ClipError                     one clip cannot be used; the run goes on
     ├── ModelError                    a model cannot be loaded or does not fit the request
@@ -11,12 +12,13 @@
     └── MissingExtra (ImportError)    an optional package is needed and absent
 
 Messages have one form: ``where: name must be X, got Y; do Z``. The command line prints the message
-alone, without a traceback.
+alone, without a traceback, and calls the fields of configs by their flags.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 
@@ -26,6 +28,37 @@ class MotiveError(Exception):
 
 class OptionError(MotiveError, ValueError):
     """An argument or option has a value that cannot be used."""
+
+
+class ConfigError(OptionError):
+    """A field of a config has a value that cannot be used.
+
+    Python calls a field by its name, the command line by its flag, so the text has names of fields in braces.
+
+    Args:
+        where: the config's class, or the verb.
+        text: the message, such as ``{sigma} must be below 1, got 2; see {strategy}``. A dot leads into a config
+            inside a config: ``{draws.low}``.
+    """
+
+    def __init__(self, where: str, text: str) -> None:
+        super().__init__(f"{where}: {_FIELD.sub(lambda field: field[1], text)}")
+        self.where = where
+        self.text = text
+
+    def with_flags(self, flag: Callable[[str], str]) -> OptionError:
+        """The same in the words of the command line.
+
+        Args:
+            flag: from the name of a field to its flag.
+        """
+        return OptionError(_FIELD.sub(lambda field: flag(field[1]), self.text))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.where, self.text)
+
+
+_FIELD = re.compile(r"\{([A-Za-z_][\w.]*)\}")
 
 
 class DatasetError(MotiveError):

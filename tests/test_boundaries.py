@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "motive.toy": {"motive.adapters", "motive.data", "motive_kernels"} | GROUND,
     "motive.gradients": {"motive.adapters", "motive.data", "motive.masks", "motive_kernels"} | GROUND,
     "motive.store": {"motive.data"} | GROUND,
-    "motive.workers": {"motive.data"} | GROUND,
+    "motive.workers": {"motive.data", "motive.store"} | GROUND,
     "motive.scores": {"motive.data", "motive.store"} | GROUND,
     "motive.scoring": {"motive.scores", "motive.store", "motive_kernels"} | GROUND,
     "motive.curate": {"motive.data", "motive.scores", "motive.store"} | GROUND,

@@ -33,8 +33,9 @@ from motive.indexing.config import IndexConfig
 from motive.indexing.encode import Prepared, content_hash
 from motive.indexing.setup import Setup
 from motive.indexing.worker import Worker
-from motive.store import Store
-from motive.workers.plan import PlanConfig, make_tasks
+from motive.store import Identity, Store
+from motive.store.manifest import PlanConfig
+from motive.workers.plan import make_tasks
 
 DISTINCT, UNIT = 64, 128
 """Clips that are really different; clips of a unit."""
@@ -105,21 +106,21 @@ def set_up(model: FullModel, clip: str, batch: int, setting: Setting, folder: Pa
         model=model.name,
         device=setting.device,
         dtype=dtype,
-        standard=standard,
+        clip_spec=standard,
         draws=DrawConfig("single"),
         cache=str(folder / "cache"),
-        clips_per_pass=batch,
+        batch_size=batch,
         shard_rows=UNIT,
         decode_threads=1 if setting.rehearsal else 8,
     )
-    identity = {"projection": projector.fields, "gradient": {"model": model.name, "clip": clip}}
+    identity = Identity(projector.fields, {"model": model.name, "clip": clip})
     return Setup(config, adapter, expert, standard, adapter.latent_shape(standard), projector, identity)
 
 
 def rows(model: FullModel, clip: str, batch: int, seconds: float, setting: Setting, folder: Path) -> Iterator[Record]:
     """One row: clips a second, and where the time goes."""
     setup = set_up(model, clip, batch, setting, folder)
-    store = Store.create(folder / "store", identity=setup.identity, dim=setup.projector.dim, manifest_extra={})
+    store = Store.create(folder / "store", identity=setup.identity, dim=setup.projector.dim)
     clips = make_clips(folder / "clips")
     cache = Cache(folder / "cache")
     unit = 2 * batch if setting.rehearsal else UNIT

@@ -108,7 +108,7 @@ class Adapter(ABC):
         if enable is None:
             raise OptionError(
                 f"{self.family}: checkpointing must be left out for {type(transformer).__name__}, got True; "
-                "lower --clips-per-pass and --draws-per-pass instead"
+                "lower --batch-size and --micro-batch-draws instead"
             )
         # Reentrant checkpoints hide the layers from hooks, so the function is ours and not left to the library.
         given = {"gradient_checkpointing_func": _checkpoint} if _takes_function(enable) else {}

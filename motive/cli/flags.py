@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from motive.config import field_help, field_type
-from motive.errors import OptionError
+from motive.config import field_help, field_hints, field_type
+from motive.errors import ConfigError, OptionError
 
 T = TypeVar("T")
 
 _METAVARS = {int: "N", float: "X", str: "TEXT", Path: "PATH"}
+_SHORTER = {"clip_spec": "clip"}
+"""Field of a config -> what its flags start with, where the whole name would be clumsy."""
 
 
 def add_flags(parser: argparse.ArgumentParser, cls: type, prefix: str = "", skip: tuple[str, ...] = ()) -> None:
@@ -23,14 +25,13 @@ def add_flags(parser: argparse.ArgumentParser, cls: type, prefix: str = "", skip
 
     A flag that is not given leaves the field at its default.
     """
-    hints = typing.get_type_hints(cls)
-    helps = field_help(cls)
+    hints, helps = field_hints(cls), field_help(cls)
     group = parser.add_argument_group(f"{prefix or 'run'} settings")
     for field in dataclasses.fields(cls):
         if field.name in skip:
             continue
         kind, _ = field_type(hints[field.name])
-        name = f"{prefix}-{field.name}" if prefix else field.name
+        name = _dest(prefix, field.name)
         if dataclasses.is_dataclass(kind):
             add_flags(parser, kind, name)  # type: ignore[arg-type]
             continue
@@ -38,11 +39,17 @@ def add_flags(parser: argparse.ArgumentParser, cls: type, prefix: str = "", skip
         default = None if field.default is dataclasses.MISSING else field.default
         if default not in (None, ()):
             text += f" [{' '.join(default) if isinstance(default, tuple) else default}]"
-        reader = _reader(kind, bool(field.metadata.get("repeated")))
-        group.add_argument("--" + _dest(prefix, field.name), dest=_dest(prefix, field.name), help=text, **reader)
+        group.add_argument(f"--{name}", dest=name, help=text, **_reader(kind, bool(field.metadata.get("repeated"))))
+
+
+def flag(name: str) -> str:
+    """The flag of a field: ``--clip-fps`` of ``clip_spec.fps``."""
+    first, *rest = name.split(".")
+    return "--" + _dest("", ".".join([_SHORTER.get(first, first), *rest]).replace(".", "-"))
 
 
 def _dest(prefix: str, name: str) -> str:
+    name = _SHORTER.get(name, name)
     return (f"{prefix}-{name}" if prefix else name).strip("_").replace("_", "-")
 
 
@@ -76,23 +83,25 @@ def config_from(args: argparse.Namespace, base: T, prefix: str = "") -> T:
     """``base`` with every given flag put in.
 
     Raises:
-        OptionError: a value that the config refuses.
+        OptionError: a value that the config refuses, in the words of the command line.
     """
-    hints = typing.get_type_hints(type(base))
+    hints = field_hints(type(base))
     given = vars(args)
     changes: dict[str, Any] = {}
     for field in dataclasses.fields(base):  # type: ignore[arg-type]
         kind, _ = field_type(hints[field.name])
-        name = f"{prefix}-{field.name}" if prefix else field.name
+        name = _dest(prefix, field.name)
         if dataclasses.is_dataclass(kind):
             current = getattr(base, field.name)
             if current is not None or _any_given(given, kind, name):
                 changes[field.name] = config_from(args, kind() if current is None else current, name)  # type: ignore[operator]
-        elif given.get(_dest(prefix, field.name)) is not None:
-            value = given[_dest(prefix, field.name)]
+        elif given.get(name) is not None:
+            value = given[name]
             changes[field.name] = tuple(value) if typing.get_origin(kind) is tuple else value
     try:
         return dataclasses.replace(base, **changes)  # type: ignore[type-var]
+    except ConfigError as error:
+        raise error.with_flags(lambda name: f"--{_dest(prefix, name)}") from error
     except ValueError as error:
         raise error if isinstance(error, OptionError) else OptionError(str(error)) from error
 

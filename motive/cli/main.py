@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from motive.cli.logs import logs_shown
 from motive.cli.terminal import say
-from motive.errors import MotiveError
+from motive.errors import ConfigError, MotiveError
 
 INTERRUPTED = 130
 
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except MotiveError as error:
-        say(f"motive {_without(verb, str(error))}", file=sys.stderr)
+        say(f"motive {_without(verb, _in_flags(error))}", file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1
     except (MemoryError, OSError, RuntimeError) as error:
         explained = _explained(error)
@@ -45,6 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         say(f"motive {verb}: {explained}", file=sys.stderr)
         return 1
+
+
+def _in_flags(error: MotiveError) -> str:
+    from motive.cli.flags import flag
+
+    return str(error.with_flags(flag) if isinstance(error, ConfigError) else error)
 
 
 def _without(verb: str, message: str) -> str:
@@ -57,8 +63,8 @@ def _explained(error: Exception) -> str | None:
     """What a person can do about an error that is not ours; None for one that only a developer can use."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return (
-            "memory must hold the model and one pass of clips, got no more of it; lower --clips-per-pass and "
-            "--draws-per-pass, or take a shorter --standard-frames"
+            "out of memory; lower --batch-size and --micro-batch-draws, pass --checkpointing, or use fewer frames "
+            "(--clip-frames)"
         )
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename} must be usable, got {error.strerror or error}; free space or correct its permissions"

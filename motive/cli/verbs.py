@@ -19,7 +19,7 @@ from motive.indexing.config import IndexConfig, ReadConfig
 from motive.indexing.estimate import estimate
 from motive.indexing.index import IndexSummary, index, query
 from motive.indexing.replay import replay
-from motive.indexing.setup import model_standard
+from motive.indexing.setup import model_clip_spec
 from motive.progress import Bar
 from motive.reporting import ReportConfig, report
 from motive.scoring import ExportConfig, ScoreConfig, export, score
@@ -64,9 +64,9 @@ def _index_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _index(args: argparse.Namespace) -> int:
     base = IndexConfig()
-    if any(value is not None for name, value in vars(args).items() if name.startswith("standard-")):
-        # Given flags change the model's own standard, not that of some other model.
-        base = replace(base, standard=model_standard(args.model or base.model, args.revision))
+    if any(value is not None for name, value in vars(args).items() if name.startswith("clip-")):
+        # Given flags change the model's own clip spec, not that of some other model.
+        base = replace(base, clip_spec=model_clip_spec(args.model or base.model, args.revision))
     config = config_from(args, base)
     if args.estimate:
         return show(estimate(args.dataset, config=config))

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
 
-from motive.errors import OptionError
+from motive.config import check_choices, to_json
+from motive.errors import ConfigError, OptionError
 
 QUERY_BY = "query:"
 GROUP_BY = "group:"
@@ -86,23 +87,22 @@ class SelectConfig:
     def __post_init__(self) -> None:
         named = isinstance(self.by, str) and self.by.startswith((QUERY_BY, GROUP_BY)) and self.by.partition(":")[2]
         if self.by not in _PLAIN_BY and not named:
-            raise OptionError(
-                f"SelectConfig: by must be one of {', '.join(_PLAIN_BY)}, {QUERY_BY}<clip id>, {GROUP_BY}<name>, "
-                f"got {self.by!r}; choose one"
+            raise ConfigError(
+                "SelectConfig",
+                f"{{by}} must be one of {', '.join(_PLAIN_BY)}, {QUERY_BY}<clip id>, {GROUP_BY}<name>, "
+                f"got {self.by!r}; choose one",
             )
-        if self.segments not in (None, "best", "sum"):
-            raise OptionError(f"SelectConfig: segments must be best or sum, got {self.segments!r}; choose one")
-        if self.files not in ("link", "copy"):
-            raise OptionError(f"SelectConfig: files must be link or copy, got {self.files!r}; choose one")
+        check_choices(self)
         if isinstance(self.min_votes, bool) or not isinstance(self.min_votes, int) or self.min_votes < 0:
-            raise OptionError(
-                f"SelectConfig: min_votes must be an integer from 0, got {self.min_votes!r}; 0 leaves nothing out"
+            raise ConfigError(
+                "SelectConfig", f"{{min_votes}} must be an integer from 0, got {self.min_votes!r}; 0 leaves nothing out"
             )
         unused, remedy = ("drop", "top") if self.by != DROP_BOTTOM else ("top", "drop")
         if getattr(self, unused) is not None:
-            raise OptionError(
-                f"SelectConfig: {unused} must be left out with by {self.by}, got {getattr(self, unused)!r}; "
-                f"give {remedy} instead"
+            raise ConfigError(
+                "SelectConfig",
+                f"{{{unused}}} must be left out with {{by}} {self.by}, got {getattr(self, unused)!r}; "
+                f"give {{{remedy}}} instead",
             )
         parse_amount(self.amount, f"SelectConfig: {remedy}")
 
@@ -125,4 +125,4 @@ class SelectConfig:
 
     def to_json(self) -> dict[str, Any]:
         """The options as JSON values."""
-        return {**self.__dict__, "amount": str(self.amount)}
+        return {**to_json(self), "amount": str(self.amount)}

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motive.data import ClipReader, Standard
-from motive.errors import ClipError, DatasetError, OptionError
+from motive.errors import ClipError, ConfigError, DatasetError, OptionError
 from motive.evaluate import baselines
 from motive.evaluate.result import EvaluationResult, LabelCount, MethodResult
 from motive.evaluate.retrieval import NO_LABEL, Retrieval, bootstrap_interval, retrieval_by_label
@@ -33,8 +33,8 @@ _FEATURES: Mapping[str, Callable[[NDArray[np.uint8]], NDArray[np.float32]]] = {
 _WHERE = "motive.evaluate.compare"
 _ROWS = 4096
 
-FramesOf = Callable[[Path, Mapping[str, Any]], NDArray[np.uint8]]
-"""(path of a clip, fields of the store's Standard) -> uint8 frames [T, H, W, 3]; ClipError if unreadable."""
+FramesOf = Callable[[Path, Standard], NDArray[np.uint8]]
+"""(path of a clip, the store's clip spec) -> uint8 frames [T, H, W, 3]; ClipError if unreadable."""
 
 
 @dataclass(frozen=True)
@@ -62,15 +62,17 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         for name, low, high in (("top", 1, 100_000), ("resamples", 100, 1_000_000), ("workers", 1, 256)):
             if not low <= getattr(self, name) <= high:
-                raise OptionError(
-                    f"EvaluateConfig: {name} must be from {low} to {high}, got {getattr(self, name)}; choose in range"
+                raise ConfigError(
+                    "EvaluateConfig",
+                    f"{{{name}}} must be from {low} to {high}, got {getattr(self, name)}; choose in range",
                 )
         if not 0 < self.confidence < 1:
-            raise OptionError(f"EvaluateConfig: confidence must be in (0, 1), got {self.confidence}; take 0.95")
+            raise ConfigError("EvaluateConfig", f"{{confidence}} must be in (0, 1), got {self.confidence}; take 0.95")
         unknown = sorted(set(self.baselines) - set(BASELINES))
         if unknown:
-            raise OptionError(
-                f"EvaluateConfig: baselines must be among {', '.join(BASELINES)}, got {unknown[0]!r}; choose from these"
+            raise ConfigError(
+                "EvaluateConfig",
+                f"{{baselines}} must be among {', '.join(BASELINES)}, got {unknown[0]!r}; choose from these",
             )
 
 
@@ -107,7 +109,7 @@ def compare(
     frame_scores, unreadable = {}, 0
     if features:
         with ClipReader() as decoders:
-            read = frames_of or (lambda path, standard: decoders.load_clip(path, Standard(**standard)).frames)
+            read = frames_of or (lambda path, spec: decoders.load_clip(path, spec).frames)
             frame_scores, unreadable = _score_frames(pool, features, config.workers, read)
     for name in config.baselines:
         scores = frame_scores[name] if name in _FEATURES else _score_magnitudes(pool, name)
@@ -131,7 +133,7 @@ class _Pool:
     query_labels: NDArray[np.int64]
     queries_left_out: int
     label_names: tuple[str, ...]
-    standard: Mapping[str, Any]
+    clip_spec: Standard
 
     @classmethod
     def read(cls, files: Mapping[str, ScoreFile], config: EvaluateConfig) -> _Pool:
@@ -164,7 +166,7 @@ class _Pool:
             np.array([codes[text] for text in query_texts], np.int64),
             len(all_queries) - len(query_ids),
             names,
-            store.first.identity["gradient"]["standard"],
+            store.first.identity.require(_WHERE).clip_spec,
         )
 
     def rank(self, file: ScoreFile, top: int) -> Retrieval:
@@ -243,7 +245,7 @@ def _score_frames(
 
     def features(path: str) -> list[NDArray[np.float32]] | ClipError:
         try:
-            frames = frames_of(Path(path), pool.standard)
+            frames = frames_of(Path(path), pool.clip_spec)
         except ClipError as error:
             return error
         return [_FEATURES[name](frames) for name in names]

@@ -95,7 +95,7 @@ class ClipGradients:
         latent_shape: (c, F, h, w) of every clip.
         prefix: component of the parameters' names, e.g. ``transformer.``.
         parts: name -> parameters of a part of the model, for a vector of each; empty for one of all.
-        draws_per_pass: draws that share one forward and backward pass; more is faster and takes more memory.
+        micro_batch_draws: draws of each clip in one forward and backward pass; more is faster and takes more memory.
         verify: whether the first batch proves the gradients (motive_kernels.GradientCapture).
     """
 
@@ -109,7 +109,7 @@ class ClipGradients:
         *,
         prefix: str = "transformer.",
         parts: Mapping[str, Sequence[str]] = {},
-        draws_per_pass: int = 1,
+        micro_batch_draws: int = 1,
         verify: bool = True,
     ) -> None:
         self._adapter = adapter
@@ -118,7 +118,7 @@ class ClipGradients:
         self._device = next(transformer.parameters()).device
         sigmas = torch.tensor(draws.sigmas(), dtype=torch.float32, device=self._device)
         noise = torch.stack([shared_noise(draws.seed, j, latent_shape) for j in range(len(sigmas))]).to(self._device)
-        self._passes = list(zip(sigmas.split(draws_per_pass), noise.split(draws_per_pass), strict=True))
+        self._passes = list(zip(sigmas.split(micro_batch_draws), noise.split(micro_batch_draws), strict=True))
         self._count = len(sigmas)
         self._per_draw = draws.per_draw
         self._parts = max(1, len(parts))

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 import motive_kernels as mk
-from motive.errors import OptionError
+from motive.config import check_choices
+from motive.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -50,44 +51,42 @@ class DrawConfig:
     high: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.strategy not in ("single", "uniform", "logit_normal", "model"):
-            raise OptionError(
-                f"DrawConfig: strategy must be single, uniform, logit_normal or model, got {self.strategy!r}; "
-                "choose one"
-            )
+        check_choices(self)
         if not 1 <= self.count <= 1000:
-            raise OptionError(f"DrawConfig: count must be 1 to 1000, got {self.count}; 4 is the default")
+            raise ConfigError("DrawConfig", f"{{count}} must be 1 to 1000, got {self.count}; 4 is the default")
         if not 0 < self.sigma < 1:
-            raise OptionError(
-                f"DrawConfig: sigma must be between 0 and 1, got {self.sigma}; divide a timestep label by 1000"
+            raise ConfigError(
+                "DrawConfig", f"{{sigma}} must be between 0 and 1, got {self.sigma}; divide a timestep label by 1000"
             )
         if self.strategy != "single" and self.sigma != type(self).sigma:
-            raise OptionError(
-                f"DrawConfig: sigma must be left out unless strategy is single, got {self.sigma}; "
-                "give one of the two (--draws-strategy single, or no --draws-sigma)"
+            raise ConfigError(
+                "DrawConfig",
+                f"{{sigma}} must be left out unless {{strategy}} is single, got {self.sigma}; "
+                "give one of the two ({strategy} single, or no {sigma})",
             )
         if self.strategy == "single" and self.count != type(self).count:
-            raise OptionError(
-                f"DrawConfig: count must be left out with strategy single, which takes one draw, got {self.count}; "
-                "choose another strategy, or no count"
+            raise ConfigError(
+                "DrawConfig",
+                f"{{count}} must be left out with {{strategy}} single, which takes one draw, got {self.count}; "
+                "choose another {strategy}, or no {count}",
             )
         if self.seed < 0:
-            raise OptionError(f"DrawConfig: seed must not be negative, got {self.seed}; give 0 or more")
+            raise ConfigError("DrawConfig", f"{{seed}} must not be negative, got {self.seed}; give 0 or more")
         if not 0 < self.shift <= 1000:
-            raise OptionError(f"DrawConfig: shift must be more than 0 and at most 1000, got {self.shift}; 1 is none")
+            raise ConfigError(
+                "DrawConfig", f"{{shift}} must be more than 0 and at most 1000, got {self.shift}; 1 is none"
+            )
         if self.shift != 1 and self.strategy == "model":
-            raise OptionError(
-                f"DrawConfig: shift must be left out with strategy model, which has the model's own, got {self.shift}; "
-                "choose another strategy, or no shift"
+            raise ConfigError(
+                "DrawConfig",
+                f"{{shift}} must be left out with {{strategy}} model, which has the model's own, got {self.shift}; "
+                "choose another {strategy}, or no {shift}",
             )
         if not 0 <= self.low < self.high <= 1 or (self.strategy == "single" and (self.low, self.high) != (0, 1)):
-            raise OptionError(
-                f"DrawConfig: low and high must be 0 <= low < high <= 1, and left out with strategy single, got "
-                f"{self.low} and {self.high} with {self.strategy}; give the part of the noise levels to draw from"
-            )
-        if self.per_draw not in ("sum", "normalised", "separate"):
-            raise OptionError(
-                f"DrawConfig: per_draw must be sum, normalised or separate, got {self.per_draw!r}; choose one"
+            raise ConfigError(
+                "DrawConfig",
+                f"{{low}} and {{high}} must be 0 <= {{low}} < {{high}} <= 1, and left out with {{strategy}} single, got "
+                f"{self.low} and {self.high} with {self.strategy}; give the part of the noise levels to draw from",
             )
 
     @property
@@ -105,8 +104,8 @@ class DrawConfig:
         if self.strategy == "single":
             return (self.sigma,)
         if self.strategy == "model":
-            raise OptionError(
-                "DrawConfig: strategy must be resolved by a model's set-up, got model; see motive.indexing"
+            raise ConfigError(
+                "DrawConfig", "{strategy} must be resolved by a model's set-up, got model; see motive.indexing"
             )
         low, high = self._share_below(self.low), self._share_below(self.high)
         midpoints = [low + (j + 0.5) / self.count * (high - low) for j in range(self.count)]

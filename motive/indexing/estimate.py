@@ -136,8 +136,8 @@ def _advice(setup: Setup, reason: str, sample: Sequence[Clip], failed: Sequence[
         names = {failure.clip_id for failure in failed if failure.reason == reason}
         seconds = min(measure_seconds(clip.path, DEFAULT_LIMITS) for clip in sample if clip.clip_id in names)
         frames = _fitting_frames(setup, seconds)
-        shorter = f"set --standard-frames {frames} ({seconds:.3g} s), or " if frames else ""
-        return f"{shorter}fill short clips with --standard-short hold or loop"
+        shorter = f"set --clip-frames {frames} ({seconds:.3g} s), or " if frames else ""
+        return f"{shorter}fill short clips with --clip-short hold or loop"
     return _ADVICE.get(reason, "docs/formats/datasets.md explains it")
 
 
@@ -153,10 +153,10 @@ _ADVICE = {
 
 
 def _fitting_frames(setup: Setup, seconds: float) -> int:
-    """The most frames that a clip of this length has at the standard's rate and the model takes; 0 for none."""
-    for frames in range(int(seconds * setup.standard.fps + 1e-6) + 1, 1, -1):
+    """The most frames that a clip of this length has at the clip spec's rate and the model takes; 0 for none."""
+    for frames in range(int(seconds * setup.clip_spec.fps + 1e-6) + 1, 1, -1):
         try:
-            setup.adapter.latent_shape(replace(setup.standard, frames=frames))
+            setup.adapter.latent_shape(replace(setup.clip_spec, frames=frames))
         except OptionError:
             continue
         return frames
@@ -179,7 +179,7 @@ def _measure(
 ) -> tuple[float, float, int, float, tuple[Failure, ...]]:
     """(seconds to prepare a clip, seconds of gradients a clip, clips done, rows a clip, clips left out); the first
     clip only warms up."""
-    store = Store.create(folder, identity=setup.identity, manifest_extra={})
+    store = Store.create(folder, identity=setup.identity)
     with Worker(setup, store, show_progress=False) as worker:
         prepared = worker.prepare(sample[:1])
         began = time.perf_counter()

@@ -9,12 +9,10 @@ from pathlib import Path
 
 import torch
 
-from motive.config import from_json, to_json
 from motive.data import Dataset, read_dataset
-from motive.data import dataset_format as format_of
-from motive.errors import OptionError, StoreError
+from motive.errors import ConfigError, OptionError, StoreError
 from motive.gradients.segments import check_regions
-from motive.indexing.config import IndexConfig, ReadConfig
+from motive.indexing.config import IndexConfig, ReadConfig, Role, names_with
 from motive.indexing.probe import check_probe
 from motive.indexing.probe import probe as probe_clips
 from motive.indexing.record import RunRecord, ending, publish_json
@@ -22,14 +20,13 @@ from motive.indexing.setup import Setup, set_up
 from motive.indexing.summary import IndexSummary, facts, tally
 from motive.indexing.work import QUARANTINED, in_processes, work
 from motive.indexing.worker import Worker, cache_folder
-from motive.store import Store, require_same_identity
+from motive.store import Code, Origin, PlanConfig, Source, Store, require_same_identity
 from motive.store.files import LocalFiles, open_files
-from motive.store.records import MANIFEST
-from motive.store.source import OPTIONAL_FIELDS, SOURCE, source_fields
+from motive.store.manifest import MANIFEST
 from motive.store.tables import INDEX_COLUMNS, SEGMENT_COLUMNS
 from motive.versions import git_commit, versions
 from motive.workers.launch import LaunchConfig, rank_of
-from motive.workers.plan import PlanConfig, make_tasks, share
+from motive.workers.plan import make_tasks, share
 from motive.workers.reporter import RunReporter
 
 
@@ -62,14 +59,14 @@ def index(
 ) -> IndexSummary:
     """Gradient vectors for every clip of a dataset (paper, sections 4.1 to 4.3).
 
-    Resumable: a run into a store that was begun with the same settings adds what is missing, and an interrupted one
+    Resumable: a run into a store that was created with the same settings adds what is missing, and an interrupted one
     loses at most the clips of one uncommitted shard.
 
     Args:
         dataset: folder of videos or a metadata file.
         out: the store's folder, or an address such as s3://bucket/store; made if absent.
         model: overrides config.model.
-        config: settings; default IndexConfig().
+        config: settings, those that decide vectors and those of the run in one; default IndexConfig().
         probe: first compare exact with projected cosines on this many clips and record the result; 0 for none.
         show_progress: draw progress bars on stderr.
         launch: who does the work; default: this process. The vectors do not depend on it.
@@ -128,12 +125,10 @@ def query(
 
 def stored_config(store: Store) -> IndexConfig:
     """The settings that a store was made with."""
-    data = store.manifest["extra"].get("config")
+    data = store.manifest.origin.config
     if data is None:
-        raise StoreError(
-            f"query: {store.location} must be a store made by motive index, got one without config; index again"
-        )
-    return from_json(IndexConfig, data, str(store.path))
+        raise StoreError(f"{store.location} does not say with which settings it was made; make it with motive index")
+    return IndexConfig.from_json(data, store.location)
 
 
 @dataclass(frozen=True)
@@ -163,13 +158,13 @@ class Job:
         if self.probe:
             check_probe(setup, self.probe)
         store = open_or_create(self.out, setup, dataset, self.verb)
-        setup = as_begun(setup, store, self.verb)
+        setup = as_created(setup, store, self.verb)
         done = store.done_ids()
         ids = [clip.clip_id for clip in dataset.clips]
         # An unrelated process may share a store with this one; only the first of several writes what they have in common.
         suffix = "" if rank.rank == 0 else f".{rank.rank}"
         arguments = {"dataset": str(dataset.location), "probe": self.probe}
-        record = RunRecord(store.files, f"run{suffix}.json", self.verb, arguments, to_json(setup.config))
+        record = RunRecord(store.files, f"run{suffix}.json", self.verb, arguments, setup)
         if rank.rank == 0:
             store.append_failures(dataset.failures)
         if self.probe:
@@ -233,17 +228,22 @@ def open_or_create(out: Path | str, setup: Setup, dataset: Dataset, verb: str) -
     files = open_files(out)
     config = replace(setup.config, threads=setup.config.threads or torch.get_num_threads())
     if files.size(MANIFEST) is None:
-        plan = PlanConfig.of((clip.clip_id for clip in dataset.clips), config.shard_rows, config.clips_per_pass)
-        extra = {
-            "config": to_json(config),
-            "source": source_fields(dataset),
-            "plan": plan.to_json(),
-            "code": {"versions": versions(), "commit": git_commit()},
-        }
+        setup = replace(setup, config=config)
+        origin = Origin(
+            source=Source.of(dataset),
+            config=config.to_json(),
+            plan=PlanConfig.of((clip.clip_id for clip in dataset.clips), config.shard_rows, config.batch_size),
+            code=Code(versions(), git_commit()),
+        )
         try:
-            columns = SEGMENT_COLUMNS if config.segments else INDEX_COLUMNS
             return Store.create(
-                out, identity=setup.identity, columns_schema=columns, dim=setup.width, manifest_extra=extra
+                out,
+                identity=setup.identity,
+                columns_schema=SEGMENT_COLUMNS if config.segments else INDEX_COLUMNS,
+                dim=setup.width,
+                segments=config.segments,
+                vectors_digest=setup.vectors_digest,
+                origin=origin,
             )
         except OptionError:
             if files.size(MANIFEST) is None:
@@ -258,45 +258,45 @@ def require_same_source(store: Store, dataset: Dataset, verb: str) -> None:
     """Refuse to add clips of another dataset: equal ids would be taken for the same clips, and no subset be written.
 
     Raises:
-        OptionError: the store was begun with another dataset.
+        OptionError: the store was made from another dataset.
     """
-    begun, asked = store.manifest["extra"].get(SOURCE), source_fields(dataset)
-    names = [*format_of(dataset.format).source_keys, *OPTIONAL_FIELDS]
-    if isinstance(begun, dict) and any(begun.get(name) != asked.get(name) for name in names):
+    known, given = store.manifest.origin.source, Source.of(dataset)
+    if known is not None and not known.holds_clips_of(given):
         raise OptionError(
-            f"{verb}: out must be a store of {asked['location']}, got {store.location}, a store of "
-            f"{begun.get('location')}; give another --out (motive merge joins stores)"
+            f"{verb}: {store.location} holds clips of {known.location or known.root}, not of {given.location}; "
+            "give another --out (motive merge joins stores)"
         )
 
 
-def as_begun(setup: Setup, store: Store, verb: str) -> Setup:
-    """The set-up with what may change a vector's last bits as it was when the store was begun.
+def as_created(setup: Setup, store: Store, verb: str) -> Setup:
+    """The set-up with every setting that can change a vector's last bits as the store was created with.
 
     Raises:
-        OptionError: another value was asked for.
+        ConfigError: another value was given.
     """
-    recorded = store.manifest["extra"].get("config")
-    recorded = recorded if isinstance(recorded, dict) else {}
     config = setup.config
-    for name in ("clips_per_pass", "draws_per_pass", "threads"):
-        begun, asked = recorded.get(name), getattr(config, name)
-        if isinstance(begun, int) and begun > 0 and asked not in (begun, 0):
-            raise OptionError(
-                f"{verb}: {name} must be {begun}, which {store.location} was begun with, got {asked}; "
-                "give the same, or another --out"
-            )
-        if isinstance(begun, int) and begun > 0:
-            config = replace(config, **{name: begun})
-    if store.segments != config.segments:
-        raise OptionError(
-            f"{verb}: segments must be {store.segments or 'none'}, which {store.location} was begun with, got "
-            f"{config.segments or 'none'}; give the same, or another --out"
-        )
-    threads = config.threads or torch.get_num_threads()
-    return replace(setup, config=replace(config, threads=threads))
+    if config.segments != store.segments:
+        raise _other_value(verb, "segments", store, store.segments, config.segments)
+    if store.manifest.origin.config is not None:
+        created = stored_config(store)
+        for name in names_with(Role.EXACT):
+            kept, given = getattr(created, name), getattr(config, name)
+            if name == "threads" and 0 in (kept, given):  # 0 stands for whatever the store has
+                kept = kept or given
+            elif kept != given:
+                raise _other_value(verb, name, store, kept, given)
+            config = replace(config, **{name: kept})
+    return replace(setup, config=replace(config, threads=config.threads or torch.get_num_threads()))
+
+
+def _other_value(verb: str, name: str, store: Store, kept: object, given: object) -> ConfigError:
+    return ConfigError(
+        verb,
+        f"{{{name}}} must be {kept or 'left out'}, as {store.location} was created, got {given or 'none'}; give the "
+        "same, or another store",
+    )
 
 
 def plan_of(store: Store, ids: Sequence[str], config: IndexConfig) -> PlanConfig:
-    """The plan that the store was begun with; for one that was begun without, a plan of this dataset."""
-    begun = PlanConfig.from_json(store.manifest["extra"].get("plan"))
-    return begun or PlanConfig.of(ids, config.shard_rows, config.clips_per_pass)
+    """The plan that the store was created with; for a store without one, a plan of this dataset."""
+    return store.manifest.origin.plan or PlanConfig.of(ids, config.shard_rows, config.batch_size)

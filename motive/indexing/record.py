@@ -12,6 +12,7 @@ from typing import Any
 
 import motive_kernels as mk
 from motive.errors import StoreError
+from motive.indexing.setup import Setup
 from motive.store.files import Files
 from motive.versions import git_commit, versions
 
@@ -29,18 +30,17 @@ class RunRecord:
         name: of the record, run.json or that of one of several processes.
         verb: ``index`` or ``query``.
         arguments: what a replay needs beside the config.
-        config: resolved settings in JSON form.
+        setup: with resolved settings.
     """
 
-    def __init__(
-        self, files: Files, name: str, verb: str, arguments: Mapping[str, Any], config: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, files: Files, name: str, verb: str, arguments: Mapping[str, Any], setup: Setup) -> None:
         self._files, self._name = files, name
         self._began = time.time()
         self._record: dict[str, Any] = {
             "verb": verb,
             "arguments": dict(arguments),
-            "config": dict(config),
+            "config": setup.config.to_json(),
+            "vectors_digest": setup.vectors_digest,
             "versions": versions(),
             "commit": git_commit(),
             "machine": {"platform": platform.platform(), "cores": os.cpu_count()},

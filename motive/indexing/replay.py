@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from motive.config import from_json
 from motive.indexing.config import IndexConfig
 from motive.indexing.index import IndexSummary, Job, read_clips
 from motive.indexing.record import read_record
@@ -24,7 +23,7 @@ def replay(record: Path | str, *, out: Path | str, show_progress: bool = False) 
         StoreError: not a run.json. DatasetError, ModelError: what it used has gone.
     """
     written = read_record(Path(record))
-    config = from_json(IndexConfig, written["config"], str(record))
+    config = IndexConfig.from_json(written["config"], str(record))
     arguments = written["arguments"]
     found, config = read_clips(arguments["dataset"], config)
     job = Job(written["verb"], found, out, arguments.get("probe", 0), show_progress, LaunchConfig())

@@ -8,8 +8,7 @@ import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -19,9 +18,11 @@ from motive.adapters.base import Adapter, Expert
 from motive.adapters.lora import LoraFile
 from motive.config import to_json
 from motive.data.video.standardise import Standard
-from motive.errors import OptionError
+from motive.errors import ConfigError
 from motive.gradients.segments import check_segments
-from motive.indexing.config import IndexConfig
+from motive.indexing.config import IndexConfig, Role, names_with
+from motive.store.fingerprint import digest_json
+from motive.store.identity import Gradient, Identity, ModelParts
 
 _log = logging.getLogger(__name__)
 
@@ -34,21 +35,21 @@ class Setup:
     config: with every default filled in.
     adapter: the model family, weights not yet loaded.
     expert: the one transformer that serves every noise level of the draws.
-    standard: clip standardisation.
+    clip_spec: rate, length and size of every clip.
     latent_shape: (c, F, h, w).
     projector: over the selected parameters, names with the component in front.
     lora: factors to attach to the transformer, or None.
     parts: part of the model -> the projector's names, for a vector each; empty for one of all.
-    identity: {"projection": ..., "gradient": ...}; vectors are comparable iff both are equal.
+    identity: what vectors depend on; they are comparable iff their identities are equal.
     """
 
     config: IndexConfig
     adapter: Adapter
     expert: Expert
-    standard: Standard
+    clip_spec: Standard
     latent_shape: tuple[int, int, int, int]
     projector: mk.Projector
-    identity: dict[str, Any]
+    identity: Identity
     lora: LoraFile | None = None
     parts: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
@@ -57,14 +58,20 @@ class Setup:
         """Numbers in a clip's vector."""
         return max(1, len(self.parts)) * self.config.draws.parts * self.projector.dim
 
+    @property
+    def vectors_digest(self) -> str:
+        """Digest of everything that decides a vector to its last bit: the identity, and the settings beyond it."""
+        beyond = {name: to_json(getattr(self.config, name)) for name in names_with(Role.EXACT, Role.ROWS)}
+        return digest_json({"identity": self.identity.to_json(), **beyond})
+
 
 def set_up(config: IndexConfig) -> Setup:
     """Find the model and derive everything that a store's identity holds; loads no weights."""
     device = default_device() if config.device == "auto" else config.device
     dtype = None if config.dtype == "auto" else config.dtype
     adapter = load_adapter(config.model, revision=config.revision, device=device, dtype=dtype)
-    standard = config.standard or adapter.standard
-    latent_shape = adapter.latent_shape(standard)
+    clip_spec = config.clip_spec or adapter.standard
+    latent_shape = adapter.latent_shape(clip_spec)
     check_segments(config.segments, latent_shape[1])
     if config.draws.strategy == "model":
         noise = adapter.training_noise(latent_shape)
@@ -75,41 +82,57 @@ def set_up(config: IndexConfig) -> Setup:
     if lora is not None:
         shapes |= lora.shapes
     projector = mk.Projector(config.projection, selected_shapes(shapes, expert, config.parameters))
-    gradient = {
-        "loss": LOSS,
-        "family": adapter.family,
-        "fingerprints": dict(adapter.fingerprints()),
-        "settings": dict(adapter.settings()),
-        "standard": asdict(standard),
-        "mask": to_json(config.mask),
-        "motion_source": config.mask.source_identity(),
-        "draws": to_json(config.draws),
-        "latent_shape": list(latent_shape),
-    }
-    if lora is not None:
-        gradient["fingerprints"]["lora"] = lora.fingerprint()
-        config = replace(config, lora=str(lora.path.resolve()))
     parts = model_parts(list(projector.shapes), expert.component, config.model_parts)
-    if parts:
-        gradient["model_parts"] = {"patterns": list(config.model_parts), "names": list(parts)}
-    identity = {"projection": projector.fields, "gradient": gradient}
-    # What "auto" came to, so that queries and replays elsewhere compute the same.
-    resolved = replace(config, standard=standard, dtype=adapter.settings().get("dtype", config.dtype))
+    # What "auto" stands for, so that queries and replays elsewhere compute the same.
+    config = replace(
+        config,
+        clip_spec=clip_spec,
+        dtype=adapter.settings().get("dtype", config.dtype),
+        lora=None if lora is None else str(lora.path.resolve()),
+    )
+    gradient = _gradient(config, adapter, latent_shape, lora, parts)
+    identity = Identity(projector.fields, gradient.to_json())
     _log.info(
         "%s model %s on %s, dtype %s: %d parameters in %d tensors, vectors of %d numbers for each noise sample",
         adapter.family,
         config.model,
         device,
-        resolved.dtype,
+        config.dtype,
         sum(math.prod(shape) for shape in projector.shapes.values()),
         len(projector.shapes),
         projector.dim,
     )
-    return Setup(resolved, adapter, expert, standard, latent_shape, projector, identity, lora, parts)
+    return Setup(config, adapter, expert, clip_spec, latent_shape, projector, identity, lora, parts)
 
 
-def model_standard(model: str, revision: str | None = None) -> Standard:
-    """The clip standardisation that a model takes by default."""
+def _gradient(
+    config: IndexConfig,
+    adapter: Adapter,
+    latent_shape: tuple[int, ...],
+    lora: LoraFile | None,
+    parts: Mapping[str, Sequence[str]],
+) -> Gradient:
+    """The identity's part that is not the projection, of a config whose defaults are filled in.
+
+    Every field of VectorConfig is in the identity, as it is or by what it names, or in ``Setup.vectors_digest``.
+    """
+    fingerprints = dict(adapter.fingerprints())
+    return Gradient(
+        loss=LOSS,
+        family=adapter.family,
+        fingerprints=fingerprints if lora is None else {**fingerprints, "lora": lora.fingerprint()},
+        settings=dict(adapter.settings()),
+        clip_spec=config.clip_spec or adapter.standard,
+        mask=to_json(config.mask),
+        motion_source=config.mask.source_identity(),
+        draws=to_json(config.draws),
+        latent_shape=latent_shape,
+        model_parts=ModelParts(config.model_parts, tuple(parts)) if parts else None,
+    )
+
+
+def model_clip_spec(model: str, revision: str | None = None) -> Standard:
+    """The clip spec that a model takes by default."""
     return load_adapter(model, revision=revision, device="cpu").standard
 
 
@@ -128,9 +151,10 @@ def serving_expert(adapter: Adapter, sigmas: Sequence[float]) -> Expert:
         if expert.sigma_min <= min(sigmas) and max(sigmas) <= expert.sigma_max:
             return expert
     ranges = ", ".join(f"{e.component} {e.sigma_min} to {e.sigma_max}" for e in adapter.experts)
-    raise OptionError(
-        f"index: draws must lie within one expert's noise levels ({ranges}), got {min(sigmas):.3f} to "
-        f"{max(sigmas):.3f}; choose draws inside one range with --draws-low and --draws-high"
+    raise ConfigError(
+        "index",
+        f"noise levels must lie within the range of one expert ({ranges}), got {min(sigmas):.3f} to "
+        f"{max(sigmas):.3f}; choose a range with {{draws.low}} and {{draws.high}}",
     )
 
 
@@ -138,8 +162,8 @@ def _lora(path: str, adapter: Adapter, expert: Expert, shapes: Mapping[str, tupl
     lora = LoraFile(path, shapes, expert.component, adapter.lora_names)
     if lora.untrained:
         warnings.warn(
-            f"index: lora must be trained for its lora_A to have gradients, got every lora_B zero in {path}; the vectors "
-            "will speak of lora_B and of the other parameters alone",
+            f"index: every lora_B in {path} is zero, so lora_A has no gradient; the vectors reflect only lora_B and the "
+            "base parameters",
             stacklevel=3,
         )
     return lora
@@ -159,8 +183,8 @@ def selected_shapes(
             matched.update(found)
     unmatched = [p for p in patterns if p not in matched]
     if unmatched:
-        remedy = "give the factors with --lora FILE" if unmatched[0] == "lora" else "'*' takes all"
-        raise OptionError(f"index: parameters must match at least one name, got {unmatched[0]!r}; {remedy}")
+        remedy = "give the factors with {lora}" if unmatched[0] == "lora" else "'*' takes all"
+        raise ConfigError("index", f"{{parameters}} must match at least one name, got {unmatched[0]!r}; {remedy}")
     return shapes
 
 
@@ -173,7 +197,7 @@ REST = "rest"
 
 
 def model_parts(names: Sequence[str], component: str, patterns: Sequence[str]) -> dict[str, list[str]]:
-    """Part of the model -> its parameters, as IndexConfig.model_parts says; of several that fit, the first takes one.
+    """Part of the model -> its parameters, as VectorConfig.model_parts says; of several that fit, the first takes one.
 
     Args:
         names: of the parameters, with the component in front.
@@ -187,8 +211,8 @@ def model_parts(names: Sequence[str], component: str, patterns: Sequence[str]) -
         return {}
     empty = next((pattern.removesuffix("=") for pattern in patterns if pattern.endswith("=")), None)
     if empty is not None:
-        raise OptionError(
-            f"index: model_parts must have a pattern for each part, got none for {empty!r}; give {empty}=PATTERN"
+        raise ConfigError(
+            "index", f"{{model_parts}} must have a pattern for each part, got none for {empty!r}; give {empty}=PATTERN"
         )
     parts: dict[str, list[str]] = {}
     matched: set[str] = set()
@@ -203,9 +227,10 @@ def model_parts(names: Sequence[str], component: str, patterns: Sequence[str]) -
         parts.setdefault(part, []).append(name)
     unmatched = [pattern for pattern in patterns if pattern not in matched]
     if unmatched or len(parts) < 2:
-        raise OptionError(
-            f"index: model_parts must each match a parameter and give two parts or more, got {unmatched or patterns} "
-            f"with {', '.join(sorted(parts)[:3])}; give NAME=PATTERN, or a name with a star such as blocks.*"
+        raise ConfigError(
+            "index",
+            f"{{model_parts}} must each match a parameter and give two parts or more, got {unmatched or patterns} "
+            f"with {', '.join(sorted(parts)[:3])}; give NAME=PATTERN, or a wildcard such as blocks.*",
         )
     rest = parts.pop(REST, None)
     return parts if rest is None else {**parts, REST: rest}

@@ -49,9 +49,7 @@ def work(
 
     def spec_of(number: int) -> WorkerSpec:
         config = replace(setup.config, device=devices.of(number))
-        return WorkerSpec(
-            config, store.location, store.manifest["identity_digest"], "motive.indexing.worker:index_worker"
-        )
+        return WorkerSpec(config, store.location, setup.vectors_digest, "motive.indexing.worker:index_worker")
 
     if job.launch.launcher == "ray":
         from motive.workers.ray_pool import run_ray

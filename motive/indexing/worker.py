@@ -16,7 +16,7 @@ import torch
 import motive_kernels as mk
 from motive.adapters.cache import Cache
 from motive.data import Clip, Failure
-from motive.errors import ClipError, OptionError
+from motive.errors import ClipError, OptionError, StoreError
 from motive.gradients.clips import ClipGradients, ClipVector, EncodedClip
 from motive.indexing.encode import Encoder, Prepared
 from motive.indexing.setup import Setup, set_up
@@ -58,7 +58,7 @@ class Worker:
         config = setup.config
         cache = Cache(cache_folder(config.cache, store))
         self._encoder = Encoder(
-            setup.adapter, cache, setup.standard, config.mask, config.decode_threads, self._in_flight, config.segments
+            setup.adapter, cache, setup.clip_spec, config.mask, config.decode_threads, self._in_flight, config.segments
         )
         self._on_commit: Callable[[TaskResult], None] | None = None
         self._committed = time.perf_counter()
@@ -140,7 +140,7 @@ class Worker:
             setup.latent_shape,
             prefix=f"{setup.expert.component}.",
             parts=setup.parts if projector is None else {},
-            draws_per_pass=setup.config.draws_per_pass,
+            micro_batch_draws=setup.config.micro_batch_draws,
             verify=setup.config.verify,
         )
 
@@ -329,4 +329,6 @@ def index_worker(spec: WorkerSpec, in_flight: InFlight) -> Worker:
     torch.set_num_threads(max(1, spec.config.threads))
     setup, store = set_up(spec.config), Store.open(spec.store)
     require_same_identity(store.identity, setup.identity, "worker")
+    if setup.vectors_digest != spec.vectors_digest:
+        raise StoreError(f"worker: settings beyond the identity of {spec.store} differ in this process; run it again")
     return Worker(setup, store, show_progress=False, in_flight=in_flight)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from motive.config import check_choices
 from motive.errors import OptionError
 
 Reference = Literal["previous", "first"]
@@ -37,8 +38,7 @@ class MotionField:
                 f"MotionField: flow must be float32 [T, H, W, 2], got {self.flow.dtype} {list(self.flow.shape)}; "
                 "put (dx, dy) last"
             )
-        if self.reference not in ("previous", "first"):
-            raise OptionError(f"MotionField: reference must be previous or first, got {self.reference!r}; choose one")
+        check_choices(self)
         if self.confidence is not None and self.confidence.shape != self.flow.shape[:3]:
             raise OptionError(
                 f"MotionField: confidence must be {list(self.flow.shape[:3])}, got {list(self.confidence.shape)}; "

@@ -9,20 +9,11 @@ import numpy as np
 import torch
 
 import motive_kernels as mk
-from motive.errors import ClipError, OptionError
+from motive.config import check_choices
+from motive.errors import ClipError, ConfigError, OptionError
 from motive.masks.base import MotionField, Reference
 from motive.masks.camera import CameraReport, remove_camera
 from motive.masks.registry import motion_source
-
-_CHOICES = {
-    "weighting": ("motion", "uniform"),
-    "reference": ("previous", "first"),
-    "order": ("normalise_first", "resize_first"),
-    "pooling": ("causal_mean", "causal_max", "stride", "trilinear"),
-    "spatial": ("bilinear", "area"),
-    "camera": ("keep", "report", "remove"),
-    "confidence": ("ignore", "weight"),
-}
 
 
 @dataclass(frozen=True)
@@ -57,13 +48,11 @@ class MaskConfig:
     static_px: float = 0.1
 
     def __post_init__(self) -> None:
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise OptionError(
-                    f"MaskConfig: {name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}; choose one"
-                )
+        check_choices(self)
         if not 0 <= self.static_px < float("inf"):
-            raise OptionError(f"MaskConfig: static_px must be 0 or more pixels, got {self.static_px}; 0 turns it off")
+            raise ConfigError(
+                "MaskConfig", f"{{static_px}} must be 0 or more pixels, got {self.static_px}; 0 turns it off"
+            )
 
     def source_identity(self) -> dict[str, Any]:
         """Name, version and resolved settings of the motion source; goes into a store's identity beside the options.

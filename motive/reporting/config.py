@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from motive.errors import OptionError
+from motive.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,13 @@ class ReportConfig:
         for name, (low, high) in limits.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-                raise OptionError(
-                    f"ReportConfig: {name} must be an integer from {low} to {high}, got {value!r}; choose one in range"
+                raise ConfigError(
+                    "ReportConfig",
+                    f"{{{name}}} must be an integer from {low} to {high}, got {value!r}; choose one in range",
                 )
         if self.min_height_px > self.max_height_px:
-            raise OptionError(
-                f"ReportConfig: min_height_px must be at most max_height_px ({self.max_height_px}), "
-                f"got {self.min_height_px}; lower it"
+            raise ConfigError(
+                "ReportConfig",
+                f"{{min_height_px}} must be at most {{max_height_px}} ({self.max_height_px}), "
+                f"got {self.min_height_px}; lower it",
             )

@@ -9,7 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from motive.config import from_json
+from motive.gradients.draws import DrawConfig
+from motive.masks import MaskConfig
 from motive.reporting.text import clean, compact, count, plural
+from motive.store import Gradient, Manifest
 
 RECORD_ROWS = 200
 """Rows of the table with everything recorded; a large model's projection names thousands of parameters."""
@@ -24,19 +28,8 @@ class Fact:
     detail: str = ""
 
 
-def dig(record: Any, *paths: str) -> Any:
-    """The first of several dotted paths that leads to a value other than None in nested dicts; None without one."""
-    for path in paths:
-        found = record
-        for name in path.split("."):
-            found = found.get(name) if isinstance(found, Mapping) else None
-        if found is not None:
-            return found
-    return None
-
-
 def run_facts(
-    manifest: Mapping[str, Any], versions: Mapping[str, Any], scoring: Mapping[str, Any], counts: Mapping[str, int]
+    manifest: Manifest, versions: Mapping[str, Any], scoring: Mapping[str, Any], counts: Mapping[str, int]
 ) -> list[Fact]:
     """The tiles at the top of the page; a fact that nothing records is left out.
 
@@ -47,14 +40,12 @@ def run_facts(
         counts: ``clips``, ``failures``, ``queries``, ``queries_shown``.
     """
     shown = counts["queries_shown"]
-    scored = "Segments scored" if dig(manifest, "extra.config.segments") else "Clips scored"
+    scored = "Segments scored" if manifest.segments else "Clips scored"
     facts = [
         Fact(scored, count(counts["clips"]), f"{count(counts['failures'])} left out"),
         Fact("Queries", count(counts["queries"]), "" if shown == counts["queries"] else f"{count(shown)} shown here"),
         _model(manifest),
-        _standard(manifest),
-        _draws(manifest),
-        _mask(manifest),
+        *(_seen(known) if (known := manifest.identity.known) else ()),
         _projection(manifest),
         _scoring(scoring),
         _votes(scoring),
@@ -63,55 +54,45 @@ def run_facts(
     return [fact for fact in facts if fact.value]
 
 
-def _model(manifest: Mapping[str, Any]) -> Fact:
-    name = dig(manifest, "extra.config.model", "identity.gradient.family")
-    weights = dig(manifest, "identity.gradient.fingerprints.transformer")
-    detail = f"weights {clean(weights, 24)[:12]}" if weights else ""
-    return Fact("Model", clean(name, 80), detail)
+def _model(manifest: Manifest) -> Fact:
+    name = manifest.origin.model or manifest.identity.family
+    weights = manifest.identity.fingerprints.get("transformer")
+    return Fact("Model", clean(name, 80), f"weights {clean(weights, 24)[:12]}" if weights else "")
 
 
-def _standard(manifest: Mapping[str, Any]) -> Fact:
-    standard = dig(manifest, "identity.gradient.standard") or {}
-    if not standard:
-        return Fact("Clips seen as", "")
-    shape = dig(manifest, "identity.gradient.latent_shape") or []
-    grid = f", latents {' × '.join(str(side) for side in shape)}" if shape else ""
-    size = f"{standard.get('width')} × {standard.get('height')} px"
-    rate = f"{_plain(standard.get('fps'))} a second"
-    return Fact("Clips seen as", clean(f"{standard.get('frames')} frames", 80), clean(f"{size}, {rate}{grid}", 120))
+def _seen(known: Gradient) -> list[Fact]:
+    """How the clips of a store that motive index made were seen."""
+    return [_clip_spec(known), _draws(known), _mask(known)]
 
 
-def _draws(manifest: Mapping[str, Any]) -> Fact:
-    draws = dig(manifest, "identity.gradient.draws")
-    if not isinstance(draws, Mapping):
-        return Fact("Noise draws", _plain(draws))
-    seed = f"seed {_plain(draws.get('seed'))}"
-    if draws.get("strategy") == "single":
-        return Fact("Noise draws", f"1, σ {_plain(draws.get('sigma'))}", seed)
-    together = clean(str(draws.get("per_draw") or ""), 40)
-    detail = f"{seed}, put together: {together}" if together else seed
-    return Fact("Noise draws", f"{_plain(draws.get('count'))}, {_plain(draws.get('strategy'))}", detail)
+def _clip_spec(known: Gradient) -> Fact:
+    spec = known.clip_spec
+    grid = f", latents {' × '.join(str(side) for side in known.latent_shape)}" if known.latent_shape else ""
+    detail = f"{spec.width} × {spec.height} px, {_plain(spec.fps)} a second{grid}"
+    return Fact("Clips seen as", f"{spec.frames} frames", detail)
 
 
-def _mask(manifest: Mapping[str, Any]) -> Fact:
-    mask = dig(manifest, "identity.gradient.mask") or {}
-    if not mask:
-        return Fact("Motion mask", "")
-    value = ", ".join(_plain(mask[name]) for name in ("source", "weighting") if name in mask)
-    rest = ", ".join(f"{name} {_plain(mask[name])}" for name in ("camera", "reference", "pooling") if name in mask)
-    return Fact("Motion mask", clean(value or "recorded", 80), clean(rest.replace("_", " "), 120))
+def _draws(known: Gradient) -> Fact:
+    draws = from_json(DrawConfig, known.draws, "identity.gradient.draws")
+    seed = f"seed {draws.seed}"
+    if draws.strategy == "single":
+        return Fact("Noise draws", f"1, σ {_plain(draws.sigma)}", seed)
+    return Fact("Noise draws", f"{draws.count}, {draws.strategy}", f"{seed}, put together: {draws.per_draw}")
 
 
-def _projection(manifest: Mapping[str, Any]) -> Fact:
-    projection = dig(manifest, "identity.projection") or {}
-    dim, width = projection.get("dim"), manifest.get("dim")
-    kind = projection.get("kind") or ""
-    seed = projection.get("seed")
-    detail = "" if seed is None else f"seed {_plain(seed)}"
-    if isinstance(dim, int) and isinstance(width, int) and dim > 0 and width > dim:
-        detail += f"; a vector holds {width // dim} of them"
-    value = f"{_plain(dim)} dimensions" if dim else ""
-    return Fact("Projection", clean(value, 80), clean(f"{kind} {detail}", 80))
+def _mask(known: Gradient) -> Fact:
+    mask = from_json(MaskConfig, known.mask, "identity.gradient.mask")
+    rest = f"camera {mask.camera}, reference {mask.reference}, pooling {mask.pooling}"
+    return Fact("Motion mask", clean(f"{mask.source}, {mask.weighting}", 80), rest.replace("_", " "))
+
+
+def _projection(manifest: Manifest) -> Fact:
+    identity, dim = manifest.identity, manifest.identity.projection_dim
+    seed = identity.projection_seed
+    detail = "" if seed is None else f"seed {seed}"
+    if dim and manifest.dim > dim:
+        detail += f"; a vector holds {manifest.dim // dim} of them"
+    return Fact("Projection", f"{dim} dimensions" if dim else "", clean(f"{identity.projection_type} {detail}", 80))
 
 
 def _scoring(scoring: Mapping[str, Any]) -> Fact:
@@ -132,8 +113,8 @@ def _votes(scoring: Mapping[str, Any]) -> Fact:
     return Fact("Votes", f"best {compact(100 * share)} %", detail)
 
 
-def _versions(manifest: Mapping[str, Any], versions: Mapping[str, Any]) -> Fact:
-    own = versions.get("motive") or dig(manifest, "package.version")
+def _versions(manifest: Manifest, versions: Mapping[str, Any]) -> Fact:
+    own = versions.get("motive") or manifest.package.version
     others = [f"{name} {versions[name]}" for name in ("torch", "diffusers", "av") if versions.get(name)]
     return Fact("Versions", clean(f"motive {own}", 60) if own else "", clean(", ".join(others), 120))
 
@@ -144,7 +125,7 @@ def read_versions(store: Path) -> Mapping[str, Any]:
         record = json.loads((store / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    found = dig(record, "versions")
+    found = record.get("versions") if isinstance(record, Mapping) else None
     return found if isinstance(found, Mapping) else {}
 
 

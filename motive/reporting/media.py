@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from motive.config import from_json
+from motive.data.video.standardise import Standard
 from motive.extras import require
+from motive.store.identity import Gradient
 from motive.store.ids import SEGMENT
 
 if TYPE_CHECKING:
@@ -31,26 +34,24 @@ class Recipe:
     """How indexing saw the clips of a store.
 
     Attributes:
-        standard: fields of the store's Standard.
+        clip_spec: rate, length and size of every clip.
         mask: fields of the store's MaskConfig.
         grid: (F, h, w), latent frames and cells.
         segments: how clips were cut into segments; empty for whole clips.
         segment: the one to show; empty for the whole clip.
     """
 
-    standard: Mapping[str, Any]
+    clip_spec: Standard
     mask: Mapping[str, Any]
     grid: tuple[int, int, int]
     segments: str = ""
     segment: str = ""
 
     @classmethod
-    def of(cls, identity: Mapping[str, Any], segments: str = "") -> Recipe:
+    def of(cls, gradient: Gradient, segments: str = "") -> Recipe:
         """The recipe in a store's identity, for its rows of whole clips or segments."""
-        gradient = identity["gradient"]
-        _, frames, height, width = gradient["latent_shape"]
-        grid = (int(frames), int(height), int(width))
-        return cls(gradient["standard"], gradient["mask"], grid, segments)
+        _, frames, height, width = gradient.latent_shape
+        return cls(gradient.clip_spec, gradient.mask, (frames, height, width), segments)
 
     def of_row(self, row_id: str) -> Recipe:
         """For one row of the store."""
@@ -78,18 +79,17 @@ def clip_media(path: Path, recipe: Recipe, decoders: ClipReader) -> ClipFrames:
     Raises:
         ClipError: the file is gone or can no longer be read.
     """
-    from motive.data import Standard
     from motive.gradients.segments import clip_segments
     from motive.masks import MaskConfig, motion_mask
 
-    standard = Standard(**recipe.standard)
-    clip = decoders.load_clip(path, standard)
-    weights = motion_mask(clip.frames, standard.fps, recipe.grid, MaskConfig(**recipe.mask)).weights
+    spec, mask = recipe.clip_spec, from_json(MaskConfig, recipe.mask, "identity.gradient.mask")
+    clip = decoders.load_clip(path, spec)
+    weights = motion_mask(clip.frames, spec.fps, recipe.grid, mask).weights
     facts = {"source_seconds": clip.source_seconds}
-    segments = clip_segments(recipe.segments, path, facts, standard, recipe.grid)
+    segments = clip_segments(recipe.segments, path, facts, spec, recipe.grid)
     if segments is not None and recipe.segment in segments.names:
         weights = weights * segments.shares[segments.names.index(recipe.segment)]
-    return ClipFrames(clip.frames, standard.fps, weights)
+    return ClipFrames(clip.frames, spec.fps, weights)
 
 
 def latent_frame_of(frames: int, latent_frames: int) -> NDArray[np.int64]:

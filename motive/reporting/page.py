@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from motive.evaluate.result import EvaluationResult
 from motive.reporting import figures
 from motive.reporting.config import ReportConfig
-from motive.reporting.facts import Fact, dig, flat_record, read_versions, run_facts
+from motive.reporting.facts import Fact, flat_record, read_versions, run_facts
 from motive.reporting.gallery import Gallery, Media
 from motive.reporting.inputs import Inputs
 from motive.reporting.media import Recipe
@@ -107,7 +107,13 @@ def assemble(inputs: Inputs, gallery: Gallery, config: ReportConfig) -> Page:
         title=clean(config.title, 120),
         lead=_LEAD,
         facts=run_facts(manifest, read_versions(inputs.store.path), inputs.scoring, counts),
-        record=flat_record({"clips": manifest, "queries": inputs.query_store.manifest, "scores": inputs.scoring}),
+        record=flat_record(
+            {
+                "clips": manifest.to_json(),
+                "queries": inputs.query_store.manifest.to_json(),
+                "scores": inputs.scoring,
+            }
+        ),
         quality=_quality(inputs.evaluation) if inputs.evaluation else None,
         selection=_selection(inputs),
         reading=_READING,
@@ -127,7 +133,7 @@ def _shown_media(inputs: Inputs, gallery: Gallery) -> dict[tuple[str, str], Medi
         ("clip", inputs.store, inputs.clips),
         ("query", inputs.query_store, inputs.query_clips),
     ):
-        recipe = Recipe.of(store.identity, store.segments)
+        recipe = Recipe.of(store.identity.require("report"), store.segments)
         for clip_id, row in rows.items():
             keys[role, clip_id] = gallery.want(role, clip_id, row["path"] or "", recipe.of_row(clip_id))
     films = gallery.make()
@@ -207,7 +213,7 @@ def _votes_note(inputs: Inputs) -> str:
     votes = inputs.tally.votes
     note = f"Without a vote: {count(int(votes[0]))} of {plural(inputs.tally.rows, 'clip')}."
     share = inputs.scoring.get("vote_share")
-    ties = dig(inputs.scoring, "ties")
+    ties = inputs.scoring.get("ties")
     cut = ties.get(f"{share:g}") if isinstance(ties, Mapping) and isinstance(share, float) else None
     if isinstance(cut, Mapping) and inputs.scoring.get("rank_by") == "votes":
         best = f"the best {percent(share, 0)}"

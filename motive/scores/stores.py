@@ -15,7 +15,7 @@ from motive.errors import OptionError, StoreError
 from motive.extras import require
 from motive.store import Store
 from motive.store.fingerprint import digest
-from motive.store.source import INDEX_COLUMNS, SOURCE, clips_of, dataset_of
+from motive.store.source import INDEX_COLUMNS, clips_of
 
 StoreLike = Store | Path | str
 
@@ -86,7 +86,7 @@ class ScoredStores:
         identities = header.get("identities")
         identity = identities.get(role) if isinstance(identities, dict) else None
         for store in self.stores:
-            if store.manifest["identity_digest"] != identity:
+            if store.manifest.identity_digest != identity:
                 raise StoreError(
                     f"{where}: {role} must be the store that was scored, got {store.location} with other settings; "
                     "give the folder of that store, or run motive score again"
@@ -143,14 +143,15 @@ class ScoredStores:
         used = [self.stores[number] for number in sorted(set(owner.tolist()))] or self.stores[:1]
         for store in used:
             self._require_index(store)
-        sources = [store.manifest["extra"].get(SOURCE) for store in used]
+        sources = [store.manifest.origin.source for store in used]
         if any(source != sources[0] for source in sources):
             raise OptionError(
                 f"{self._where}: selected clips must be of one dataset, got {len(used)} stores of several in "
                 f"{self.location}; score and select each dataset on its own, or index one table that lists all clips"
             )
         clips = clips_of(self.table(wanted, INDEX_COLUMNS)[1], self._where)
-        return clips, dataset_of(used[0].manifest, sorted(clips, key=lambda clip: clip.clip_id), self._where)
+        source = used[0].manifest.origin.require_source(self._where)
+        return clips, source.dataset(sorted(clips, key=lambda clip: clip.clip_id))
 
     def _find(self, clip_ids: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """For each id the number of the first store that holds it, -1 for none, and its row there."""
@@ -163,11 +164,11 @@ class ScoredStores:
         return owner, rows
 
     def _require_index(self, store: Store) -> None:
-        missing = [name for name in INDEX_COLUMNS[1:] if name not in store.manifest["columns"]]
+        missing = [name for name in INDEX_COLUMNS[1:] if name not in store.manifest.columns]
         if missing:
             raise StoreError(
                 f"{self._where}: the store's index must have column {missing[0]}, got "
-                f"{', '.join(store.manifest['columns'])}; make the store with motive index"
+                f"{', '.join(store.manifest.columns)}; make the store with motive index"
             )
 
 

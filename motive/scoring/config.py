@@ -8,16 +8,11 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
-from motive.errors import OptionError
+from motive.config import check_choices, to_json
+from motive.errors import ConfigError
 
 _NO_GROUPS: Mapping[str, str] = MappingProxyType({})
 _NO_WEIGHTS: Mapping[str, float] = MappingProxyType({})
-_CHOICES = {
-    "similarity": ("cosine", "dot", "relative", "trak"),
-    "preconditioner": ("none", "ridge", "whiten"),
-    "rank_by": ("votes", "mean", "max"),
-    "precision": ("float32", "int8"),
-}
 
 
 DAMPING = 3.0
@@ -80,52 +75,57 @@ class ScoreConfig:
     block_rows: int | None = None
 
     def __post_init__(self) -> None:
-        for name, values in _CHOICES.items():
-            if getattr(self, name) not in values and not (name == "preconditioner" and self.preconditioner is None):
-                raise OptionError(f"{name} must be one of {', '.join(values)}, got {getattr(self, name)!r}; choose one")
+        check_choices(self)
         if self.damping is not None and not (_is_number(self.damping) and 0 < self.damping < math.inf):
-            raise OptionError(f"damping must be positive and finite, got {self.damping!r}; try {DAMPING:g}")
+            raise ConfigError(
+                "ScoreConfig", f"{{damping}} must be positive and finite, got {self.damping!r}; try {DAMPING:g}"
+            )
         if not _is_number(self.vote_share) or not 0 < self.vote_share <= 1:
-            raise OptionError(f"vote_share must be in (0, 1], got {self.vote_share!r}; try 0.1")
+            raise ConfigError("ScoreConfig", f"{{vote_share}} must be in (0, 1], got {self.vote_share!r}; try 0.1")
         for name, most, usual in (("top_k", 1 << 32, TOP_K), ("block_rows", 1 << 20, BLOCK_ROWS)):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most):
-                raise OptionError(f"{name} must be an integer from 1 to {most}, got {value!r}; try {usual}")
+                raise ConfigError(
+                    "ScoreConfig", f"{{{name}}} must be an integer from 1 to {most}, got {value!r}; try {usual}"
+                )
         self._check_combinations()
         self._check_without_effect()
         self._check_mappings()
 
     def _check_combinations(self) -> None:
         if self.similarity == "trak" and self.preconditioner == "none":
-            raise OptionError(
-                "preconditioner must be ridge with similarity trak, which is defined by it, got none; "
-                "leave it out, or take similarity dot"
+            raise ConfigError(
+                "ScoreConfig",
+                "{preconditioner} must be ridge with {similarity} trak, which is defined by it, got none; "
+                "leave it out, or take {similarity} dot",
             )
         if self.similarity != "cosine" and self.preconditioner == "whiten":
-            raise OptionError(
-                f"preconditioner must be none or ridge with similarity {self.similarity}, got whiten; "
-                "take ridge, which is the dot product of whitened vectors"
+            raise ConfigError(
+                "ScoreConfig",
+                f"{{preconditioner}} must be none or ridge with {{similarity}} {self.similarity}, got whiten; "
+                "take ridge, which is the dot product of whitened vectors",
             )
         if self.precision == "int8" and (self.preconditioner == "whiten" or self.similarity == "relative"):
-            raise OptionError(
-                "precision must be float32 with whiten and relative, whose factor on a clip needs its "
-                "float32 vector, got int8; take float32, or ridge"
+            raise ConfigError(
+                "ScoreConfig",
+                "{precision} must be float32 with whiten and relative, whose factor on a clip needs its "
+                "float32 vector, got int8; take float32, or ridge",
             )
 
     def _check_without_effect(self) -> None:
         """Refuse each given option that another one leaves without effect."""
         plain = self.applied_preconditioner == "none"
         for name, is_idle, where, remedy in (
-            ("damping", plain, "without a preconditioner", "add preconditioner ridge or whiten"),
-            ("damping_auto", plain, "without a preconditioner", "add preconditioner ridge or whiten"),
-            ("damping", self.damping_auto, "with damping_auto, which chooses it", "give one of the two"),
-            ("top_k", self.precision != "int8", "with precision float32, which keeps every score", "take int8"),
-            ("devices", self.precision != "int8", "with precision float32, which scans on the CPU", "take int8"),
-            ("block_rows", self.precision == "int8", "with precision int8, which makes no blocks", "take float32"),
+            ("damping", plain, "without a {preconditioner}", "add {preconditioner} ridge or whiten"),
+            ("damping_auto", plain, "without a {preconditioner}", "add {preconditioner} ridge or whiten"),
+            ("damping", self.damping_auto, "with {damping_auto}, which chooses it", "give one of the two"),
+            ("top_k", self.precision != "int8", "with {precision} float32, which keeps every score", "take int8"),
+            ("devices", self.precision != "int8", "with {precision} float32, which scans on the CPU", "take int8"),
+            ("block_rows", self.precision == "int8", "with {precision} int8, which makes no blocks", "take float32"),
         ):
             value = getattr(self, name)
             if is_idle and value is not None and value is not False and value != ():
-                raise OptionError(f"{name} must be left out {where}, got {value}; {remedy}")
+                raise ConfigError("ScoreConfig", f"{{{name}}} must be left out {where}, got {value}; {remedy}")
 
     @property
     def applied_preconditioner(self) -> str:
@@ -146,20 +146,23 @@ class ScoreConfig:
         for name, wanted in (("groups", "group name"), ("weights", "number >= 0")):
             if not isinstance(getattr(self, name), Mapping):
                 got = type(getattr(self, name)).__name__
-                raise OptionError(f"{name} must be clip id -> {wanted}, got {got}; give a mapping")
+                raise ConfigError("ScoreConfig", f"{{{name}}} must be clip id -> {wanted}, got {got}; give a mapping")
         for query, group in self.groups.items():
             if not isinstance(query, str) or not isinstance(group, str) or not group:
-                raise OptionError(f"groups must be clip id -> group name, got {query!r}: {group!r}; give text")
+                raise ConfigError(
+                    "ScoreConfig", f"{{groups}} must be clip id -> group name, got {query!r}: {group!r}; give text"
+                )
         for query, weight in self.weights.items():
             if not isinstance(query, str) or not _is_number(weight) or not 0 <= weight < math.inf:
-                raise OptionError(f"weights must be clip id -> number >= 0, got {query!r}: {weight!r}; give numbers")
+                raise ConfigError(
+                    "ScoreConfig",
+                    f"{{weights}} must be clip id -> number >= 0, got {query!r}: {weight!r}; give numbers",
+                )
 
     def to_json(self) -> dict[str, Any]:
         """The options as JSON values, each as it is applied; ``damping`` as given with ``damping_auto``."""
         values = {
-            **self.__dict__,
-            "groups": dict(self.groups),
-            "weights": dict(self.weights),
+            **to_json(self),
             "preconditioner": self.applied_preconditioner,
             "damping": None if self.damping_auto else self.applied_damping,
             "top_k": self.applied_top_k,

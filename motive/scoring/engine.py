@@ -243,8 +243,8 @@ def _provenance(pairs: Sequence[_Pair], config: ScoreConfig, moments: Sequence[_
         "queries_version": first.queries.version,
         "checkpoints": sources,
         "identities": {
-            "store": first.view.stores[0].manifest["identity_digest"],
-            "queries": first.queries.manifest["identity_digest"],
+            "store": dict(first.view.stores[0].manifest.identity_digest),
+            "queries": dict(first.queries.manifest.identity_digest),
         },
         **options,
         "damping": found[0].damping if found else None,

@@ -10,7 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from motive.errors import OptionError, StoreError
+from motive.config import check_choices
+from motive.errors import ConfigError, OptionError, StoreError
 from motive.extras import require
 from motive.publish import published
 from motive.result import Result
@@ -25,7 +26,6 @@ _ROWS = 1 << 16
 _FILE_ROWS = 1 << 18
 _TRAINING_ROWS_A_LIST = 64
 """faiss warns below 39 training points a centroid."""
-FORMATS = ("faiss", "faiss-ivf", "parquet")
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,11 @@ class ExportConfig:
     lists: int = 0
 
     def __post_init__(self) -> None:
-        if self.format not in FORMATS:
-            raise OptionError(
-                f"ExportConfig: format must be one of {', '.join(FORMATS)}, got {self.format!r}; choose one"
-            )
+        check_choices(self)
         if not isinstance(self.lists, int) or self.lists < 0:
-            raise OptionError(f"ExportConfig: lists must be 0 or a positive integer, got {self.lists!r}; leave it at 0")
+            raise ConfigError(
+                "ExportConfig", f"{{lists}} must be 0 or a positive integer, got {self.lists!r}; leave it at 0"
+            )
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ class Ledger:
             commits = [commit for commit in store.commits.values() if commit.kind == "vectors"]
             replaced = frozenset(name for commit in commits for name in commit.replaces)
             shards = {commit.name: commit.digest for commit in commits}
-            held.append(Held(str(store.manifest["digest"]), shards, replaced))
+            held.append(Held(store.manifest.digest, shards, replaced))
         return cls(tuple(held))
 
     @property

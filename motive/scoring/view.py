@@ -86,7 +86,7 @@ class View:
             before: the shards at that time.
             clips: how many clips there were.
         """
-        if before.manifests != [str(store.manifest["digest"]) for store in self.stores]:
+        if before.manifests != [store.manifest.digest for store in self.stores]:
             return None
         marks = []
         for held, store in zip(before.stores, self.stores, strict=True):

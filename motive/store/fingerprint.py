@@ -35,3 +35,9 @@ def canonical_json(value: Any) -> bytes:
 def digest_json(value: Any) -> str:
     """Digest of the canonical JSON of a value."""
     return digest(canonical_json(value))
+
+
+def ids_digest(ordered: Iterable[str]) -> str:
+    """Digest of ids that are sorted."""
+    names = (clip_id.encode("utf-8", "surrogatepass") for clip_id in ordered)
+    return digest_chunks(len(name).to_bytes(8, "little") + name for name in names)

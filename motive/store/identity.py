@@ -1,27 +1,157 @@
-"""Why the vectors of two stores cannot be compared."""
+"""What vectors depend on, and why the vectors of two stores cannot be compared."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
-from motive.errors import IdentityMismatch
+from motive.config import from_json, to_json
+from motive.data.video.standardise import Standard
+from motive.errors import IdentityMismatch, OptionError, StoreError
+from motive.store.fingerprint import digest_json
 
 _LISTED = 4
 _MAX_TEXT = 80
 ABSENT = "(absent)"
 
 
+@dataclass(frozen=True)
+class ModelParts:
+    """Parts of the model whose vectors lie side by side in a clip's vector.
+
+    Attributes:
+        patterns: as they were given.
+        names: of the parts, in the order of their vectors.
+    """
+
+    patterns: tuple[str, ...]
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """``identity.gradient`` as motive index writes it.
+
+    Attributes:
+        loss: name and version of the loss.
+        family: of the model.
+        fingerprints: part of the model -> hash of its weights; ``lora`` of the factors put into it.
+        settings: of the adapter, dtype among them.
+        clip_spec: rate, length and size that every clip is brought to.
+        mask: fields of the MaskConfig.
+        motion_source: name, version and resolved settings of the motion source.
+        draws: fields of the DrawConfig, with the model's own distribution filled in.
+        latent_shape: (c, F, h, w).
+        model_parts: None for one vector of the whole model.
+    """
+
+    loss: str
+    family: str
+    fingerprints: Mapping[str, str]
+    settings: Mapping[str, Any]
+    clip_spec: Standard
+    mask: Mapping[str, Any]
+    motion_source: Mapping[str, Any]
+    draws: Mapping[str, Any]
+    latent_shape: tuple[int, ...]
+    model_parts: ModelParts | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As the identity holds it: a field that is None is absent."""
+        return {f.name: to_json(getattr(self, f.name)) for f in fields(self) if getattr(self, f.name) is not None}
+
+
+@dataclass(frozen=True)
+class Identity:
+    """All that the vectors of a store depend on; two stores are comparable iff their identities are equal.
+
+    Other software may put what it likes into the two parts. ``known`` reads those that motive index writes.
+
+    Attributes:
+        projection: the fields of the projection (motive_kernels.Projector.fields), JSON values.
+        gradient: every other setting that a vector depends on, JSON values.
+    """
+
+    projection: Mapping[str, Any]
+    gradient: Mapping[str, Any]
+
+    @property
+    def known(self) -> Gradient | None:
+        """The typed gradient part, or None if the vectors were not made by motive index.
+
+        Raises:
+            StoreError: it has the mark of motive index, ``loss``, and does not fit.
+        """
+        if "loss" not in self.gradient:
+            return None
+        try:
+            return from_json(Gradient, self.gradient, "identity.gradient")
+        except OptionError as error:
+            raise StoreError(str(error)) from error
+
+    def require(self, where: str) -> Gradient:
+        """The typed gradient part.
+
+        Raises:
+            StoreError: the vectors were not made by motive index.
+        """
+        known = self.known
+        if known is None:
+            raise StoreError(f"{where}: the store says nothing of how its clips were seen; make it with motive index")
+        return known
+
+    @property
+    def family(self) -> str:
+        """Of the model; empty if the store does not say."""
+        return _text(self.gradient.get("family"))
+
+    @property
+    def fingerprints(self) -> Mapping[str, str]:
+        """Part of the model -> hash of its weights; empty if the store does not say."""
+        prints = self.gradient.get("fingerprints")
+        return {str(part): str(print_) for part, print_ in prints.items()} if isinstance(prints, Mapping) else {}
+
+    @property
+    def model_parts(self) -> tuple[str, ...]:
+        """Names of the parts of the model that have a vector each; empty for one vector of the whole."""
+        parts = self.gradient.get("model_parts")
+        return from_json(ModelParts, parts, "identity.gradient").names if isinstance(parts, Mapping) else ()
+
+    @property
+    def projection_type(self) -> str:
+        """Such as ``tensor_sketch``; empty if the store does not say."""
+        return _text(self.projection.get("kind"))
+
+    @property
+    def projection_dim(self) -> int | None:
+        """Width of one projected gradient."""
+        return _integer(self.projection.get("dim"))
+
+    @property
+    def projection_seed(self) -> int | None:
+        """Seed of the projection."""
+        return _integer(self.projection.get("seed"))
+
+    def to_json(self) -> dict[str, Any]:
+        """As the manifest holds it."""
+        return {"projection": to_json(self.projection), "gradient": to_json(self.gradient)}
+
+    def digests(self) -> dict[str, str]:
+        """Part -> digest of its canonical JSON."""
+        return {name: digest_json(part) for name, part in self.to_json().items()}
+
+
 class HasIdentity(Protocol):
     """Anything that says how its vectors were made."""
 
     @property
-    def identity(self) -> Mapping[str, Any]:
-        """Nested dict of JSON values."""
+    def identity(self) -> Identity:
+        """What its vectors depend on."""
         ...
 
 
-Comparable = HasIdentity | Mapping[str, Any]
+Comparable = HasIdentity | Identity
 
 
 def require_same_identity(a: Comparable, b: Comparable, where: str, ignore: Sequence[str] = ()) -> None:
@@ -40,15 +170,13 @@ def require_same_identity(a: Comparable, b: Comparable, where: str, ignore: Sequ
         raise IdentityMismatch(where, differing)
 
 
-def compare_identities(
-    a: Mapping[str, Any], b: Mapping[str, Any], ignore: Sequence[str] = ()
-) -> dict[str, tuple[Any, Any]]:
+def compare_identities(a: Identity, b: Identity, ignore: Sequence[str] = ()) -> dict[str, tuple[Any, Any]]:
     """Dotted path -> the two values, for each field that differs; empty if the identities are equal.
 
     Where many entries of one dict or list differ, the first few are given and the others counted.
     """
     groups: dict[str, list[tuple[str, Any, Any]]] = {}
-    for parent, path, left, right in _differences(a, b, "", ""):
+    for parent, path, left, right in _differences(a.to_json(), b.to_json(), "", ""):
         if not any(path == name or path.startswith((f"{name}.", f"{name}[")) for name in ignore):
             groups.setdefault(parent, []).append((path, _short(left), _short(right)))
     fields: dict[str, tuple[Any, Any]] = {}
@@ -73,10 +201,18 @@ def _differences(a: Any, b: Any, parent: str, path: str) -> Iterator[tuple[str, 
         yield parent, path, a, b
 
 
-def _identity_of(value: Comparable) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else value.identity
+def _identity_of(value: Comparable) -> Identity:
+    return value if isinstance(value, Identity) else value.identity
 
 
 def _short(value: Any) -> Any:
     text = repr(value)
     return value if len(text) <= _MAX_TEXT else f"{text[: _MAX_TEXT - 3]}..."
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _integer(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

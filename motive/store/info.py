@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from motive.result import Result
+from motive.store.manifest import Manifest
 from motive.store.store import Store
 
 
@@ -30,7 +30,7 @@ class StoreInfo(Result):
     """
 
     path: str
-    manifest: dict[str, Any]
+    manifest: Manifest
     version: str
     clips: int
     shards: int
@@ -44,22 +44,19 @@ class StoreInfo(Result):
 
     def lines(self) -> list[str]:
         """The facts for people."""
-        identity, extra = self.manifest["identity"], self.manifest["extra"]
-        projection, package = identity["projection"], self.manifest["package"]
+        manifest, identity = self.manifest, self.manifest.identity
         lines = [
             f"store        {self.path}",
-            f"format       version {self.manifest['version']}, made {self.manifest['created']} by "
-            f"{package['name']} {package['version']}",
-            f"vectors      {self.clips:,} of width {self.manifest['dim']}, version {self.version}",
-            f"projection   {projection.get('kind', '?')}, identity {self.manifest['identity_digest']['projection']}",
-            f"gradient     {identity['gradient'].get('family', '?')}, identity "
-            f"{self.manifest['identity_digest']['gradient']}",
+            f"format       version {manifest.version}, made {manifest.created} by "
+            f"{manifest.package.name} {manifest.package.version}",
+            f"vectors      {self.clips:,} of width {manifest.dim}, version {self.version}",
+            f"projection   {identity.projection_type or '?'}, identity {manifest.identity_digest['projection']}",
+            f"gradient     {identity.family or '?'}, identity {manifest.identity_digest['gradient']}",
         ]
-        prints = identity["gradient"].get("fingerprints", {})
-        lines += [f"weights      {part}: {value}" for part, value in sorted(prints.items())]
-        source = extra.get("source")
-        if isinstance(source, dict):
-            lines.append(f"dataset      {source.get('location', '?')} ({source.get('format', '?')})")
+        lines += [f"weights      {part}: {value}" for part, value in sorted(identity.fingerprints.items())]
+        source = manifest.origin.source
+        if source is not None:
+            lines.append(f"dataset      {source.location or '?'} ({source.format})")
         low, high = self.rows_per_shard
         lines += [
             f"shards       {self.shards:,} of {low:,} to {high:,} clips by {self.writers:,} writers, "

@@ -57,7 +57,7 @@ def merge_stores(out: Path | str, sources: Sequence[Path | str], rows_per_shard:
     target = _target(out, opened[0])
     for store in opened:
         require_same_identity(target.identity, store.identity, f"merge {store.location}")
-        if store.manifest["columns"] != target.manifest["columns"]:
+        if store.manifest.columns != target.manifest.columns:
             raise StoreError(
                 f"merge: index columns must be those of {target.location}, got others in {store.location}; "
                 "index again with one version"
@@ -111,12 +111,4 @@ def _target(out: Path | str, like: Store) -> Store:
     try:
         return Store.open(out)
     except StoreError:
-        manifest = like.manifest
-        extra = {**manifest["extra"], "merged": True}
-        return Store.create(
-            out,
-            identity=manifest["identity"],
-            columns_schema=manifest["columns"],
-            manifest_extra=extra,
-            dim=manifest["dim"],
-        )
+        return Store.create_like(out, like.manifest)

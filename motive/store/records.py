@@ -1,4 +1,4 @@
-"""The two JSON records of a store: its manifest, and one commit for each shard.
+"""Commit records, one for each shard, and what all JSON records of a store have in common.
 
 Every field is checked for its type when it is read, and each record carries the digest of its own other
 fields, so that damaged or foreign bytes end in a StoreError and never in a wrong value.
@@ -8,25 +8,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import metadata
 from typing import Any, NoReturn, TypeGuard
 
 from motive.errors import OptionError, StoreError
-from motive.store.fingerprint import canonical_json, digest_json
+from motive.store.fingerprint import digest_json
 
-MANIFEST = "manifest.json"
-MANIFEST_COPY = "manifest.copy.json"
 COMMITS = "commits"
 SHARDS = "shards"
-MANIFEST_FORMAT = "motive.store"
 COMMIT_FORMAT = "motive.store.commit"
 VERSION = 1
-MAX_DIM = 1 << 24
 
-COLUMN_TYPES = ("string", "bool", "int32", "int64", "float32", "float64")
 KINDS = {"vectors": ("parquet", "safetensors"), "failures": ("parquet",)}
 """Kind of shard -> the suffixes of its files."""
 
@@ -116,47 +111,6 @@ def package_version() -> str:
         return "unknown"
 
 
-def build_manifest(
-    identity: Mapping[str, Any], dim: int, columns: Mapping[str, str], extra: Mapping[str, Any], where: str
-) -> dict[str, Any]:
-    """A new manifest.
-
-    Raises:
-        OptionError: a value cannot be written as JSON or has the wrong type.
-    """
-    manifest: dict[str, Any] = {
-        "format": MANIFEST_FORMAT,
-        "version": VERSION,
-        "created": utc_now(),
-        "package": {"name": "motive", "version": package_version()},
-        "identity": _plain(identity, "identity", where),
-        "dim": dim,
-        "columns": dict(sorted(columns.items())),
-        "extra": _plain(extra, "manifest_extra", where),
-    }
-    reason = _identity_fault(manifest["identity"]) or _shape_fault(manifest)
-    if reason:
-        raise OptionError(f"{where}: {reason}; correct it")
-    manifest["identity_digest"] = {name: digest_json(part) for name, part in manifest["identity"].items()}
-    return {**manifest, "digest": digest_json(manifest)}
-
-
-def parse_manifest(data: bytes, where: str) -> dict[str, Any]:
-    """Read a manifest's bytes.
-
-    Raises:
-        StoreError: damaged, of another kind, or of a version this code cannot read.
-    """
-    manifest = _parse(data, MANIFEST_FORMAT, where)
-    reason = _identity_fault(manifest.get("identity")) or _shape_fault(manifest)
-    if reason:
-        _damaged(where, reason)
-    expected = {name: digest_json(part) for name, part in manifest["identity"].items()}
-    if manifest.get("identity_digest") != expected:
-        _damaged(where, f"identity_digest must be {expected}, got {manifest.get('identity_digest')!r}")
-    return {**manifest, "columns": dict(sorted(manifest["columns"].items()))}
-
-
 def encode_commit(commit: Commit) -> tuple[bytes, Commit]:
     """Bytes of a commit record, and the record with its digest."""
     record: dict[str, Any] = {
@@ -188,15 +142,15 @@ def parse_commit(data: bytes, name: str, where: str) -> Commit:
     Raises:
         StoreError: damaged, or the record of another shard or version.
     """
-    record = _parse(data, COMMIT_FORMAT, where)
+    record = parse_record(data, COMMIT_FORMAT, (VERSION,), where)
     if record.get("name") != name:
-        _damaged(where, f"name must be {name!r} like the file, got {record.get('name')!r}")
+        damaged(where, f"name must be {name!r} like the file, got {record.get('name')!r}")
     kind = record.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
-        _damaged(where, f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+        damaged(where, f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
     rows = record.get("rows")
     if not _is_count(rows) or rows < 1:
-        _damaged(where, f"rows must be a positive integer, got {rows!r}")
+        damaged(where, f"rows must be a positive integer, got {rows!r}")
     return Commit(
         name,
         kind,
@@ -228,19 +182,23 @@ def load_json(data: bytes, where: str) -> Any:
     try:
         return json.loads(data.decode("utf-8"), parse_constant=refuse)
     except (ValueError, RecursionError) as error:
-        _damaged(where, f"content must be JSON, got {error}")
+        damaged(where, f"content must be JSON, got {error}")
 
 
-def _parse(data: bytes, expected_format: str, where: str) -> dict[str, Any]:
-    """The checks that both records share: format, version, own digest."""
+def parse_record(data: bytes, expected_format: str, versions: Collection[int], where: str) -> dict[str, Any]:
+    """Read a record that carries a format, a version and its own digest.
+
+    Raises:
+        StoreError: damaged, of another format, or of a version that is not among ``versions``.
+    """
     record = load_json(data, where)
     if not isinstance(record, dict) or record.get("format") != expected_format:
         found = record.get("format") if isinstance(record, dict) else type(record).__name__
-        _damaged(where, f"format must be {expected_format}, got {found!r}")
+        damaged(where, f"format must be {expected_format}, got {found!r}")
     version = record.get("version")
-    if version != VERSION or isinstance(version, bool):
+    if version not in versions or type(version) is not int:
         raise StoreError(
-            f"{where}: version must be {VERSION}, got {version!r}; read it with the motive version that wrote it "
+            f"{where}: version must be {' or '.join(map(str, versions))}, got {version!r}; read it with the motive version that wrote it "
             f"({record.get('package')!r})"
         )
     own = record.get("digest")
@@ -248,73 +206,37 @@ def _parse(data: bytes, expected_format: str, where: str) -> dict[str, Any]:
     try:
         expected = digest_json(rest)
     except (TypeError, ValueError, RecursionError) as error:
-        _damaged(where, f"content must have a canonical form, got {error}")
+        damaged(where, f"content must have a canonical form, got {error}")
     if own != expected:
-        _damaged(where, f"digest must be {expected}, got {own!r}")
+        damaged(where, f"digest must be {expected}, got {own!r}")
     return record
 
 
 def _parse_files(files: Any, kind: str, where: str) -> dict[str, FileRecord]:
     if not isinstance(files, dict) or tuple(sorted(files)) != KINDS[kind]:
-        _damaged(where, f"files must name {', '.join(KINDS[kind])}, got {files!r}")
+        damaged(where, f"files must name {', '.join(KINDS[kind])}, got {files!r}")
     parsed: dict[str, FileRecord] = {}
     for suffix, file in files.items():
         size = file.get("bytes") if isinstance(file, dict) else None
         content = file.get("digest") if isinstance(file, dict) else None
         if not _is_count(size) or not isinstance(content, str) or not _DIGEST.fullmatch(content):
-            _damaged(where, f"files.{suffix} must hold bytes and digest, got {file!r}")
+            damaged(where, f"files.{suffix} must hold bytes and digest, got {file!r}")
         parsed[suffix] = FileRecord(size, content)
     return parsed
 
 
 def _parse_replaces(names: Any, own: str, where: str) -> tuple[str, ...]:
     if not isinstance(names, list) or not all(isinstance(name, str) and is_shard_name(name) for name in names):
-        _damaged(where, f"replaces must be a list of shard names, got {names!r}")
+        damaged(where, f"replaces must be a list of shard names, got {names!r}")
     if own in names:
-        _damaged(where, "replaces must name other shards, got the shard itself")
+        damaged(where, "replaces must name other shards, got the shard itself")
     return tuple(names)
-
-
-def _identity_fault(identity: Any) -> str | None:
-    if not isinstance(identity, dict) or sorted(identity) != ["gradient", "projection"]:
-        found = sorted(identity) if isinstance(identity, dict) else type(identity).__name__
-        return f"identity must have exactly the parts projection and gradient, got {found}"
-    for name, part in identity.items():
-        if not isinstance(part, dict):
-            return f"identity.{name} must be a dict, got {part!r}"
-    return None
-
-
-def _shape_fault(manifest: Mapping[str, Any]) -> str | None:
-    dim, columns, extra = manifest.get("dim"), manifest.get("columns"), manifest.get("extra")
-    if not _is_count(dim) or not 1 <= dim <= MAX_DIM:
-        return f"dim must be an integer from 1 to {MAX_DIM}, got {dim!r}"
-    if not isinstance(columns, dict):
-        return f"columns must be a dict of name -> type, got {columns!r}"
-    for name, kind in columns.items():
-        if not isinstance(name, str) or not name or name == "clip_id":
-            return f"columns must have names other than clip_id, got {name!r}"
-        if not isinstance(kind, str) or kind not in COLUMN_TYPES:
-            return f"columns.{name} must be one of {', '.join(COLUMN_TYPES)}, got {kind!r}"
-    if not isinstance(extra, dict):
-        return f"extra must be a dict, got {extra!r}"
-    return None
-
-
-def _plain(value: Mapping[str, Any], name: str, where: str) -> Any:
-    """The value as JSON gives it back: tuples become lists, and what JSON cannot hold is refused."""
-    try:
-        return json.loads(canonical_json(value))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise OptionError(
-            f"{where}: {name} must be made of JSON values, got {error}; use text, numbers and lists"
-        ) from error
 
 
 def _text(record: Mapping[str, Any], field: str, where: str) -> str:
     value = record.get(field)
     if not isinstance(value, str):
-        _damaged(where, f"{field} must be text, got {value!r}")
+        damaged(where, f"{field} must be text, got {value!r}")
     return value
 
 
@@ -322,5 +244,6 @@ def _is_count(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _damaged(where: str, reason: str) -> NoReturn:
+def damaged(where: str, reason: str) -> NoReturn:
+    """Refuse a record."""
     raise StoreError(f"{where}: {reason}; the file is damaged: run motive verify, or restore it from a copy")

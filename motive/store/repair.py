@@ -14,14 +14,12 @@ from motive.store.compact import remove_replaced
 from motive.store.files import Files, open_files
 from motive.store.ids import clip_of
 from motive.store.index import ShardFiles, committed_names, load_commit, read_table
+from motive.store.manifest import MANIFEST, MANIFEST_COPY, Manifest, parse_manifest
 from motive.store.records import (
     COMMITS,
     KINDS,
-    MANIFEST,
-    MANIFEST_COPY,
     SHARDS,
     commit_file,
-    parse_manifest,
     shard_file,
 )
 from motive.store.store import Store
@@ -136,20 +134,20 @@ def _note_parts(store: Store, lost: Iterable[str], done: Container[str], report:
     ]
 
 
-def _ids_of(files: Files, name: str, manifest: dict) -> list[str] | None:
+def _ids_of(files: Files, name: str, manifest: Manifest) -> list[str] | None:
     """Ids of the clips in a broken shard, if any of its files still tells them; none for a shard of failures."""
     try:
-        commit = load_commit(files, name, manifest["digest"])
+        commit = load_commit(files, name, manifest.digest)
     except StoreError:
         return None
     if commit.kind == "failures":
         return []
     try:
-        return ShardFiles(files, manifest["dim"], check=False).ids(commit).tolist()
+        return ShardFiles(files, manifest.dim, check=False).ids(commit).tolist()
     except StoreError:
         pass
     try:
-        return read_table(files, commit, manifest["columns"]).column("clip_id").to_pylist()
+        return read_table(files, commit, manifest.columns).column("clip_id").to_pylist()
     except StoreError:
         return None
 

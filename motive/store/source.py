@@ -1,77 +1,73 @@
-"""What a store must remember of its dataset, so that a selection can be written in the dataset's own form."""
+"""What a store remembers of its dataset, so that a selection can be written in the dataset's own form."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from motive.data import Clip, Dataset, ReadOptions
-from motive.errors import StoreError
-
-SOURCE = "source"
-"""Name of the field in the ``extra`` part of a store's manifest."""
+from motive.data import Clip, Dataset, ReadOptions, dataset_format
+from motive.errors import OptionError, StoreError
 
 INDEX_COLUMNS = ("clip_id", "path", "caption", "columns")
 """Index columns that a clip is made from."""
 
 
-OPTIONAL_FIELDS = ("roots", "path_map")
-"""Fields of a source that are there only where they were given."""
+@dataclass(frozen=True)
+class Source:
+    """The dataset that a store's clips come from.
 
-
-def source_fields(dataset: Dataset) -> dict[str, Any]:
-    """What ``motive index`` puts in the manifest as ``source``."""
-    options = dataset.options
-    fields = {
-        "location": str(dataset.location),
-        "root": str(dataset.root),
-        "format": dataset.format,
-        "table": None if dataset.source is None else str(dataset.source),
-    }
-    if options.roots:
-        fields["roots"] = [str(root) for root in options.roots]
-    if options.path_map:
-        fields["path_map"] = [list(pair) for pair in options.path_map]
-    return fields
-
-
-def dataset_of(manifest: Mapping[str, Any], clips: Sequence[Clip], where: str) -> Dataset:
-    """The dataset that a store was made from, with some of its clips.
-
-    Raises:
-        StoreError: the store does not say where its clips come from.
+    Attributes:
+        root: folder that relative paths start from.
+        format: name of the reader.
+        location: what was read; empty if the store does not say.
+        table: metadata file, or None.
+        roots: folders that files lie in, where they were given.
+        path_map: (old, new) for paths of another machine, where they were given.
     """
-    fields = manifest["extra"].get(SOURCE)
-    root, name = (fields.get(key) if isinstance(fields, dict) else None for key in ("root", "format"))
-    if not isinstance(fields, dict) or not isinstance(root, str) or not isinstance(name, str):
-        raise StoreError(
-            f"{where}: the store's manifest must name its dataset in extra.{SOURCE}, got {fields!r}; "
-            "make the store with motive index"
-        )
-    table, location = fields.get("table"), fields.get("location")
-    return Dataset(
-        location=Path(location if isinstance(location, str) else root),
-        root=Path(root),
-        format=name,
-        clips=tuple(clips),
-        source=Path(table) if isinstance(table, str) else None,
-        options=_options(fields, where),
-    )
 
+    root: str
+    format: str
+    location: str = ""
+    table: str | None = None
+    roots: tuple[str, ...] = ()
+    path_map: tuple[tuple[str, ...], ...] = ()
 
-def _options(fields: Mapping[str, Any], where: str) -> ReadOptions:
-    """How the dataset's paths became files, by a source's optional fields."""
-    roots, path_map = (fields.get(name, []) for name in OPTIONAL_FIELDS)
-    if not all(isinstance(root, str) for root in roots) or not all(
-        isinstance(pair, list) and [type(part) for part in pair] == [str, str] for pair in path_map
-    ):
-        raise StoreError(
-            f"{where}: the store's manifest does not say where its dataset's files are: extra.{SOURCE} holds roots "
-            f"{roots!r} and path_map {path_map!r}; restore the manifest"
+    def __post_init__(self) -> None:
+        for pair in self.path_map:
+            if len(pair) != 2:
+                raise OptionError(f"source: path_map must hold pairs of old and new, got {list(pair)}; correct it")
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> Source:
+        """What motive index records of a dataset."""
+        options = dataset.options
+        return cls(
+            root=str(dataset.root),
+            format=dataset.format,
+            location=str(dataset.location),
+            table=None if dataset.source is None else str(dataset.source),
+            roots=tuple(map(str, options.roots)),
+            path_map=tuple(map(tuple, options.path_map)),
         )
-    return ReadOptions(tuple(map(Path, roots)), tuple((old, new) for old, new in path_map))
+
+    def holds_clips_of(self, other: Source) -> bool:
+        """Whether equal clip ids of the two stand for equal clips."""
+        names = (*dataset_format(other.format).source_keys, "roots", "path_map")
+        return all(getattr(self, name) == getattr(other, name) for name in names)
+
+    def dataset(self, clips: Sequence[Clip]) -> Dataset:
+        """The dataset with some of its clips."""
+        return Dataset(
+            location=Path(self.location or self.root),
+            root=Path(self.root),
+            format=self.format,
+            clips=tuple(clips),
+            source=None if self.table is None else Path(self.table),
+            options=ReadOptions(tuple(map(Path, self.roots)), tuple((old, new) for old, new in self.path_map)),
+        )
 
 
 def clips_of(table: Any, where: str) -> list[Clip]:

@@ -9,27 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from motive.config import from_json
 from motive.data.base import Failure
 from motive.errors import OptionError, StoreError
 from motive.publish import TEMPORARY_PREFIX
 from motive.store.failures import FailureList
 from motive.store.files import Files, LocalFiles, open_files
+from motive.store.identity import Identity
 from motive.store.ids import ClipIds, clip_of
 from motive.store.index import Index, ShardFiles, committed_names, load_commit, read_table, standing, version_of
-from motive.store.records import (
-    COMMITS,
-    MANIFEST,
-    MANIFEST_COPY,
-    SHARDS,
-    Commit,
-    build_manifest,
-    check_writer_name,
-    dump,
-    parse_manifest,
-)
+from motive.store.manifest import MANIFEST, MANIFEST_COPY, Manifest, Origin, new_manifest, parse_manifest
+from motive.store.records import COMMITS, SHARDS, Commit
 from motive.store.tables import INDEX_COLUMNS, arrow, schema
-from motive.store.verify import VerifyReport, verify_store
-from motive.store.writer import ShardWriter, StoreRow, Writer, random_writer_name
+from motive.store.writer import ShardWriter, StoreRow, random_writer_name
 
 CACHE = "cache"
 _OWN_ENTRIES = (SHARDS, COMMITS, CACHE)
@@ -43,12 +35,12 @@ class Store:
     the commit records; ids, index columns and vectors are read when they are asked for.
     """
 
-    def __init__(self, files: Files, manifest: dict[str, Any], check: bool) -> None:
+    def __init__(self, files: Files, manifest: Manifest, check: bool) -> None:
         self._files = files
         self._manifest = manifest
         self._commits: dict[str, Commit] = {}
         self._index: Index | None = None
-        self._shards = ShardFiles(files, manifest["dim"], check)
+        self._shards = ShardFiles(files, manifest.dim, check)
         self._own: ShardWriter | None = None
         self._appended: set[str] = set()  # ids committed by this object since the index was built
         self._failed = FailureList(files, self._has_vector)
@@ -59,10 +51,12 @@ class Store:
         cls,
         path: Path | str,
         *,
-        identity: Mapping[str, Any],
+        identity: Identity | Mapping[str, Any],
         columns_schema: Mapping[str, str] = INDEX_COLUMNS,
-        manifest_extra: Mapping[str, Any] | None = None,
         dim: int | None = None,
+        segments: str = "",
+        vectors_digest: str = "",
+        origin: Origin | None = None,
     ) -> Store:
         """Make an empty store.
 
@@ -70,28 +64,41 @@ class Store:
             path: a folder that does not exist or is empty.
             identity: {"projection": {...}, "gradient": {...}} of JSON values: all that vectors depend on.
             columns_schema: index columns, name -> string, bool, int32, int64, float32 or float64.
-            manifest_extra: further fields, kept under ``extra``: the run's config, ``source`` = {"root",
-                "format"} of the dataset.
-            dim: k; None takes ``identity["projection"]["dim"]``.
+            dim: k; None takes ``dim`` of the identity's projection.
+            segments: how clips are cut into segments; rows then have ids ``<clip id>#<segment>``.
+            vectors_digest: digest of all that decides a vector to its last bit, if it is known.
+            origin: what the store is made from and with.
 
         Raises:
             OptionError: an argument cannot be used, or the folder holds something already.
             StoreError: the folder cannot be written.
         """
         where = "Store.create"
-        files = open_files(path)
+        if not isinstance(identity, Identity):
+            identity = from_json(Identity, identity, where)
         if dim is None:
-            projection = identity.get("projection")
-            dim = projection.get("dim") if isinstance(projection, Mapping) else None
-            if not isinstance(dim, int):
-                raise OptionError(f"{where}: dim must be in identity.projection or given, got {dim!r}; pass dim")
-        manifest = build_manifest(identity, dim, columns_schema, manifest_extra or {}, where)
+            dim = identity.projection_dim
+            if dim is None:
+                raise OptionError(f"{where}: dim must be in identity.projection or given; pass dim")
+        draft = Manifest(identity, dim, columns_schema, segments, vectors_digest, origin or Origin())
+        return cls.create_like(path, draft)
+
+    @classmethod
+    def create_like(cls, path: Path | str, manifest: Manifest) -> Store:
+        """Make an empty store whose manifest has the fields of another one, but for times and digests.
+
+        Raises:
+            OptionError: a field cannot be used, or the folder holds something already.
+            StoreError: the folder cannot be written.
+        """
+        where, files = "Store.create", open_files(path)
+        manifest = new_manifest(manifest, where)
         _require_free(files, where)
         try:
-            files.publish(MANIFEST, dump(manifest), replace=False)
+            files.publish(MANIFEST, manifest.encode(), replace=False)
         except FileExistsError as error:
             raise _exists(files, where) from error
-        files.publish(MANIFEST_COPY, dump(manifest), replace=True)
+        files.publish(MANIFEST_COPY, manifest.encode(), replace=True)
         return cls(files, manifest, check=True)
 
     @classmethod
@@ -148,33 +155,29 @@ class Store:
         return self._files
 
     @property
-    def manifest(self) -> dict[str, Any]:
-        """The manifest's fields (docs/formats/store.md)."""
+    def manifest(self) -> Manifest:
+        """What the store holds, and what it was made from and with."""
         return self._manifest
 
     @property
-    def identity(self) -> dict[str, Any]:
-        """{"projection", "gradient"}: what the vectors depend on."""
-        return self._manifest["identity"]
+    def identity(self) -> Identity:
+        """What the vectors depend on."""
+        return self._manifest.identity
 
     @property
     def dim(self) -> int:
         """k, the width of the vectors."""
-        return self._manifest["dim"]
+        return self._manifest.dim
 
     @property
     def segments(self) -> str:
         """How clips were cut into segments, a row each with id ``<clip id>#<segment>``; empty for a row a clip."""
-        config = self._manifest["extra"].get("config")
-        segments = config.get("segments") if isinstance(config, Mapping) else None
-        return segments if isinstance(segments, str) else ""
+        return self._manifest.segments
 
     @property
     def model_parts(self) -> list[str]:
         """Parts of the model whose vectors lie side by side in a clip's vector, each as wide; empty for one of all."""
-        parts = self.identity["gradient"].get("model_parts")
-        names = parts.get("names") if isinstance(parts, Mapping) else None
-        return [str(name) for name in names] if isinstance(names, list) else []
+        return list(self.identity.model_parts)
 
     @property
     def version(self) -> str:
@@ -210,11 +213,6 @@ class Store:
             vectors[start : start + len(block)] = block
         return vectors
 
-    def batches(self, rows: int = 65536) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
-        """Yield (clip ids, vectors [m, k]) in the order of clip_ids, m = rows but for the last."""
-        for start, block in self.blocks(rows):
-            yield self.ids.slice(start, start + len(block)).tolist(), block
-
     def blocks(self, rows: int = 65536) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Yield (row of the first clip, vectors [m, k]) in the order of clip_ids; holds one block."""
         if rows < 1:
@@ -244,16 +242,16 @@ class Store:
             OptionError: the store has no such column.
             StoreError: a shard is missing or damaged.
         """
-        known = ["clip_id", *self._manifest["columns"]]
+        known = ["clip_id", *self._manifest.columns]
         wanted = known if names is None else list(names)
         if unknown := [name for name in wanted if name not in known]:
             raise OptionError(f"Store.columns: names must be among {', '.join(known)}, got {unknown[0]!r}; choose one")
         index, pa = self._merged(), arrow()
         rows = np.arange(len(index.ids)) if rows is None else np.asarray(rows, np.int64)
-        target = schema(self._manifest["columns"])
+        target = schema(self._manifest.columns)
         parts, places = [pa.Table.from_batches([], schema=target).select(wanted)], [np.empty(0, np.int64)]
         for commit, group, inner in index.by_shard(rows):
-            table = read_table(self._files, commit, self._manifest["columns"])
+            table = read_table(self._files, commit, self._manifest.columns)
             parts.append(table.select(wanted).take(pa.array(inner)))
             places.append(group)
         stored = np.concatenate(places)
@@ -283,39 +281,21 @@ class Store:
             OptionError: a row is not fit to be stored: its message names the clip.
             StoreError: the store cannot be written.
         """
-        self.append_as(self._writer(), rows)
-
-    def append_failures(self, failures: Sequence[Failure]) -> None:
-        """Commit clips that were left out, and write failed.parquet again."""
-        self.append_failures_as(self._writer(), failures)
-
-    def writer(self, name: str | None = None, rows_per_shard: int = 256) -> Writer:
-        """A writer that commits a shard whenever rows_per_shard clips have come together.
-
-        Args:
-            name: first part of its shards' names, 1 to 64 of A-Z a-z 0-9 _ -; None draws one.
-            rows_per_shard: clips in a shard.
-        """
-        return Writer(self, self._named(name), rows_per_shard)
-
-    def append_as(self, writer: ShardWriter, rows: Sequence[StoreRow]) -> None:
-        """append, under the name of a given writer."""
         if not rows:
             return
-        commit = writer.commit_rows(rows, "Store.append")
+        commit = self._writer().commit_rows(rows, "Store.append")
         self._commits[commit.name] = commit
-        ids = [row.clip_id for row in rows]
-        clips = self.clips_of(ids)
+        clips = self.clips_of([row.clip_id for row in rows])
         if self._index is not None:
             self._appended.update(clips)
         self._failed.resolve(clips)
 
-    def append_failures_as(self, writer: ShardWriter, failures: Sequence[Failure]) -> None:
-        """append_failures, under the name of a given writer."""
+    def append_failures(self, failures: Sequence[Failure]) -> None:
+        """Commit clips that were left out, and write failed.parquet again."""
         fresh = self._failed.news(failures)
         if not fresh:
             return
-        commit = writer.commit_failures(fresh, "Store.append_failures")
+        commit = self._writer().commit_failures(fresh, "Store.append_failures")
         self._commits[commit.name] = commit
         self._failed.add(commit, fresh)
 
@@ -326,7 +306,7 @@ class Store:
             StoreError: a commit record is damaged or gone.
         """
         names = committed_names(self._files)
-        digest = self._manifest["digest"]
+        digest = self._manifest.digest
         before, known = self.commits, self._commits
         records = {name: known.get(name) or load_commit(self._files, name, digest) for name in names}
         replaced = {name for commit in records.values() for name in commit.replaces}
@@ -349,17 +329,8 @@ class Store:
         self.refresh()
         self._failed.write()
 
-    def verify(self) -> VerifyReport:
-        """Check every byte on disk, shards that other writers have committed included."""
-        return verify_store(self.location)
-
-    def _named(self, name: str | None) -> ShardWriter:
-        if name is not None:
-            check_writer_name(name, "Store.writer")
-        return ShardWriter(self._files, name or random_writer_name(), self._manifest)
-
     def _writer(self) -> ShardWriter:
-        self._own = self._own or self._named(None)
+        self._own = self._own or ShardWriter(self._files, random_writer_name(), self._manifest)
         return self._own
 
     def _merged(self) -> Index:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,8 @@ from motive.store.index import (
     read_table,
     standing,
 )
-from motive.store.records import COMMITS, MANIFEST, MANIFEST_COPY, SHARDS, Commit, commit_file, parse_manifest
+from motive.store.manifest import MANIFEST, MANIFEST_COPY, Manifest, parse_manifest
+from motive.store.records import COMMITS, SHARDS, Commit, commit_file
 from motive.store.tables import FAILURE_COLUMNS, decode_table, failures_of
 
 _BLOCK_ROWS = 1 << 14
@@ -130,19 +130,19 @@ class _Check:
             self.problems.append(Finding(file, _without_place(str(error), self.files.where(file))))
             return None
 
-    def _manifest(self) -> dict[str, Any] | None:
+    def _manifest(self) -> Manifest | None:
         if self.files.size(MANIFEST) is None:
             self.problems.append(Finding(MANIFEST, "must exist, got none; this is no store, or restore the manifest"))
             return None
 
-        def read() -> dict[str, Any]:
+        def read() -> Manifest:
             data = self.files.read(MANIFEST)
             self.bytes += len(data)
             return parse_manifest(data, self.files.where(MANIFEST))
 
         return self._guarded(MANIFEST, read)
 
-    def _copy_of(self, manifest: Mapping[str, Any]) -> None:
+    def _copy_of(self, manifest: Manifest) -> None:
         """Note a copy of the manifest that is not equal to it; stores of older software have none."""
         if self.files.size(MANIFEST_COPY) is None:
             return
@@ -155,19 +155,19 @@ class _Check:
         if not same:
             self.notes.append(Finding(MANIFEST_COPY, "damaged; motive repair writes it again"))
 
-    def _load(self, name: str, manifest: Mapping[str, Any]) -> None:
-        self.commits[name] = load_commit(self.files, name, manifest["digest"])
+    def _load(self, name: str, manifest: Manifest) -> None:
+        self.commits[name] = load_commit(self.files, name, manifest.digest)
         self.bytes += self.files.size(commit_file(name)) or 0
 
-    def _shard(self, commit: Commit, manifest: Mapping[str, Any]) -> None:
+    def _shard(self, commit: Commit, manifest: Manifest) -> None:
         name = commit.name
         whole = [self._file(commit, suffix) for suffix in sorted(commit.files)]
         if not all(whole):
             return
-        columns = manifest["columns"] if commit.kind == "vectors" else FAILURE_COLUMNS
+        columns = manifest.columns if commit.kind == "vectors" else FAILURE_COLUMNS
         table = self._guarded(commit.file("parquet"), lambda: read_table(self.files, commit, columns))
         if commit.kind == "vectors":
-            ids = self._guarded(commit.file("safetensors"), lambda: self._vector_file(commit, manifest["dim"]))
+            ids = self._guarded(commit.file("safetensors"), lambda: self._vector_file(commit, manifest.dim))
             if ids is not None and table is not None:
                 self.ids[name] = ids
                 if table.column("clip_id").to_pylist() != ids.tolist():

@@ -6,8 +6,8 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,13 @@ from motive.errors import OptionError, StoreError
 from motive.store.files import Files
 from motive.store.fingerprint import digest
 from motive.store.ids import ClipIds
+from motive.store.manifest import Manifest
 from motive.store.records import (
     COMMITS,
     SHARDS,
     Commit,
     FileRecord,
+    check_writer_name,
     commit_file,
     encode_commit,
     shard_file,
@@ -30,9 +32,6 @@ from motive.store.records import (
 )
 from motive.store.shard import encode_vectors
 from motive.store.tables import encode_failures, encode_table
-
-if TYPE_CHECKING:
-    from motive.store.store import Store
 
 _NO_COLUMNS: Mapping[str, Any] = MappingProxyType({})
 _LAST_SEQUENCE = 99_999_999
@@ -58,11 +57,12 @@ class ShardWriter:
 
     Args:
         files: the store's files.
-        name: the writer's name.
+        name: the writer's name: 1 to 64 of A-Z a-z 0-9 _ -.
         manifest: the store's manifest.
     """
 
-    def __init__(self, files: Files, name: str, manifest: Mapping[str, Any]) -> None:
+    def __init__(self, files: Files, name: str, manifest: Manifest) -> None:
+        check_writer_name(name, "ShardWriter")
         self.name = name
         self._files = files
         self._manifest = manifest
@@ -75,10 +75,10 @@ class ShardWriter:
         for before, row in pairwise(rows):
             if before.clip_id == row.clip_id:
                 raise OptionError(f"{where}: clip_id must be unique, got {row.clip_id!r} twice; leave one out")
-        dim = self._manifest["dim"]
+        dim = self._manifest.dim
         vectors = np.stack([_checked_vector(row, dim, where) for row in rows])
         names = [row.clip_id for row in rows]
-        table = encode_table(names, [row.columns for row in rows], self._manifest["columns"], where)
+        table = encode_table(names, [row.columns for row in rows], self._manifest.columns, where)
         return self.commit_block(ids, vectors, table)
 
     def commit_block(
@@ -108,7 +108,7 @@ class ShardWriter:
         name = self._write_files(contents)
         self._files.sync(SHARDS)
         records = {suffix: FileRecord(len(data), digest(data)) for suffix, data in contents.items()}
-        manifest_digest = self._manifest["digest"]
+        manifest_digest = self._manifest.digest
         draft = Commit(
             name, kind, rows, records, ids_digest, manifest_digest, utc_now(), replaces=tuple(sorted(replaces))
         )
@@ -152,68 +152,6 @@ class ShardWriter:
             f"{self._files.where(COMMITS)}: writer {self.name!r} must have a free sequence number, got none; "
             "use another writer name"
         )
-
-
-class Writer:
-    """Collects rows and commits them a shard at a time; leaving the ``with`` block commits the rest.
-
-    The rest is committed also when the block ends in an exception: rows handed in are finished work.
-
-    Args:
-        store: where to write.
-        shards: the committing side.
-        rows_per_shard: rows that make a shard.
-    """
-
-    def __init__(self, store: Store, shards: ShardWriter, rows_per_shard: int) -> None:
-        if not isinstance(rows_per_shard, int) or rows_per_shard < 1:
-            raise OptionError(
-                f"Store.writer: rows_per_shard must be a positive integer, got {rows_per_shard!r}; try 256"
-            )
-        self._store = store
-        self._shards = shards
-        self._limit = rows_per_shard
-        self._rows: list[StoreRow] = []
-        self._failures: list[Failure] = []
-
-    @property
-    def name(self) -> str:
-        """The writer's name, first part of its shards' names."""
-        return self._shards.name
-
-    def add(self, row: StoreRow) -> None:
-        """Add one clip; it is durable once its shard is full, or after flush."""
-        self._rows.append(row)
-        if len(self._rows) >= self._limit:
-            self._flush_rows()
-
-    def add_failure(self, failure: Failure) -> None:
-        """Add one clip that was left out; durable after the next flush of failures, as rows are."""
-        self._failures.append(failure)
-        if len(self._failures) >= self._limit:
-            self._flush_failures()
-
-    def flush(self) -> None:
-        """Commit everything added so far."""
-        self._flush_rows()
-        self._flush_failures()
-
-    def __enter__(self) -> Writer:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if not isinstance(error, (StoreError, OptionError)):  # those came from writing; a second try hides the first
-            self.flush()
-
-    def _flush_rows(self) -> None:
-        rows, self._rows = self._rows, []
-        self._store.append_as(self._shards, rows)
-
-    def _flush_failures(self) -> None:
-        failures, self._failures = self._failures, []
-        self._store.append_failures_as(self._shards, failures)
 
 
 def random_writer_name() -> str:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from motive.errors import OptionError
+from motive.config import check_choices
+from motive.errors import ConfigError, OptionError
 
 Launcher = Literal["local", "torchrun", "slurm", "ray"]
 
@@ -39,14 +40,12 @@ class LaunchConfig:
     metrics: str = ""
 
     def __post_init__(self) -> None:
-        if self.launcher not in ("local", "torchrun", "slurm", "ray"):
-            raise OptionError(
-                f"LaunchConfig: launcher must be local, torchrun, slurm or ray, got {self.launcher!r}; choose one"
-            )
+        check_choices(self)
         if self.workers < 0 or self.max_deaths < 1 or not self.stall_s > 0:
-            raise OptionError(
-                f"LaunchConfig: workers, max_deaths and stall_s must be at least 0, 1 and above 0, got {self.workers}, "
-                f"{self.max_deaths} and {self.stall_s}; correct them"
+            raise ConfigError(
+                "LaunchConfig",
+                f"{{workers}}, {{max_deaths}} and {{stall_s}} must be at least 0, 1 and above 0, got {self.workers}, "
+                f"{self.max_deaths} and {self.stall_s}; correct them",
             )
 
 

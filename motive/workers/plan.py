@@ -11,9 +11,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from motive.errors import OptionError
+from motive.store.fingerprint import ids_digest
+from motive.store.manifest import PlanConfig
 
 
 @dataclass(frozen=True)
@@ -69,61 +70,10 @@ class TaskResult:
     routes: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class PlanConfig:
-    """What fixes the composition of batches; recorded in the store when it is begun.
-
-    Attributes:
-        unit_clips: clips in a unit, on average.
-        batch_clips: clips that share a pass.
-        clips: clips of the dataset.
-        digest: of their ids.
-    """
-
-    unit_clips: int
-    batch_clips: int
-    clips: int
-    digest: str
-
-    @classmethod
-    def of(cls, ids: Iterable[str], unit_clips: int, batch_clips: int) -> PlanConfig:
-        """For a dataset's ids, in any order."""
-        ordered = sorted(ids)
-        return cls(unit_clips, batch_clips, len(ordered), ids_digest(ordered))
-
-    @classmethod
-    def from_json(cls, data: Any) -> PlanConfig | None:
-        """What to_json wrote; None for anything else, as in stores that were begun without a plan."""
-        if not isinstance(data, Mapping) or set(data) != {"unit_clips", "batch_clips", "clips", "digest"}:
-            return None
-        sizes = [data[name] for name in ("unit_clips", "batch_clips", "clips")]
-        if any(type(size) is not int or size < 0 for size in sizes) or 0 in sizes[:2]:
-            return None
-        return cls(*sizes, digest=str(data["digest"]))
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain values."""
-        return {
-            "unit_clips": self.unit_clips,
-            "batch_clips": self.batch_clips,
-            "clips": self.clips,
-            "digest": self.digest,
-        }
-
-
 def unit_of(clip_id: str, units: int) -> int:
     """Number of the unit that a clip belongs to: the first eight bytes of BLAKE2b of its UTF-8, modulo the units."""
     name = clip_id.encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little") % units
-
-
-def ids_digest(ordered: Iterable[str]) -> str:
-    """128-bit digest of ids that are sorted."""
-    state = hashlib.blake2b(digest_size=16)
-    for clip_id in ordered:
-        name = clip_id.encode("utf-8", "surrogatepass")
-        state.update(len(name).to_bytes(8, "little") + name)
-    return state.hexdigest()
 
 
 def make_tasks(
@@ -133,7 +83,7 @@ def make_tasks(
 
     Args:
         ids: of all clips of the dataset.
-        plan: recorded when the store was begun.
+        plan: recorded when the store was created.
         done: ids that have a vector.
         poison: ids that killed their workers: they keep their place and are not touched.
 
@@ -151,7 +101,7 @@ def make_tasks(
         clips_of.setdefault(unit_of(clip_id, units), []).append(clip_id)
     tasks = []
     for unit, clips in sorted(clips_of.items()):
-        batches = [tuple(clips[start : start + plan.batch_clips]) for start in range(0, len(clips), plan.batch_clips)]
+        batches = [tuple(clips[start : start + plan.batch_size]) for start in range(0, len(clips), plan.batch_size)]
         wanted = frozenset(clip_id for clip_id in clips if clip_id not in done and clip_id not in poison)
         needed = tuple(batch for batch in batches if not wanted.isdisjoint(batch))
         if needed:

@@ -39,14 +39,14 @@ class WorkerSpec:
     Attributes:
         config: what the factory needs to know of the run, with the device of this process.
         store: where the store is.
-        identity_digest: of the store's manifest; a worker whose model differs must not add to it.
+        vectors_digest: of everything that decides a vector; a worker that would make others must not add to the store.
         factory: ``module:function`` that makes the worker from this and an InFlight.
         parent: process id of the parent, put in when the process is started.
     """
 
     config: Any
     store: str
-    identity_digest: Mapping[str, str]
+    vectors_digest: str
     factory: str
     parent: int = 0
 

@@ -13,8 +13,7 @@ import pytest
 
 from motive.data import read_dataset
 from motive.scoring import ScoreConfig, score
-from motive.store import Store, StoreRow
-from motive.store.source import source_fields
+from motive.store import Origin, Source, Store, StoreRow
 
 IDENTITY = {"projection": {"dim": 6}, "gradient": {}}
 
@@ -70,7 +69,7 @@ def scored(tmp_path: Path) -> Callable[..., Scored]:
         assert dataset.format == kind
         rng = np.random.default_rng(0)
         given = np.array(vectors if vectors is not None else rng.standard_normal((count, 6)), np.float32)
-        store = Store.create(tmp_path / "store", identity=IDENTITY, manifest_extra={"source": source_fields(dataset)})
+        store = Store.create(tmp_path / "store", identity=IDENTITY, origin=Origin(Source.of(dataset)))
         rows = [
             StoreRow(
                 clip.clip_id,

@@ -15,7 +15,7 @@ from motive.curate.ranking import Ranking
 from motive.data import read_dataset
 from motive.errors import MotiveError, OptionError, StoreError
 from motive.scoring import ScoreConfig, score
-from motive.store import Store, StoreRow
+from motive.store import Origin, Source, Store, StoreRow
 
 
 def ranking(scores: Path, *keys: str) -> list[str]:
@@ -144,7 +144,7 @@ def test_a_store_that_does_not_know_its_dataset_is_refused(tmp_path, scored) -> 
     ]
     bare = Store.create(tmp_path / "bare", identity=seen.identity)
     bare.append(rows)
-    with pytest.raises(StoreError, match=r"must name its dataset in extra\.source"):
+    with pytest.raises(StoreError, match="does not name its dataset"):
         select(made.scores, tmp_path / "out", store=bare)
     pathless = Store.create(tmp_path / "pathless", identity=seen.identity, columns_schema={"caption": "string"})
     pathless.append([StoreRow(row.clip_id, row.vector) for row in rows])
@@ -212,8 +212,8 @@ def test_clips_of_several_stores_are_selected_together(tmp_path, scored) -> None
         part = Store.create(
             tmp_path / f"part{number}",
             identity=one.identity,
-            columns_schema=one.manifest["columns"],
-            manifest_extra=one.manifest["extra"],
+            columns_schema=one.manifest.columns,
+            origin=one.manifest.origin,
         )
         rows = np.arange(number, len(one), 2)
         facts = table.take(rows).drop_columns(["clip_id"]).to_pylist()
@@ -231,8 +231,8 @@ def test_clips_of_several_stores_are_selected_together(tmp_path, scored) -> None
             assert found.clip_ids == whole.clip_ids
     with pytest.raises(OptionError, match="must be the 2 that were scored, got 1"):
         select(scores, tmp_path / "x", store=parts[0])
-    other = Store.create(tmp_path / "other", identity=one.identity, columns_schema=one.manifest["columns"],
-                         manifest_extra={"source": {"root": "/elsewhere", "format": "folder"}})  # fmt: skip
+    other = Store.create(tmp_path / "other", identity=one.identity, columns_schema=one.manifest.columns,
+                         origin=Origin(Source("/elsewhere", "folder")))  # fmt: skip
     rows = np.arange(1, len(one), 2)
     facts = table.take(rows).drop_columns(["clip_id"]).to_pylist()
     other.append([StoreRow(one.ids[int(r)], v, f) for r, v, f in zip(rows, one.vectors_at(rows), facts, strict=True)])

@@ -21,7 +21,7 @@ from motive.data.formats.webdataset import WebDataset
 from motive.data.media import ByteRange, Media, media_of
 from motive.errors import ClipError, DatasetError
 from motive.indexing.encode import content_hash
-from motive.store.source import dataset_of, source_fields
+from motive.store.source import Source
 
 Entry = tuple[str, bytes]
 STANDARD = Standard(fps=12.0, frames=5, height=32, width=32, short="hold")
@@ -343,7 +343,7 @@ def test_decoding_in_place_gives_the_frames_of_the_file(films: tuple[Path, Path]
 def test_a_selection_is_files(films: tuple[Path, Path], tmp_path: Path) -> None:
     file, folder = films
     found = read_dataset(folder)
-    stored = dataset_of({"extra": {"source": source_fields(found)}}, found.clips, "test")
+    stored = Source.of(found).dataset(found.clips)
     clip = found.clips[1]
     write_subset(stored, [SubsetRow(clip, {"score": 0.5})], tmp_path / "out", files="link")
     written = tmp_path / "out/x.tar/b.mp4"

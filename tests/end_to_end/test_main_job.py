@@ -7,6 +7,7 @@ import json
 import shutil
 import signal
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -163,7 +164,7 @@ def test_bad_clips_are_listed_and_the_run_goes_on(pool: Path, tmp_path: Path) ->
         (["index", "no-such-folder", "--out", "s"], 1, "no-such-folder"),
         (["index", "{pool}", "--out", "s", "--model", "no/such-model-dir/x"], 1, "model"),
         (["index", "{pool}"], 2, "--out"),
-        (["index", "{pool}", "--out", "s", "--standard-frames", "16"], 2, "4 n + 1"),
+        (["index", "{pool}", "--out", "s", "--clip-frames", "16"], 2, "4 n + 1"),
         (["query", "{pool}", "--like", "nowhere", "--out", "s"], 1, "nowhere"),
         (["score", "nowhere", "nowhere", "--out", "s.parquet"], 1, "nowhere"),
         (["select", "nowhere.parquet", "--out", "s"], 1, "nowhere.parquet"),
@@ -200,11 +201,10 @@ def test_a_failed_start_leaves_no_store(pool: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "store").exists()
 
 
-def test_a_flag_changes_the_models_own_standard(queries: Path, tmp_path: Path) -> None:
-    assert main(["index", str(queries), "--out", str(tmp_path), "--standard-fps", "10", *FAST]) in (0, 3)
-    standard = motive.Store.open(tmp_path).identity["gradient"]["standard"]
+def test_a_flag_changes_the_models_own_clip_spec(queries: Path, tmp_path: Path) -> None:
+    assert main(["index", str(queries), "--out", str(tmp_path), "--clip-fps", "10", *FAST]) in (0, 3)
     toy = motive.adapters.load_adapter("toy").standard
-    assert (standard["fps"], standard["frames"], standard["height"]) == (10.0, toy.frames, toy.height)
+    assert motive.Store.open(tmp_path).identity.require("test").clip_spec == replace(toy, fps=10.0)
 
 
 def test_estimate_and_probe(pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -225,7 +225,7 @@ def test_estimate_and_probe(pool: Path, tmp_path: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize(
-    "arguments", [["index", "x", "--standard-fit", "odd"], ["index", "x", "--bogus", "3"], ["score", "--groups", "[1]"]]
+    "arguments", [["index", "x", "--clip-fit", "odd"], ["index", "x", "--bogus", "3"], ["score", "--groups", "[1]"]]
 )
 def test_wrong_flags_are_one_line_that_names_the_verb(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -251,14 +251,14 @@ def test_an_interrupted_run_goes_on(job: Path, pool: Path, tmp_path: Path) -> No
 
 def test_a_wan_pipeline_directory_goes_the_whole_way(queries: Path, tmp_path: Path) -> None:
     model = build_tiny_wan(tmp_path / "wan")
-    small = ["--standard-frames", "9", "--standard-height", "32", "--standard-width", "32", "--standard-short", "hold"]
+    small = ["--clip-frames", "9", "--clip-height", "32", "--clip-width", "32", "--clip-short", "hold"]
     store, asked, scores = tmp_path / "store", tmp_path / "queries", tmp_path / "scores.parquet"
     assert main(["index", str(queries), "--model", str(model), "--out", str(store), *small, *FAST]) == 0
     assert main(["query", str(queries), "--like", str(store), "--out", str(asked), "--quiet"]) == 0
     assert main(["score", str(store), str(asked), "--out", str(scores)]) == 0
     first, second = motive.Store.open(store), motive.Store.open(asked)
     assert np.array_equal(first.vectors(), second.vectors()), "the same clips must have the same vectors"
-    assert first.identity["gradient"]["family"] == "wan"
+    assert first.identity.family == "wan"
 
 
 def test_the_demo_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -284,7 +284,7 @@ def test_write_queries_and_pool_are_disjoint(tmp_path: Path) -> None:
 
 def test_vectors_are_the_same_bits_for_any_workers_and_interruptions(pool: Path, tmp_path: Path) -> None:
     """Batches of three clips, some of which fail; a store begun with one worker process, cut and finished with none."""
-    common = [str(pool), "--clips-per-pass", "3", "--shard-rows", "4", "--threads", "1", *FAST]
+    common = [str(pool), "--batch-size", "3", "--shard-rows", "4", "--threads", "1", *FAST]
     assert main(["index", *common, "--out", str(tmp_path / "calm")]) == 3
     calm = motive.Store.open(tmp_path / "calm")
     metrics = tmp_path / "motive.prom"
@@ -302,4 +302,4 @@ def test_vectors_are_the_same_bits_for_any_workers_and_interruptions(pool: Path,
     assert main(["index", *common, "--out", str(tmp_path / "two")]) == 3
     again = motive.Store.open(tmp_path / "two")
     assert np.array_equal(again.vectors(), calm.vectors()), "half-done batches are run whole"
-    assert main(["index", *common, "--out", str(tmp_path / "two"), "--clips-per-pass", "2"]) == 2, "another composition"
+    assert main(["index", *common, "--out", str(tmp_path / "two"), "--batch-size", "2"]) == 2, "another composition"

@@ -118,16 +118,15 @@ def test_estimate_says_why_nothing_can_be_measured(
     far: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The first contact of everyone whose clips are shorter than the model's."""
-    wanted = ["--standard-frames", "81", "--standard-fps", "16", "--standard-short", "error"]
+    wanted = ["--clip-frames", "81", "--clip-fps", "16", "--clip-short", "error"]
     assert main(["index", str(far / "set"), "--estimate", *places(far), *wanted, *FAST]) == 1
     told = capsys.readouterr().err
     assert "0 of 4 tried" in told
     assert "too_short 4 (" in told
     assert "81 frames at 16 fps need 5 s" in told
-    frames = told.partition("set --standard-frames ")[2].partition(" ")[0]
+    frames = told.partition("set --clip-frames ")[2].partition(" ")[0]
     assert (
-        main(["index", str(far / "set"), "--estimate", *places(far), *wanted[2:], "--standard-frames", frames, *FAST])
-        == 0
+        main(["index", str(far / "set"), "--estimate", *places(far), *wanted[2:], "--clip-frames", frames, *FAST]) == 0
     )
     told = capsys.readouterr().out
     assert "static 1: nothing moves" in told, "a clip that was left out is named although others were measured"

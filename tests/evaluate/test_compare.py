@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from motive.data import Standard
 from motive.errors import ClipError, DatasetError, OptionError, StoreError
 from motive.evaluate import BASELINES, EvaluateConfig, compare, load, save
 from motive.evaluate.compare import MAGNITUDE, MAGNITUDE_CLOSENESS, PIXELS
@@ -122,16 +123,16 @@ def test_unreadable_clips_never_rank_and_unreadable_queries_stop(world: World) -
         compare({"ours": world.scores}, CONFIG, frames_of=no_query)
 
 
-def test_frames_are_those_of_the_stores_standard(world: World) -> None:
+def test_frames_are_those_of_the_stores_clip_spec(world: World) -> None:
     asked = []
 
-    def spy(path: Path, standard: object) -> np.ndarray:
-        asked.append(standard)
-        return frames_of(path, standard)
+    def spy(path: Path, spec: object) -> np.ndarray:
+        asked.append(spec)
+        return frames_of(path, spec)
 
     compare({"ours": world.scores}, replace(CONFIG, baselines=(PIXELS,)), frames_of=spy)
     assert len(asked) == 34, "each clip and query once"
-    assert all(standard == {"fps": 16.0, "frames": 9, "height": 48, "width": 64} for standard in asked)
+    assert set(asked) == {Standard(fps=16.0, frames=9, height=48, width=64)}
 
 
 def test_what_cannot_be_compared_is_named(world: World, tmp_path: Path) -> None:

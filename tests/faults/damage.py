@@ -11,6 +11,7 @@ import numpy as np
 from motive.data import Failure, read_dataset
 from motive.errors import StoreError
 from motive.store import Store, StoreRow
+from motive.store.writer import ShardWriter
 from tests.faults.fuzz_targets import tar_shard
 from tests.faults.rows import Row, require
 
@@ -76,10 +77,9 @@ def _make(path: Path) -> None:
     identity = {"projection": {"dim": 4}, "gradient": {"family": "x"}}
     store = Store.create(path, identity=identity, columns_schema={"loss": "float32"})
     for writer, ids in (("a", "pq"), ("b", "r")):
-        store.writer(writer)
-        with store.writer(writer) as adding:
-            for clip_id in ids:
-                adding.add(StoreRow(clip_id, np.full(4, ord(clip_id), np.float32), {"loss": 1.0}))
+        rows = [StoreRow(clip_id, np.full(4, ord(clip_id), np.float32), {"loss": 1.0}) for clip_id in ids]
+        ShardWriter(store.files, writer, store.manifest).commit_rows(rows, "damage")
+    store.refresh()
     store.append_failures([Failure("s", "s.mp4", "decode", "too_short", "x")])
 
 

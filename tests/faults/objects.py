@@ -26,9 +26,10 @@ def run(quick: bool, folder: Path) -> list[Row]:
             faults.share = 0.25
             store = job.begin(location)
             for part in range(2):
-                with store.writer(rows_per_shard=6) as writer:
-                    for clip_id in sorted(expected)[part::2]:
-                        writer.add(StoreRow(clip_id, expected[clip_id], {"path": clip_id, "loss": 1.0}))
+                ids = sorted(expected)[part::2]
+                for start in range(0, len(ids), 6):
+                    shard = ids[start : start + 6]
+                    store.append([StoreRow(c, expected[c], {"path": c, "loss": 1.0}) for c in shard])
             if stores % 2:
                 compact(location)
             read = Store.open(location)

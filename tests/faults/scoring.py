@@ -77,9 +77,9 @@ class _Place:
         for name, first, count in (("clips", 0, clips), ("queries", 10_000_000, queries)):
             store = Store.create(folder / name, identity=identity, columns_schema={"loss": "float32"})
             block = vectors(np.arange(first, first + count)) - np.float32(0.5)
-            with store.writer(rows_per_shard=1024) as writer:
-                for number in range(count):
-                    writer.add(StoreRow(f"{number:08d}", block[number], {"loss": 1.0}))
+            rows = [StoreRow(f"{number:08d}", block[number], {"loss": 1.0}) for number in range(count)]
+            for start in range(0, count, 1024):
+                store.append(rows[start : start + 1024])
         self.store, self._queries = folder / "clips", folder / "queries"
         self.out = folder / "scores" / "scores.parquet"
         self.out.parent.mkdir()

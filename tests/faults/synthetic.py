@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from motive.data import Clip, Failure
 from motive.store import Store, StoreRow
+from motive.store.manifest import PlanConfig
 from motive.workers.in_flight import InFlight
 from motive.workers.launch import LaunchConfig
-from motive.workers.plan import PlanConfig, Task, TaskResult, make_tasks
+from motive.workers.plan import Task, TaskResult, make_tasks
 from motive.workers.pool import Event, run_local
 from motive.workers.process import WorkerSpec
 from tests.faults.points import Point, arm, reached
@@ -134,25 +135,25 @@ class SyntheticJob:
 
     Attributes:
         count: clips.
-        unit_clips, batch_clips: of the plan.
+        unit_clips, batch_size: of the plan.
         work: what the worker must know.
         launch: who does it.
     """
 
     count: int
     unit_clips: int = 16
-    batch_clips: int = 3
+    batch_size: int = 3
     work: Synthetic = Synthetic()
     launch: LaunchConfig = field(default_factory=lambda: LaunchConfig(workers=1))
 
     def run(self, out: Path | str, on_event: list[Event] | None = None) -> Store:
         """Begin the store or go on with it; returns it as it is afterwards."""
         ids = clip_ids(self.count)
-        plan = PlanConfig.of(ids, self.unit_clips, self.batch_clips)
+        plan = PlanConfig.of(ids, self.unit_clips, self.batch_size)
         store = self.begin(out)
         poison = {failure.clip_id for failure in store.failures() if failure.reason == "killed_worker"}
         tasks = make_tasks(ids, plan, store.done_ids(), poison)
-        spec = WorkerSpec(self.work, str(out), {}, WORKER)  # type: ignore[arg-type]
+        spec = WorkerSpec(self.work, str(out), "", WORKER)  # type: ignore[arg-type]
         clips = {clip_id: Clip(clip_id, Path("/none") / clip_id) for clip_id in ids}
         events = on_event if on_event is not None else []
         quarantined = run_local(tasks, clips, lambda _: spec, self.launch, events.append)
@@ -171,7 +172,7 @@ class SyntheticJob:
         """What an undisturbed run stores: id -> vector."""
         ids = clip_ids(self.count)
         found = {}
-        for task in make_tasks(ids, PlanConfig.of(ids, self.unit_clips, self.batch_clips)):
+        for task in make_tasks(ids, PlanConfig.of(ids, self.unit_clips, self.batch_size)):
             for batch in task.batches:
                 for clip_id in batch:
                     if clip_id not in self.work.bad and clip_id not in self.work.poison:
@@ -184,8 +185,8 @@ def run_on_ray(job: SyntheticJob, out: Path, events: list[Event]) -> Store:
     from motive.workers.ray_pool import run_ray
 
     store, ids = job.begin(out), clip_ids(job.count)
-    tasks = make_tasks(ids, PlanConfig.of(ids, job.unit_clips, job.batch_clips), store.done_ids())
-    spec = WorkerSpec(job.work, str(out), {}, WORKER)  # type: ignore[arg-type]
+    tasks = make_tasks(ids, PlanConfig.of(ids, job.unit_clips, job.batch_size), store.done_ids())
+    spec = WorkerSpec(job.work, str(out), "", WORKER)  # type: ignore[arg-type]
     clips = {clip_id: Clip(clip_id, Path("/none") / clip_id) for clip_id in ids}
     run_ray(tasks, clips, spec, job.launch, events.append)
     return Store.open(out)

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from motive.data import Clip
 from motive.errors import MotiveError
+from motive.store.manifest import PlanConfig
 from motive.workers.in_flight import InFlight
 from motive.workers.launch import LaunchConfig
-from motive.workers.plan import PlanConfig, make_tasks
+from motive.workers.plan import make_tasks
 from motive.workers.process import WorkerSpec
 from tests.faults.points import Point, arm
 from tests.faults.synthetic import Synthetic, SyntheticJob, SyntheticWorker, clip_ids
@@ -27,10 +28,10 @@ def job(count: int, workers: int, points: tuple[Point, ...] = ()) -> SyntheticJo
 def run_here(asked: SyntheticJob, location: str) -> None:
     """The tasks one after another in this process."""
     ids, store = clip_ids(asked.count), asked.begin(location)
-    spec = WorkerSpec(asked.work, location, {}, "")  # type: ignore[arg-type]
+    spec = WorkerSpec(asked.work, location, "", "")  # type: ignore[arg-type]
     worker = SyntheticWorker(spec, InFlight())
     clips = {clip_id: Clip(clip_id, Path("/none")) for clip_id in ids}
-    plan = PlanConfig.of(ids, asked.unit_clips, asked.batch_clips)
+    plan = PlanConfig.of(ids, asked.unit_clips, asked.batch_size)
     for task in make_tasks(ids, plan, store.done_ids()):
         worker.run_task(task, clips)
 

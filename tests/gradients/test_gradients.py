@@ -46,11 +46,11 @@ def clips(n: int) -> list[EncodedClip]:
 
 
 def gradients(
-    adapter: Adapter, transformer: nn.Module, draws: DrawConfig = DRAWS, draws_per_pass: int = 1
+    adapter: Adapter, transformer: nn.Module, draws: DrawConfig = DRAWS, micro_batch_draws: int = 1
 ) -> ClipGradients:
     shapes = {f"transformer.{name}": p.shape for name, p in transformer.named_parameters()}
     projector = mk.Projector(mk.ProjectionSpec(dim=64), shapes)
-    return ClipGradients(adapter, transformer, projector, draws, SHAPE, draws_per_pass=draws_per_pass)
+    return ClipGradients(adapter, transformer, projector, draws, SHAPE, micro_batch_draws=micro_batch_draws)
 
 
 def test_loss_is_the_papers(adapter: Adapter, transformer: nn.Module) -> None:
@@ -68,7 +68,7 @@ def test_loss_is_the_papers(adapter: Adapter, transformer: nn.Module) -> None:
 
 def test_vectors_equal_the_oracle_and_do_not_depend_on_batching(adapter: Adapter, transformer: nn.Module) -> None:
     three = clips(3)
-    whole = gradients(adapter, transformer, draws_per_pass=3)
+    whole = gradients(adapter, transformer, micro_batch_draws=3)
     together = whole(three)
     one_by_one = [gradients(adapter, transformer)([clip])[0] for clip in three]
     chosen = {f"transformer.{name}": p for name, p in transformer.named_parameters()}
@@ -99,13 +99,13 @@ def test_wan_layers_all_have_a_token_rule(adapter: Adapter, transformer: nn.Modu
     assert "stream" not in gradients(adapter, transformer).routes.values()
 
 
-@pytest.mark.parametrize("draws_per_pass", [1, 2, 3])
+@pytest.mark.parametrize("micro_batch_draws", [1, 2, 3])
 @pytest.mark.parametrize("per_draw", ["normalised", "separate"])
 def test_unit_draws_count_by_direction_alone(
-    adapter: Adapter, transformer: nn.Module, per_draw: Literal["normalised", "separate"], draws_per_pass: int
+    adapter: Adapter, transformer: nn.Module, per_draw: Literal["normalised", "separate"], micro_batch_draws: int
 ) -> None:
     two = clips(2)
-    got = gradients(adapter, transformer, DrawConfig("uniform", count=3, per_draw=per_draw), draws_per_pass)(two)
+    got = gradients(adapter, transformer, DrawConfig("uniform", count=3, per_draw=per_draw), micro_batch_draws)(two)
     for clip, vector in zip(two, got, strict=True):
         draws = [
             gradients(adapter, transformer, DrawConfig("single", sigma=sigma, per_draw="sum"), 1)
@@ -132,13 +132,13 @@ def test_parts_of_the_model_lie_side_by_side(
     shapes = {f"transformer.{name}": p.shape for name, p in transformer.named_parameters()}
     projector = mk.Projector(mk.ProjectionSpec(dim=64), shapes)
     draws = DrawConfig("uniform", count=3, per_draw=per_draw)
-    take = ClipGradients(adapter, transformer, projector, draws, SHAPE, parts=parts, draws_per_pass=3)
+    take = ClipGradients(adapter, transformer, projector, draws, SHAPE, parts=parts, micro_batch_draws=3)
     (clip,) = clips(1)
     whole = take([clip])[0]
     exact = {}
     for part, own in parts.items():
         alone = mk.Projector(mk.ProjectionSpec(dim=64), {name: shapes[name] for name in own})
-        exact[part] = ClipGradients(adapter, transformer, alone, draws, SHAPE, draws_per_pass=3).each_draw([clip])[0]
+        exact[part] = ClipGradients(adapter, transformer, alone, draws, SHAPE, micro_batch_draws=3).each_draw([clip])[0]
     raw = torch.stack(list(exact.values()), 1)  # [draws, parts, k]
     units = raw / raw.flatten(1).norm(dim=1)[:, None, None]
     expected = raw.sum(0).flatten() if per_draw == "sum" else units.transpose(0, 1).flatten() / 3**0.5

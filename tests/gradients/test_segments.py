@@ -57,7 +57,7 @@ def gradients(adapter: Adapter, model: nn.Module, per_draw: Literal["sum", "norm
     shapes = {f"transformer.{name}": p.shape for name, p in model.named_parameters()}
     projector = mk.Projector(mk.ProjectionSpec(dim=32), shapes)
     draws = DrawConfig("uniform", count=2, per_draw=per_draw)
-    return ClipGradients(adapter, model, projector, draws, SHAPE, draws_per_pass=2)
+    return ClipGradients(adapter, model, projector, draws, SHAPE, micro_batch_draws=2)
 
 
 @pytest.mark.parametrize("per_draw", ["sum", "normalised", "separate"])

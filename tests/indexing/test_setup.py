@@ -51,15 +51,15 @@ def test_a_part_without_a_pattern_is_named() -> None:
 
 def test_parts_are_in_the_identity_and_the_vectors_width_and_their_absence_is_not() -> None:
     plain, parted = set_up(IndexConfig()), set_up(IndexConfig(model_parts=("blocks.*",)))
-    assert "model_parts" not in plain.identity["gradient"]
-    assert parted.identity["gradient"]["model_parts"]["names"] == list(parted.parts)
+    assert "model_parts" not in plain.identity.gradient
+    assert parted.identity.model_parts == tuple(parted.parts)
     assert parted.width == len(parted.parts) * plain.width
 
 
 def test_draws_of_the_model_come_to_plain_ones() -> None:
     setup = set_up(IndexConfig(draws=DrawConfig("model", count=3)))
     assert setup.config.draws == DrawConfig("logit_normal", count=3)
-    assert setup.identity["gradient"]["draws"]["strategy"] == "logit_normal"
+    assert setup.identity.require("test").draws["strategy"] == "logit_normal"
 
 
 def test_draws_of_a_model_with_two_experts_are_of_one(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_draws_of_a_model_with_two_experts_are_of_one(tmp_path: Path) -> None:
     index = json.loads((copy / "model_index.json").read_text())
     index.update(transformer_2=["diffusers", "WanTransformer3DModel"], boundary_ratio=0.875)
     (copy / "model_index.json").write_text(json.dumps(index))
-    with pytest.raises(OptionError, match="--draws-low"):
+    with pytest.raises(OptionError, match=r"choose a range with draws\.low and draws\.high"):
         set_up(IndexConfig(model=str(copy), draws=DrawConfig("model")))
     for component, low, high in (("transformer", 0.875, 1.0), ("transformer_2", 0.0, 0.875)):
         setup = set_up(IndexConfig(model=str(copy), draws=DrawConfig("model", low=low, high=high)))

@@ -17,6 +17,7 @@ from motive.masks import MaskConfig
 from motive.reporting import report
 from motive.reporting.config import ReportConfig
 from motive.reporting.media import Recipe, clip_media, fit_height, latent_frame_of, motion_overlay
+from motive.store import Store
 from tests.reporting.markup import Markup
 from tests.reporting.world import World, make_world
 
@@ -91,7 +92,7 @@ def test_films_hold_the_standard_frames_at_their_rate(world: World, tmp_path: Pa
 
 def test_from_real_files(tmp_path: Path) -> None:
     standard = asdict(Standard(fps=12.0, frames=9, height=48, width=64))
-    identity = {"standard": standard, "mask": asdict(MaskConfig()), "latent_shape": [16, 3, 6, 8]}
+    identity = {"clip_spec": standard, "mask": asdict(MaskConfig()), "latent_shape": [16, 3, 6, 8]}
     world = make_world(tmp_path, clips=4, queries=1, gradient=identity)
     rng = np.random.default_rng(0)
     ground = rng.integers(0, 120, (48, 64, 3), np.uint8)
@@ -108,8 +109,9 @@ def test_from_real_files(tmp_path: Path) -> None:
     page = Markup.of(index.read_text("utf-8"))
     assert page.text.count("No film") == 1, "one clip is gone"
     assert len(list((tmp_path / "out" / "media").iterdir())) == 8
+    recipe = Recipe.of(Store.open(world.folder / "clips").identity.require("test"))
     with ClipReader() as decoders:
-        clip = clip_media(tmp_path / "videos" / "clips" / "0.mp4", Recipe.of({"gradient": identity}), decoders)
+        clip = clip_media(tmp_path / "videos" / "clips" / "0.mp4", recipe, decoders)
     assert clip.frames.shape == (9, 48, 64, 3)
     moving = clip.weights[1:, 2:4].mean()
     assert moving > 4 * clip.weights[1:, 4:].mean(), "the mask must follow the square"
@@ -119,4 +121,4 @@ def test_a_missing_file_is_a_clip_error(tmp_path: Path) -> None:
     with ClipReader() as decoders:
         for path in (tmp_path / "absent.mp4", Path("https://example.com/clip.mp4")):
             with pytest.raises(ClipError, match="missing_file"):
-                clip_media(path, Recipe({}, {}, (1, 1, 1)), decoders)
+                clip_media(path, Recipe(Standard(), {}, (1, 1, 1)), decoders)

@@ -17,16 +17,19 @@ from motive.errors import ClipError
 from motive.reporting.build import build_report
 from motive.reporting.config import ReportConfig
 from motive.reporting.media import ClipFrames, Recipe
-from motive.store import Store, StoreRow
+from motive.store import Origin, Store, StoreRow
 
 MOTIONS = ("bounce", "roll", "spin", "swing")
 IDENTITY: Mapping[str, Any] = {
     "projection": {"kind": "tensor_sketch", "dim": 8, "seed": 0},
     "gradient": {
+        "loss": "test/1",
         "family": "toy",
         "fingerprints": {"transformer": "0123456789abcdef0123"},
-        "standard": {"fps": 16.0, "frames": 9, "height": 48, "width": 64},
-        "mask": {"source": "dis", "weighting": "motion", "pooling": "mean"},
+        "settings": {},
+        "clip_spec": {"fps": 16.0, "frames": 9, "height": 48, "width": 64},
+        "mask": {"source": "dis", "weighting": "motion", "pooling": "causal_max"},
+        "motion_source": {"name": "dis"},
         "draws": {"strategy": "uniform", "count": 4, "sigma": 0.751, "seed": 0},
         "latent_shape": [16, 3, 6, 8],
     },
@@ -58,8 +61,8 @@ class World:
         self.read.append(path)
         if path.name in self.gone:
             raise ClipError("missing_file", "the file is no longer where indexing found it")
-        standard = recipe.standard
-        height, width, count = standard["height"], standard["width"], standard["frames"]
+        spec = recipe.clip_spec
+        height, width, count = spec.height, spec.width, spec.frames
         frames = np.full((count, height, width, 3), (90, 120, 150), np.uint8)
         frames[:, ::4, :, 1] += 30
         weights = np.zeros(recipe.grid, np.float32)
@@ -68,7 +71,7 @@ class World:
             frames[t, 20:32, x : x + 12] = (220, 60, 40)
             j = -(-t * (recipe.grid[0] - 1) // (count - 1))
             weights[j, 2:5, min(recipe.grid[2] - 1, x * recipe.grid[2] // width)] = 1.0
-        return ClipFrames(frames, standard["fps"], weights)
+        return ClipFrames(frames, spec.fps, weights)
 
     def build(self, out: Path, config: ReportConfig | None = None, enlarge: bool = False) -> str:
         """Build a report and return its HTML; its films keep their small size unless ``enlarge`` is asked for."""
@@ -96,7 +99,7 @@ def make_world(
     identity = {**IDENTITY, "gradient": {**IDENTITY["gradient"], **(gradient or {})}}
     stores = []
     for role, members in (("clips", ids), ("queries", names)):
-        store = Store.create(folder / role, identity=identity, manifest_extra={"config": {"model": "toy"}})
+        store = Store.create(folder / role, identity=identity, origin=Origin(config={"vectors": {"model": "toy"}}))
         rows = [
             StoreRow(
                 member,
@@ -142,7 +145,7 @@ def write_scores(
     identities = {}
     for role, folder in (("store", store), ("queries", queries)):
         if (folder / "manifest.json").is_file():
-            identities[role] = Store.open(folder).manifest["identity_digest"]
+            identities[role] = dict(Store.open(folder).manifest.identity_digest)
     metadata = {
         "identities": identities,
         "format": "motive.scores",

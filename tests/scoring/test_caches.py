@@ -16,6 +16,7 @@ from motive.scoring.precondition import second_moment
 from motive.scoring.view import View
 from motive.store import Store, StoreRow, compact
 from tests.scoring.conftest import identity_of
+from tests.store.shards import commit
 
 BYTES = ScoreConfig(precision="int8", preconditioner="ridge", top_k=5)
 
@@ -94,8 +95,7 @@ def test_compacted_shards_are_known_and_replaced_clips_are_not(tmp_path, stored,
     assert states == ["grown"] * 3
     assert numbers == anew([store], tmp_path / "anew")
     (first,) = sorted(again.commits)[:1]
-    with Store.open(store.path).writer("0") as writer:
-        writer.add(StoreRow(ids[0], -pool[ids[5]]))
+    commit(Store.open(store.path), "0", [StoreRow(ids[0], -pool[ids[5]])])
     changed = Store.open(store.path)
     assert sorted(changed.commits)[0] != first, "the clip's new row must come first"
     states, numbers = caches(View([changed], "test"))

@@ -187,7 +187,7 @@ def test_the_file_says_how_it_was_made(tmp_path, stored, random_vectors) -> None
     assert metadata["format"] == "motive.scores"
     assert (metadata["store"], metadata["queries"]) == (str(store.path), str(queries.path))
     assert (metadata["store_version"], metadata["queries_version"]) == (store.version, queries.version)
-    assert metadata["identities"]["store"] == store.manifest["identity_digest"]
+    assert metadata["identities"]["store"] == store.manifest.identity_digest
     assert (metadata["similarity"], metadata["preconditioner"], metadata["damping"]) == ("cosine", "ridge", 0.5)
     assert set(metadata["thresholds"]) == set(queries.clip_ids)
     listed = json.loads(summary.summary_path.read_text())
@@ -200,7 +200,7 @@ def test_the_file_says_how_it_was_made(tmp_path, stored, random_vectors) -> None
 
 def test_a_mismatch_names_the_field(tmp_path, stored, random_vectors) -> None:
     store, other = stored("clips", random_vectors(5, 4)), random_vectors(1, 4, "q")
-    identity = {**store.identity, "gradient": {"weights": "cd"}}
+    identity = {**store.identity.to_json(), "gradient": {"weights": "cd"}}
     with pytest.raises(IdentityMismatch, match=r"score: .* gradient\.weights: 'ab' against 'cd'"):
         score(store, stored("q", other, identity=identity), tmp_path / "s.parquet")
 
@@ -229,8 +229,7 @@ def test_vectors_that_are_not_finite_are_refused_when_met(tmp_path, stored, rand
 def test_stores_of_clips_and_of_segments_are_not_mixed(tmp_path) -> None:
     stores = []
     for name, segments in (("whole", ""), ("parts", "time:2")):
-        extra = {"config": {"segments": segments}}
-        stores.append(Store.create(tmp_path / name, identity=identity_of(3), manifest_extra=extra))
+        stores.append(Store.create(tmp_path / name, identity=identity_of(3), segments=segments))
         stores[-1].append([StoreRow("a" if not segments else "a#t0", np.ones(3, np.float32))])
     for given in (stores, stores[::-1]):
         with pytest.raises(OptionError, match=r"same segments, got .*whole clips in .*; take each on its own"):

@@ -152,7 +152,7 @@ def test_several_stores_are_as_one(tmp_path, stored, random_vectors, precision) 
     changed = {**pool, ids[0]: -pool[ids[0]]}
     first = score([one, stored("other", changed)], queries, tmp_path / "c.parquet", config)
     assert columns(first.path) == columns(alone.path), "of a clip that several hold, the first store's counts"
-    foreign = stored("foreign", pool, identity={**one.identity, "gradient": {"weights": "cd"}})
+    foreign = stored("foreign", pool, identity={**one.identity.to_json(), "gradient": {"weights": "cd"}})
     with pytest.raises(IdentityMismatch, match=r"gradient\.weights"):
         score([one, foreign], queries, tmp_path / "d.parquet", config)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pyarrow.parquet as pq
 
 from motive.data.base import Failure
-from motive.store import Store
+from motive.store import Store, verify_store
+from tests.store.shards import commit
 
 
 def failure(clip_id: str, reason: str = "too_short", path: str = "") -> Failure:
@@ -29,8 +30,8 @@ def test_failures_come_back_sorted_and_in_failed_parquet(new_store) -> None:
         assert in_table(seen) == listed(seen)
     assert len(store) == 0
     assert store.done_ids() == set()
-    assert store.verify().ok
-    assert store.verify().failures == 2
+    assert verify_store(store.path).ok
+    assert verify_store(store.path).failures == 2
 
 
 def test_a_clip_that_succeeds_is_no_longer_listed(new_store, rows_of) -> None:
@@ -46,7 +47,7 @@ def test_a_clip_that_succeeds_is_no_longer_listed(new_store, rows_of) -> None:
 
 
 def test_a_clip_whose_id_starts_another_ones_stays_listed(new_store, rows_of) -> None:
-    store = new_store(manifest_extra={"config": {"segments": "time:2"}})
+    store = new_store(segments="time:2")
     store.append(rows_of(["vid#0#t0", "vid#0#t1", "w#0#t0", "w#t0"]))
     store.append_failures([failure("vid"), failure("vid#0"), failure("w")])
     assert listed(store) == listed(Store.open(store.path)) == in_table(store) == [("vid", "too_short")]
@@ -84,12 +85,9 @@ def test_text_that_utf8_cannot_hold_is_escaped_not_lost(new_store) -> None:
     assert len(list((store.path / "commits").iterdir())) == 1
 
 
-def test_a_writer_collects_failures_too(new_store, rows_of) -> None:
+def test_one_writer_commits_rows_and_failures(new_store, rows_of) -> None:
     store = new_store()
-    with store.writer(rows_per_shard=100) as writer:
-        writer.add_failure(failure("x"))
-        for row in rows_of(["y"]):
-            writer.add(row)
+    commit(store, "w", rows_of(["y"]), [failure("x")])
     assert listed(store) == [("x", "too_short")]
     assert store.clip_ids == ["y"]
 

@@ -16,12 +16,14 @@ from safetensors.numpy import load_file
 
 from motive.data.base import Failure
 from motive.errors import StoreError
-from motive.store import Store, StoreRow
+from motive.store import Origin, Source, Store, StoreRow, verify_store
 from motive.store.files import LocalFiles
 from motive.store.fingerprint import canonical_json, digest, digest_json
-from motive.store.records import parse_commit, parse_manifest
+from motive.store.manifest import Package, parse_manifest
+from motive.store.records import parse_commit
 from motive.store.shard import read_layout
 from motive.store.tables import decode_table, encode_table
+from tests.store.shards import commit
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
@@ -48,17 +50,15 @@ def test_hashes_are_those_of_the_specification() -> None:
 
 
 def test_another_program_can_read_a_store(new_store, rows_of) -> None:
-    store = new_store(manifest_extra={"source": {"root": "/d", "format": "folder"}})
+    store = new_store(origin=Origin(Source("/d", "folder")))
     rows = rows_of(["b", "é", "a"])
-    with store.writer("w1") as writer:
-        for row in rows:
-            writer.add(row)
-        writer.add_failure(Failure("z", "z.mp4", "decode", "too_short", "2 frames"))
+    commit(store, "w1", rows, [Failure("z", "z.mp4", "decode", "too_short", "2 frames")])
     manifest = json.loads((store.path / "manifest.json").read_bytes())
     assert list(manifest) == [
-        "format", "version", "created", "package", "identity", "dim", "columns", "extra", "identity_digest", "digest",
+        "format", "version", "created", "package", "identity", "identity_digest", "vectors_digest", "dim", "columns",
+        "segments", "origin", "digest",
     ]  # fmt: skip
-    assert (manifest["format"], manifest["version"], manifest["dim"]) == ("motive.store", 1, 5)
+    assert (manifest["format"], manifest["version"], manifest["dim"]) == ("motive.store", 2, 5)
     assert manifest["digest"] == own_digest(manifest)
     for name, part in manifest["identity"].items():
         assert manifest["identity_digest"][name] == blake(canonical_json(part))
@@ -68,11 +68,11 @@ def test_another_program_can_read_a_store(new_store, rows_of) -> None:
         ("w1-00000000", "vectors", 3),
         ("w1-00000001", "failures", 1),
     ]
-    for commit in commits:
-        assert commit["digest"] == own_digest(commit)
-        assert commit["manifest_digest"] == manifest["digest"]
-        for suffix, file in commit["files"].items():
-            data = (store.path / "shards" / f"{commit['name']}.{suffix}").read_bytes()
+    for record in commits:
+        assert record["digest"] == own_digest(record)
+        assert record["manifest_digest"] == manifest["digest"]
+        for suffix, file in record["files"].items():
+            data = (store.path / "shards" / f"{record['name']}.{suffix}").read_bytes()
             assert file == {"bytes": len(data), "digest": blake(data)}
 
     tensors = load_file(store.path / "shards" / "w1-00000000.safetensors")
@@ -103,8 +103,17 @@ def test_the_format_of_version_one_stays_readable() -> None:
     ]
     assert store.failures() == [Failure("c.mp4", "c.mp4", "decode", "too_short", "2 frames of 81")]
     assert store.version == "1b64d4efcf83f589161d315725f20eb2"
-    assert store.verify().ok, str(store.verify())
-    assert store.verify().notes == []
+    manifest = store.manifest
+    assert (manifest.version, manifest.dim, manifest.segments, manifest.vectors_digest) == (1, 3, "", "")
+    assert manifest.package == Package("motive", "unknown")
+    assert manifest.origin == Origin(Source("/data", "folder"))
+    assert manifest.identity.to_json() == {
+        "projection": {"dim": 3, "kind": "tensor_sketch", "seed": 7},
+        "gradient": {"draws": [{"seed": 0, "sigma": 0.751}], "weights": "00ff"},
+    }
+    assert manifest.digest == "fed6b909dd665a3e9487883a864a7e38", "commits of version 1 name this digest"
+    assert verify_store(store.path).ok, str(verify_store(store.path))
+    assert verify_store(store.path).notes == []
 
 
 @settings(max_examples=150, deadline=None)
@@ -119,17 +128,24 @@ def test_arbitrary_bytes_are_refused_as_records(data: bytes) -> None:
 @given(st.data())
 def test_records_with_arbitrary_fields_are_read_or_refused(data) -> None:
     """Also where the digest fits: nothing but a StoreError, and only fields of the right types come through."""
-    manifest = {
+    old = {
         "format": "motive.store", "version": 1, "created": "", "package": {}, "dim": 3, "columns": {}, "extra": {},
         "identity": {"projection": {}, "gradient": {}},
         "identity_digest": {"projection": digest_json({}), "gradient": digest_json({})},
     }  # fmt: skip
+    origin = {"source": None, "config": None, "plan": None, "code": None, "extra": {}}
+    new = {name: value for name, value in old.items() if name != "extra"}
+    new |= {"version": 2, "vectors_digest": "", "segments": "", "origin": origin}
     commit = {
         "format": "motive.store.commit", "version": 1, "name": "w-00000000", "kind": "vectors", "rows": 2,
         "files": {name: {"bytes": 1, "digest": "0" * 32} for name in ("parquet", "safetensors")},
         "ids_digest": "", "manifest_digest": "", "created": "",
     }  # fmt: skip
-    for record, parse in ((manifest, parse_manifest), (commit, lambda b, w: parse_commit(b, "w-00000000", w))):
+    for record, parse in (
+        (old, parse_manifest),
+        (new, parse_manifest),
+        (commit, lambda b, w: parse_commit(b, "w-00000000", w)),
+    ):
         good = {**record, "digest": digest_json(record)}
         parse(json.dumps(good).encode(), "record")
         name = data.draw(st.sampled_from(sorted(record)))
@@ -142,7 +158,10 @@ def test_records_with_arbitrary_fields_are_read_or_refused(data) -> None:
             parse(json.dumps(changed).encode(), "record")
         except StoreError:
             continue
-        assert name in ("created", "package", "extra", "columns", "ids_digest", "manifest_digest", "dim", "rows")
+        assert name in (
+            "created", "package", "extra", "origin", "columns", "ids_digest", "manifest_digest", "vectors_digest",
+            "segments", "dim", "rows",
+        )  # fmt: skip
 
 
 @settings(max_examples=150, deadline=None)

@@ -7,7 +7,7 @@ import copy
 import pytest
 
 from motive.errors import IdentityMismatch
-from motive.store import compare_identities, require_same_identity
+from motive.store import Identity, compare_identities, require_same_identity
 
 
 def test_equal_identities_pass(new_store) -> None:
@@ -42,13 +42,13 @@ def test_a_difference_is_named_with_both_values(new_store, identity, path, value
 
 
 def test_numbers_compare_by_value_and_truth_apart_from_them() -> None:
-    assert compare_identities({"g": {"fps": 16}}, {"g": {"fps": 16.0}}) == {}
-    assert compare_identities({"g": {"on": 1}}, {"g": {"on": True}}) == {"g.on": (1, True)}
+    assert compare_identities(Identity({}, {"fps": 16}), Identity({}, {"fps": 16.0})) == {}
+    assert compare_identities(Identity({"on": 1}, {}), Identity({"on": True}, {})) == {"projection.on": (1, True)}
 
 
 def test_many_differences_in_one_place_are_counted() -> None:
-    a = {"projection": {"parameters": {f"p{n}": [n, 1] for n in range(500)}, "seed": 0}}
-    b = {"projection": {"parameters": {f"q{n}": [n, 1] for n in range(500)}, "seed": 1}}
+    a = Identity({"parameters": {f"p{n}": [n, 1] for n in range(500)}, "seed": 0}, {})
+    b = Identity({"parameters": {f"q{n}": [n, 1] for n in range(500)}, "seed": 1}, {})
     fields = compare_identities(a, b)
     assert "projection.seed" in fields
     assert fields["projection.parameters.*"][0] == "996 more entries differ"

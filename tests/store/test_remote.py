@@ -33,11 +33,11 @@ def address() -> str:
 
 def fill(location: str | Path, job: SyntheticJob, rows: int = 7) -> Store:
     store, expected = job.begin(location), job.expected()
-    with store.writer(rows_per_shard=rows) as writer:
-        for clip_id, vector in expected.items():
-            if store.ids.find(clip_id) < 0:
-                writer.add(StoreRow(clip_id, vector, {"path": clip_id, "loss": 1.0}))
-        writer.add_failure(Failure("bad", "p", "decode", "too_short", "x"))
+    missing = {clip_id: vector for clip_id, vector in expected.items() if store.ids.find(clip_id) < 0}
+    made = [StoreRow(clip_id, vector, {"path": clip_id, "loss": 1.0}) for clip_id, vector in missing.items()]
+    for start in range(0, len(made), rows):
+        store.append(made[start : start + rows])
+    store.append_failures([Failure("bad", "p", "decode", "too_short", "x")])
     return Store.open(location)
 
 

@@ -15,6 +15,7 @@ from motive.errors import IdentityMismatch, StoreError
 from motive.store import Store, StoreRow, compact, merge_stores, repair_store, store_info, verify_store
 from motive.store.files import LocalFiles
 from motive.store.merge import missing_rows
+from tests.store.shards import commit
 
 IDS = [f"clip-{number:02d}" for number in range(17)]
 
@@ -24,10 +25,7 @@ def store(new_store, rows_of) -> Store:
     """Seventeen clips in shards of three by two writers, two failures."""
     made = new_store()
     for name, part in (("a", IDS[::2]), ("b", IDS[1::2])):
-        with made.writer(name, rows_per_shard=3) as writer:
-            for row in rows_of(part):
-                writer.add(row)
-            writer.add_failure(Failure(f"bad-{name}", "p", "decode", "too_short", "x"))
+        commit(made, name, rows_of(part), [Failure(f"bad-{name}", "p", "decode", "too_short", "x")], rows_per_shard=3)
     return made
 
 
@@ -107,9 +105,7 @@ def test_compaction_keeps_every_clip_and_leaves_fewer_shards(store, rows: int, k
 def test_compaction_keeps_the_row_that_counts_of_a_clip_committed_twice(new_store, rows_of) -> None:
     store = new_store()
     for name, value, ids in (("c", 3, "xyz"), ("a", 1, "x"), ("b", 2, "xy")):
-        with store.writer(name) as writer:
-            for clip_id in ids:
-                writer.add(StoreRow(clip_id, np.full(5, value, np.float32)))
+        commit(store, name, [StoreRow(clip_id, np.full(5, value, np.float32)) for clip_id in ids])
     before = content(store)
     for rows in (1, 2, 100):
         compact(store.path, rows)
@@ -166,7 +162,7 @@ def test_merging_keeps_the_first_source_and_can_be_repeated(new_store, rows_of, 
 
 
 def test_merging_keeps_the_segments_of_a_clip_in_one_shard(new_store, rows_of, tmp_path: Path) -> None:
-    source = new_store("a", manifest_extra={"config": {"segments": "regions"}})
+    source = new_store("a", segments="regions")
     names = {"a": ("ball", "rest"), "a#m": ("ball", "rest"), "b": ("cat", "dog", "rest"), "c": ("rest",)}
     ids = [f"{clip}#{name}" for clip, parts in names.items() for name in parts]
     source.append(rows_of(sorted(ids)))
@@ -182,9 +178,9 @@ def test_merging_keeps_the_segments_of_a_clip_in_one_shard(new_store, rows_of, t
 
 
 def test_repair_names_clips_that_keep_some_of_their_segments(new_store, rows_of) -> None:
-    store = new_store("a", manifest_extra={"config": {"segments": "time:2"}})
+    store = new_store("a", segments="time:2")
     for part in (["a#t0", "a#t1", "b#t0"], ["b#t1", "c#t0", "c#t1"], ["c#t0", "c#t1"]):
-        store.append_as(store.writer("w")._shards, rows_of(part))
+        commit(store, "w", rows_of(part))
     damage(store.path / "shards/w-00000001.safetensors", "flip")
     report = repair_store(store.path)
     assert report.redo == []

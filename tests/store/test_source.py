@@ -11,8 +11,7 @@ import pytest
 from motive.data import read_dataset
 from motive.errors import OptionError
 from motive.indexing.index import require_same_source
-from motive.store import Store
-from motive.store.source import SOURCE, source_fields
+from motive.store import Origin, Source, Store
 
 
 def shard(path: Path) -> Path:
@@ -28,14 +27,13 @@ def test_another_shard_of_the_same_folder_is_another_dataset(tmp_path: Path) -> 
     (tmp_path / "set").mkdir()
     first, second = (read_dataset(shard(tmp_path / "set" / name)) for name in ("a.tar", "b.tar"))
     assert [clip.clip_id for clip in first.clips] == [clip.clip_id for clip in second.clips] == ["7"]
-    extra = {SOURCE: source_fields(first)}
     store = Store.create(
         tmp_path / "store",
         identity={"projection": {}, "gradient": {}},
         columns_schema={"path": "string"},
         dim=4,
-        manifest_extra=extra,
+        origin=Origin(Source.of(first)),
     )
     require_same_source(store, first, "index")
-    with pytest.raises(OptionError, match=r"must be a store of .*b\.tar, got .*, a store of .*a\.tar; give another"):
+    with pytest.raises(OptionError, match=r"holds clips of .*a\.tar, not of .*b\.tar; give another"):
         require_same_source(store, second, "index")

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import random
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from motive.errors import OptionError, StoreError
-from motive.store import INDEX_COLUMNS, Store, StoreRow
+from motive.store import INDEX_COLUMNS, Code, Origin, PlanConfig, Source, Store, StoreRow, verify_store
+from motive.store.writer import ShardWriter
 
 IDS = [f"videos/{number:03d}é.mp4" for number in range(23)]
 
@@ -30,7 +32,7 @@ def test_reading_gives_back_what_was_written_sorted_by_id(new_store, rows_of) ->
             {"clip_id": clip_id, "path": f"/v/{clip_id}"} for clip_id in IDS
         ]
         assert seen.done_ids() == set(IDS)
-        assert seen.verify().ok, str(seen.verify())
+        assert verify_store(seen.path).ok, str(verify_store(seen.path))
 
 
 @pytest.mark.parametrize("cuts", [[1], [0, 7, 8, 20], list(range(1, 23))])
@@ -48,14 +50,14 @@ def test_the_split_into_shards_does_not_show(new_store, rows_of, cuts: list[int]
 
 
 @pytest.mark.parametrize("rows", [1, 4, 23, 100])
-def test_batches_are_slices_of_the_whole(new_store, rows_of, rows: int) -> None:
+def test_blocks_are_slices_of_the_whole(new_store, rows_of, rows: int) -> None:
     store = new_store()
     for start in range(0, len(IDS), 5):
         store.append(rows_of(IDS[start::5] if start < 5 else []))
     store.append(rows_of(clip_id for clip_id in IDS if clip_id not in store.done_ids()))
-    ids, vectors = zip(*store.batches(rows), strict=True)
-    assert [len(batch) for batch in ids[:-1]] == [rows] * (len(ids) - 1)
-    assert [clip_id for batch in ids for clip_id in batch] == IDS
+    starts, vectors = zip(*store.blocks(rows), strict=True)
+    assert list(starts) == list(range(0, len(IDS), rows))
+    assert [len(block) for block in vectors[:-1]] == [rows] * (len(starts) - 1)
     np.testing.assert_array_equal(np.concatenate(vectors), store.vectors())
 
 
@@ -105,9 +107,9 @@ def test_an_empty_store_is_a_store(new_store) -> None:
     assert store.clip_ids == []
     assert store.vectors().shape == (0, 5)
     assert store.columns().num_rows == 0
-    assert list(store.batches()) == []
+    assert list(store.blocks()) == []
     assert store.failures() == []
-    assert store.verify().ok
+    assert verify_store(store.path).ok
     store.append([])
     store.append_failures([])
     assert len(store) == 0
@@ -135,27 +137,11 @@ def test_an_id_twice_in_one_shard_is_refused(new_store, rows_of) -> None:
         new_store().append(rows_of(["a", "b", "a"]))
 
 
-def test_the_writer_commits_full_shards_and_the_rest(new_store, rows_of) -> None:
-    store = new_store()
-
-    def interrupted() -> None:
-        with store.writer("one", rows_per_shard=4) as writer:
-            for row in rows_of(IDS[:10]):
-                writer.add(row)
-            assert len(Store.open(store.path)) == 8
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert Store.open(store.path).clip_ids == IDS[:10]
-    names = sorted(path.name for path in (store.path / "commits").iterdir())
-    assert names == [f"one-0000000{number}.json" for number in range(3)]
-
-
 @pytest.mark.parametrize("name", ["", "a/b", "..", "a.b", "x" * 65, 7])
 def test_writer_names_that_could_leave_the_folder_are_refused(new_store, name: object) -> None:
-    with pytest.raises(OptionError, match=r"Store\.writer: name must be"):
-        new_store().writer(name)  # type: ignore[arg-type]
+    store = new_store()
+    with pytest.raises(OptionError, match=r"ShardWriter: name must be"):
+        ShardWriter(store.files, name, store.manifest)  # type: ignore[arg-type]
 
 
 def test_creating_needs_a_free_folder(new_store, tmp_path: Path, identity: dict) -> None:
@@ -177,15 +163,15 @@ def test_creating_needs_a_free_folder(new_store, tmp_path: Path, identity: dict)
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"identity": {"projection": {"dim": 5}}}, "identity must have exactly the parts projection and gradient"),
-        ({"identity": {"projection": {"dim": 5}, "gradient": 3}}, "identity.gradient must be a dict"),
+        ({"identity": {"projection": {"dim": 5}}}, "Identity must have gradient, which is absent"),
+        ({"identity": {"projection": {"dim": 5}, "gradient": 3}}, "Identity.gradient must be an object, got 3"),
         ({"identity": {"projection": {"dim": 5}, "gradient": {"a": float("nan")}}}, "identity must be made of JSON"),
         ({"identity": {"projection": {"dim": 5}, "gradient": {"a": Path("x")}}}, "identity must be made of JSON"),
         ({"identity": {"projection": {}, "gradient": {}}}, "dim must be in identity.projection or given"),
         ({"dim": 0}, "dim must be an integer from 1"),
         ({"columns_schema": {"x": "float16"}}, "columns.x must be one of string"),
         ({"columns_schema": {"clip_id": "string"}}, "names other than clip_id"),
-        ({"manifest_extra": {"a": object()}}, "manifest_extra must be made of JSON"),
+        ({"origin": Origin(extra={"a": object()})}, "origin must be made of JSON"),
     ],
 )
 def test_what_a_manifest_cannot_hold_is_refused(new_store, change: dict, reason: str) -> None:
@@ -194,12 +180,21 @@ def test_what_a_manifest_cannot_hold_is_refused(new_store, change: dict, reason:
 
 
 def test_the_manifest_keeps_identity_and_extra_fields(new_store, identity: dict) -> None:
-    store = new_store(manifest_extra={"source": {"root": "/data", "format": "folder"}, "sizes": (1, 2)})
+    origin = Origin(
+        Source("/data", "folder", location="/data"),
+        {"vectors": {"model": "toy"}, "run": {}},
+        PlanConfig.of(IDS, 4, 2),
+        Code({"torch": "2.9", "av": None}, "abc"),
+        {"sizes": (1, 2)},
+    )
+    store = new_store(origin=origin, segments="time:2", vectors_digest="0" * 32)
     for seen in (store, Store.open(store.path)):
-        assert seen.identity == identity
-        assert seen.manifest["extra"] == {"source": {"root": "/data", "format": "folder"}, "sizes": [1, 2]}
+        assert seen.identity.to_json() == identity
+        assert seen.manifest.origin == replace(origin, extra={"sizes": [1, 2]})
+        assert seen.manifest.origin.model == "toy"
+        assert (seen.segments, seen.manifest.vectors_digest) == ("time:2", "0" * 32)
         assert seen.dim == 5
-    assert dict(sorted(INDEX_COLUMNS.items())) == new_store("index", columns_schema=INDEX_COLUMNS).manifest["columns"]
+    assert dict(sorted(INDEX_COLUMNS.items())) == new_store("index", columns_schema=INDEX_COLUMNS).manifest.columns
 
 
 def test_opening_what_is_no_store_says_so(tmp_path: Path) -> None:
@@ -211,8 +206,8 @@ def test_opening_what_is_no_store_says_so(tmp_path: Path) -> None:
 def test_a_store_of_another_version_names_both(new_store) -> None:
     store = new_store()
     manifest = json.loads((store.path / "manifest.json").read_text())
-    (store.path / "manifest.json").write_text(json.dumps({**manifest, "version": 2}))
-    with pytest.raises(StoreError, match="version must be 1, got 2"):
+    (store.path / "manifest.json").write_text(json.dumps({**manifest, "version": 3}))
+    with pytest.raises(StoreError, match="version must be 1 or 2, got 3"):
         Store.open(store.path)
 
 

@@ -15,18 +15,19 @@ from motive.store import ClipIds, Store, StoreRow, verify_store
 from motive.store.files import LocalFiles
 from motive.store.fingerprint import digest
 from motive.store.index import ShardFiles, load_commit, read_table
+from motive.store.manifest import parse_manifest
 from motive.store.records import (
     Commit,
     FileRecord,
     commit_file,
     encode_commit,
     parse_commit,
-    parse_manifest,
     shard_file,
     utc_now,
 )
 from motive.store.shard import encode_vectors
 from motive.store.tables import FAILURE_COLUMNS, encode_table
+from tests.store.shards import commit
 
 COLUMNS = {"path": "string"}
 
@@ -36,10 +37,7 @@ def tiny(new_store, rows_of) -> Path:
     """Two shards of vectors, one of failures, written as small as they get."""
     store = new_store(columns_schema=COLUMNS)
     rows = [StoreRow(row.clip_id, row.vector, {"path": "p"}) for row in rows_of(["a", "b", "c"])]
-    with store.writer("w", rows_per_shard=2) as writer:
-        for row in rows:
-            writer.add(row)
-        writer.add_failure(Failure("d", "p", "decode", "too_short", "x"))
+    commit(store, "w", rows, [Failure("d", "p", "decode", "too_short", "x")], rows_per_shard=2)
     return store.path
 
 
@@ -109,18 +107,18 @@ def test_every_flipped_byte_of_a_record_is_found(tiny: Path, name: str) -> None:
 def test_every_flipped_byte_of_a_shard_is_found(tiny: Path, name: str) -> None:
     files = LocalFiles(tiny)
     manifest = Store.open(tiny).manifest
-    commit = load_commit(files, Path(name).stem, manifest["digest"])
-    columns = manifest["columns"] if commit.kind == "vectors" else FAILURE_COLUMNS
-    ids = None if name.endswith("parquet") else ShardFiles(files, 5, check=True).ids(commit).tolist()
+    record = load_commit(files, Path(name).stem, manifest.digest)
+    columns = manifest.columns if record.kind == "vectors" else FAILURE_COLUMNS
+    ids = None if name.endswith("parquet") else ShardFiles(files, 5, check=True).ids(record).tolist()
     data = (tiny / name).read_bytes()
     for place in range(len(data)):
         (tiny / name).write_bytes(flipped(data, place))
         shard = ShardFiles(files, 5, check=True)
         with pytest.raises(StoreError):
-            read_table(files, commit, columns) if ids is None else shard.vectors(commit, 0, commit.rows)
+            read_table(files, record, columns) if ids is None else shard.vectors(record, 0, record.rows)
         if ids is not None:
             try:
-                assert shard.ids(commit).tolist() == ids, f"byte {place} flipped: other ids"
+                assert shard.ids(record).tolist() == ids, f"byte {place} flipped: other ids"
             except StoreError:
                 continue
 
@@ -214,7 +212,7 @@ def test_vectors_that_are_not_finite_are_found_though_their_digest_fits(tmp_path
             (store.path / "shards").mkdir(exist_ok=True)
             (store.path / shard_file(name, suffix)).write_bytes(data)
         files = {suffix: FileRecord(len(data), digest(data)) for suffix, data in contents.items()}
-        record, _ = encode_commit(Commit(name, "vectors", 2, files, ids_digest, store.manifest["digest"], utc_now()))
+        record, _ = encode_commit(Commit(name, "vectors", 2, files, ids_digest, store.manifest.digest, utc_now()))
         (store.path / "commits").mkdir(exist_ok=True)
         (store.path / commit_file(name)).write_bytes(record)
         assert reason in [problem.reason for problem in verify_store(store.path).problems]

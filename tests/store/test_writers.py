@@ -15,9 +15,10 @@ import pytest
 
 from motive.data.base import Failure
 from motive.errors import StoreError
-from motive.store import Store, StoreRow
+from motive.store import Store, StoreRow, verify_store
 from motive.store.files import LocalFiles
 from tests.faults.points import Point
+from tests.store.shards import commit
 
 IDS = [f"{number:03d}" for number in range(40)]
 
@@ -26,40 +27,33 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("names", [(None, None, None, None), ("same", "same", "same", "same")])
+@pytest.mark.parametrize("names", ["abcd", ("same", "same", "same", "same")])
 def test_writers_at_the_same_time_lose_and_double_nothing(new_store, rows_of, names) -> None:
     store = new_store()
 
-    def work(part: int, name: str | None) -> None:
-        with Store.open(store.path).writer(name, rows_per_shard=3) as writer:
-            for row in rows_of(IDS[part::4]):
-                writer.add(row)
+    def work(part: int, name: str) -> None:
+        commit(Store.open(store.path), name, rows_of(IDS[part::4]), rows_per_shard=3)
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(work, range(4), names))
     store.refresh()
     assert store.clip_ids == IDS
     np.testing.assert_array_equal(store.vectors(), np.stack([row.vector for row in rows_of(IDS)]))
-    report = store.verify()
+    report = verify_store(store.path)
     assert report.ok, str(report)
     assert (report.clips, report.shards, report.notes) == (40, 16, [])
 
 
 def test_a_clip_committed_twice_is_read_once_and_reported(new_store, rows_of) -> None:
     store = new_store()
-    late, early = store.writer("b"), store.writer("a")
     other = StoreRow("dup", np.full(5, 7, np.float32))
-    late.add(StoreRow("dup", np.full(5, 3, np.float32)))
-    late.add(rows_of(["y"])[0])
-    late.flush()
-    early.add(other)
-    early.add(rows_of(["x"])[0])
-    early.flush()
+    commit(store, "b", [StoreRow("dup", np.full(5, 3, np.float32)), *rows_of(["y"])])
+    commit(store, "a", [other, *rows_of(["x"])])
     for seen in (store, Store.open(store.path)):
         assert seen.clip_ids == ["dup", "x", "y"]
         np.testing.assert_array_equal(seen.vectors()[0], other.vector, err_msg="first by shard name, not by time")
         assert seen.columns(["clip_id"]).column("clip_id").to_pylist() == ["dup", "x", "y"]
-    report = store.verify()
+    report = verify_store(store.path)
     assert report.ok
     assert report.clips == 3
     assert [note.reason for note in report.notes] == ["clip 'dup' was committed 2 times; readers take the first"]
@@ -68,9 +62,7 @@ def test_a_clip_committed_twice_is_read_once_and_reported(new_store, rows_of) ->
 
 def test_leftovers_of_a_crash_do_not_show(new_store, rows_of) -> None:
     store = new_store()
-    with store.writer("w") as writer:
-        for row in rows_of(IDS[:5]):
-            writer.add(row)
+    commit(store, "w", rows_of(IDS[:5]))
     before = Store.open(store.path)
     # Cut short before the commit: files of the next shard, half a file, and unfinished temporary files.
     (store.path / "shards" / "w-00000001.parquet").write_bytes(b"PAR1 half a f")
@@ -81,12 +73,10 @@ def test_leftovers_of_a_crash_do_not_show(new_store, rows_of) -> None:
     seen = Store.open(store.path)
     assert seen.clip_ids == before.clip_ids
     assert seen.version == before.version
-    report = seen.verify()
+    report = verify_store(seen.path)
     assert report.ok, str(report)
     assert len(report.notes) == 5
-    with seen.writer("w") as writer:  # the same worker, started again
-        for row in rows_of(IDS[5:9]):
-            writer.add(row)
+    commit(seen, "w", rows_of(IDS[5:9]))  # the same worker, started again
     assert Store.open(store.path).clip_ids == IDS[:9]
     assert (store.path / "commits" / "w-00000003.json").exists(), "names of leftovers are passed over"
     assert (store.path / "shards" / "w-00000001.parquet").read_bytes() == b"PAR1 half a f"
@@ -114,11 +104,11 @@ def test_a_fault_at_any_step_of_a_commit_leaves_all_or_nothing(
             store.append(rows_of(IDS[3:6]))
     seen = Store.open(store.path)
     assert seen.clip_ids in (IDS[:3], IDS[:6])
-    assert seen.verify().ok, str(seen.verify())
+    assert verify_store(seen.path).ok, str(verify_store(seen.path))
     np.testing.assert_array_equal(seen.vectors()[:3], before.vectors())
     seen.append(rows_of(clip_id for clip_id in IDS if clip_id not in seen.done_ids()))
     assert Store.open(store.path).clip_ids == IDS
-    assert Store.open(store.path).verify().ok
+    assert verify_store(store.path).ok
 
 
 def test_a_full_disk_is_one_clear_message(new_store, rows_of, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +151,7 @@ def test_a_shard_of_another_store_is_refused(new_store, rows_of, identity) -> No
             target.write_bytes(data)
     with pytest.raises(StoreError, match="the shard belongs to another store"):
         Store.open(ours.path)
-    assert not ours.verify().ok
+    assert not verify_store(ours.path).ok
 
 
 @pytest.mark.skipif(os.name == "nt", reason="kills a process with a signal")
@@ -184,17 +174,16 @@ for number in range(9):
     assert done.returncode == -signal.SIGKILL
     seen = Store.open(store.path)
     assert len(seen) == 3 * shards
-    assert seen.verify().ok, str(seen.verify())
+    assert verify_store(seen.path).ok, str(verify_store(seen.path))
     np.testing.assert_array_equal(seen.vectors()[:, 0], [int(clip_id.split("-")[0]) for clip_id in seen.clip_ids])
 
 
 def test_failures_and_vectors_of_one_writer_do_not_collide(new_store, rows_of) -> None:
     store = new_store()
     for rows in (IDS[:2], IDS[2:4]):
-        with Store.open(store.path).writer("w", rows_per_shard=1) as writer:
-            for row in rows_of(rows):
-                writer.add_failure(Failure(f"not {row.clip_id}", "p", "decode", "too_short", "d"))
-                writer.add(row)
-    report = store.verify()
+        for row in rows_of(rows):
+            failure = Failure(f"not {row.clip_id}", "p", "decode", "too_short", "d")
+            commit(Store.open(store.path), "w", [row], [failure])
+    report = verify_store(store.path)
     assert report.ok, str(report)
     assert (report.clips, report.failures, report.shards, report.notes) == (4, 4, 8, [])

@@ -10,15 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from motive.config import from_json, to_json
 from motive.errors import OptionError, WorkerLost
+from motive.store import PlanConfig
 from motive.workers.launch import LaunchConfig, Rank, rank_of
-from motive.workers.plan import PlanConfig, make_tasks, share, unit_of
+from motive.workers.plan import make_tasks, share, unit_of
 from motive.workers.supervisor import Supervisor
 
 IDS = [f"clip-{number:03d}" for number in range(57)]
 UNITS = {"a": 928, "b/c.mp4": 158, "é": 963}
 DIGEST = "391c95e7f81fc92f90c674e2a535a3d6"
-PLAN = PlanConfig.of(IDS, unit_clips=10, batch_clips=3)
+PLAN = PlanConfig.of(IDS, unit_clips=10, batch_size=3)
 
 
 def mates(tasks) -> dict[str, tuple[str, ...]]:
@@ -60,9 +62,10 @@ def test_units_and_plans_are_pinned() -> None:
     """Stores refer to these: they must never change."""
     assert [unit_of(name, 1000) for name in ("a", "b/c.mp4", "é")] == list(UNITS.values())
     assert PLAN.digest == DIGEST
-    assert PlanConfig.from_json(PLAN.to_json()) == PLAN
-    for bad in (None, {}, {**PLAN.to_json(), "unit_clips": 0}, {**PLAN.to_json(), "clips": "3"}):
-        assert PlanConfig.from_json(bad) is None
+    assert from_json(PlanConfig, to_json(PLAN), "plan") == PLAN
+    for bad in (None, {}, {**to_json(PLAN), "unit_clips": 0}, {**to_json(PLAN), "clips": "3"}):
+        with pytest.raises(OptionError, match="plan: "):
+            from_json(PlanConfig, bad, "plan")
 
 
 def test_the_plan_needs_no_torch() -> None:

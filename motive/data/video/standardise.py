@@ -8,7 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from motive.errors import OptionError
+from motive.config import check_choices
+from motive.errors import ConfigError
 from motive.extras import require
 
 
@@ -39,26 +40,20 @@ class Standard:
     fit: Literal["crop", "stretch"] = "crop"
 
     def __post_init__(self) -> None:
+        check_choices(self)
         if not 0 < self.fps <= 1000:
-            raise OptionError(f"Standard: fps must be in (0, 1000], got {self.fps}; give frames a second")
+            raise ConfigError("Standard", f"{{fps}} must be in (0, 1000], got {self.fps}; give frames a second")
         if self.frames < 5 or self.frames % 4 != 1:
-            raise OptionError(
-                f"Standard: frames must be 4 n + 1 and at least 5, got {self.frames}; "
-                f"take {max(5, self.frames // 4 * 4 + 1)}"
+            raise ConfigError(
+                "Standard",
+                f"{{frames}} must be 4 n + 1 and at least 5, got {self.frames}; "
+                f"take {max(5, self.frames // 4 * 4 + 1)}",
             )
         for name in ("height", "width"):
             if not 8 <= getattr(self, name) <= 16384:
-                raise OptionError(
-                    f"Standard: {name} must be 8 to 16384 pixels, got {getattr(self, name)}; give the training size"
-                )
-        for name, values in (
-            ("short", ("error", "hold", "loop")),
-            ("start", ("head", "centre")),
-            ("fit", ("crop", "stretch")),
-        ):
-            if getattr(self, name) not in values:
-                raise OptionError(
-                    f"Standard: {name} must be one of {', '.join(values)}, got {getattr(self, name)!r}; choose one"
+                raise ConfigError(
+                    "Standard",
+                    f"{{{name}}} must be 8 to 16384 pixels, got {getattr(self, name)}; give the training size",
                 )
 
 
