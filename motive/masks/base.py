@@ -55,6 +55,9 @@ class MotionSource(ABC):
     version: str
     """Changes whenever the same frames and settings may give another field; part of a store's identity."""
 
+    gives_confidence: bool = False
+    """Whether its fields have a confidence; without one, MaskConfig(confidence="weight") is refused."""
+
     @abstractmethod
     def estimate(self, frames: np.ndarray, fps: float) -> MotionField:
         """Motion of one clip; equal input gives equal bits.

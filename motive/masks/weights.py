@@ -11,7 +11,7 @@ import torch
 import motive_kernels as mk
 from motive.config import check_choices
 from motive.errors import ClipError, ConfigError, OptionError
-from motive.masks.base import MotionField, Reference
+from motive.masks.base import MotionField, MotionSource, Reference
 from motive.masks.camera import CameraReport, remove_camera
 from motive.masks.registry import motion_source
 
@@ -30,7 +30,8 @@ class MaskConfig:
             latent frame holds, or ``trilinear`` across them.
         spatial: ``bilinear`` (Eq. 14) or ``area`` resize to the latent grid.
         camera: ``keep`` its motion as the paper does, ``report`` it without touching the mask, or ``remove`` it.
-        confidence: ``weight`` multiplies the magnitude by the source's confidence; ``ignore`` does not.
+        confidence: ``weight`` multiplies the magnitude by the source's confidence, and is refused with a source that
+            gives none, such as dis; ``ignore`` does not.
         static_px: a clip counts as static when no pixel moves by this much a frame, on average over the clip. The
             average leaves out the single frames where a compressed still picture jumps; the largest displacement
             of a still clip can be several pixels.
@@ -58,10 +59,22 @@ class MaskConfig:
         """Name, version and resolved settings of the motion source; goes into a store's identity beside the options.
 
         Raises:
-            OptionError: the source is not installed or refuses its options.
+            OptionError: the source is not installed, refuses its options, or lacks the confidence that is asked for.
         """
-        source = motion_source(self.source, self.preset, self.reference)
+        source = _source(self)
         return {"name": source.name, "version": source.version, "settings": dict(source.settings())}
+
+
+def _source(config: MaskConfig) -> MotionSource:
+    """The motion source, if it gives what the config asks for."""
+    source = motion_source(config.source, config.preset, config.reference)
+    if config.confidence == "weight" and not source.gives_confidence:
+        raise ConfigError(
+            "masks",
+            f"{{mask.confidence}} must be ignore with {{mask.source}} {config.source}, which gives no confidence, got "
+            "weight; leave it out, or choose a source that gives one",
+        )
+    return source
 
 
 @dataclass(frozen=True)
@@ -100,7 +113,7 @@ def motion_mask(
         OptionError: an option does not fit the frames or the source.
         ClipError: bad_motion, the source gave numbers that are not finite.
     """
-    source = motion_source(config.source, config.preset, config.reference)
+    source = _source(config)
     return mask_from_field(source.estimate(frames, fps), grid, config, own_field=True)
 
 

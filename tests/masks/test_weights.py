@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from motive.cli.main import main
 from motive.data import Standard, load_clip, write_video
-from motive.errors import ClipError, OptionError
+from motive.errors import ClipError, ConfigError, OptionError
+from motive.indexing.config import IndexConfig
+from motive.indexing.setup import set_up
 from motive.masks import (
     MaskConfig,
     MotionField,
@@ -208,6 +211,7 @@ class Sideways(MotionSource):
     """A source from another package: everything moves to the right by the frame rate."""
 
     name = "sideways"
+    gives_confidence = True
     version = "7"
 
     def __init__(self, preset: str, reference: str) -> None:
@@ -234,6 +238,20 @@ def test_other_packages_bring_sources(monkeypatch: pytest.MonkeyPatch) -> None:
     assert config.source_identity() == {"name": "sideways", "version": "7", "settings": {"size": 3}}
     with pytest.raises(OptionError, match="sideways"):
         motion_mask(scene(9), 12.5, GRID, MaskConfig(source="sideways"))
+
+
+def test_confidence_is_refused_at_once_where_the_source_gives_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before the first clip, by name of the parameter; a source that gives one is weighted (the test above)."""
+    with pytest.raises(
+        ConfigError, match=r"mask\.confidence must be ignore with mask\.source dis, which gives no conf"
+    ):
+        set_up(IndexConfig(mask=MaskConfig(confidence="weight")))
+    write_video(tmp_path / "box.mp4", scene(9), 16)
+    assert main(["index", str(tmp_path), "--out", str(tmp_path / "store"), "--mask-confidence", "weight"]) == 2
+    assert "--mask-confidence must be ignore with --mask-source dis" in capsys.readouterr().err
+    assert not (tmp_path / "store").exists()
 
 
 def test_from_a_video_file(tmp_path: Path) -> None:
