@@ -135,7 +135,7 @@ class Identity:
 
     def to_json(self) -> dict[str, Any]:
         """As the manifest holds it."""
-        return {"projection": to_json(self.projection), "gradient": to_json(self.gradient)}
+        return {"projection": dict(self.projection), "gradient": dict(self.gradient)}
 
     def digests(self) -> dict[str, str]:
         """Part -> digest of its canonical JSON."""

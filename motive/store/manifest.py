@@ -155,7 +155,7 @@ class Manifest:
     def to_json(self) -> dict[str, Any]:
         """The fields in the order of the file."""
         values = {name: to_json(getattr(self, name)) for name in _FIELDS}
-        return {"format": FORMAT, **values}
+        return {"format": FORMAT, **values, "identity": self.identity.to_json()}
 
     def encode(self) -> bytes:
         """The bytes of manifest.json."""

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from motive.errors import OptionError
+from motive.cli.flags import flag
+from motive.data import Dataset
+from motive.errors import ConfigError, IdentityMismatch, OptionError, StoreError
 from motive.gradients.draws import DrawConfig
 from motive.indexing.config import IndexConfig
-from motive.indexing.setup import model_parts, set_up
+from motive.indexing.index import as_created, open_or_create, stored_config
+from motive.indexing.setup import model_clip_spec, model_parts, set_up
+from motive.indexing.worker import index_worker
+from motive.masks import MaskConfig
+from motive.store import require_same_identity
+from motive.workers.in_flight import InFlight
+from motive.workers.process import WorkerSpec
+from motive_kernels import ProjectionSpec
 from tests.tiny_wan import build_tiny_wan
 
 NAMES = [
@@ -74,3 +84,53 @@ def test_draws_of_a_model_with_two_experts_are_of_one(tmp_path: Path) -> None:
         setup = set_up(IndexConfig(model=str(copy), draws=DrawConfig("model", low=low, high=high)))
         assert setup.expert.component == component
         assert setup.config.draws == DrawConfig("logit_normal", shift=3.0, low=low, high=high)
+
+
+@pytest.mark.parametrize(
+    "change", [{"batch_size": 2}, {"micro_batch_draws": 2}, {"threads": 1}, {"segments": "time:2"}]
+)
+def test_settings_beyond_the_identity_are_in_the_digest(change: dict) -> None:
+    plain, other = set_up(IndexConfig(threads=3)), set_up(IndexConfig(**{"threads": 3, **change}))
+    require_same_identity(plain.identity, other.identity, "test")
+    assert plain.vectors_digest != other.vectors_digest
+
+
+@pytest.mark.parametrize("change", [{"device": "cpu"}, {"shard_rows": 5}, {"cache": "x"}, {"checkpointing": True}])
+def test_how_to_run_is_in_neither(change: dict) -> None:
+    assert set_up(IndexConfig()).vectors_digest == set_up(IndexConfig(**change)).vectors_digest
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mask": MaskConfig(camera="remove")}, {"draws": DrawConfig(seed=1)}, {"projection": ProjectionSpec(dim=64)},
+        {"parameters": ("*bias",)}, {"model_parts": ("blocks.*",)}, {"dtype": "bfloat16"},
+        {"clip_spec": replace(model_clip_spec("toy"), short="loop")},
+    ],
+)  # fmt: skip
+def test_what_vectors_depend_on_is_in_the_identity(change: dict) -> None:
+    with pytest.raises(IdentityMismatch):
+        require_same_identity(set_up(IndexConfig()).identity, set_up(IndexConfig(**change)).identity, "test")
+
+
+def test_a_later_run_takes_the_exact_settings_of_the_store(tmp_path: Path) -> None:
+    dataset = Dataset(tmp_path, tmp_path, "folder", ())
+    store = open_or_create(tmp_path / "s", set_up(IndexConfig(batch_size=3, threads=2)), dataset, "index")
+    assert stored_config(store).batch_size == 3
+    same = as_created(set_up(IndexConfig(batch_size=3)), store, "index")
+    assert same.config.threads == 2, "0 stands for the number of the store"
+    assert same.vectors_digest == store.manifest.vectors_digest
+    for change, named in (({"batch_size": 1}, "batch_size"), ({"threads": 1}, "threads")):
+        with pytest.raises(ConfigError, match=f"index: {named} must be") as refused:
+            as_created(set_up(IndexConfig(**{"batch_size": 3, **change})), store, "index")
+        assert str(refused.value.with_flags(flag)).startswith(flag(named))
+    with pytest.raises(ConfigError, match="segments must be left out"):
+        as_created(set_up(IndexConfig(batch_size=3, segments="time:2")), store, "index")
+
+
+def test_a_worker_with_other_settings_adds_nothing(tmp_path: Path) -> None:
+    setup = set_up(IndexConfig(threads=1))
+    store = open_or_create(tmp_path / "s", setup, Dataset(tmp_path, tmp_path, "folder", ()), "index")
+    spec = WorkerSpec(replace(setup.config, batch_size=2), store.location, setup.vectors_digest, "")
+    with pytest.raises(StoreError, match="settings beyond the identity"):
+        index_worker(spec, InFlight())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
+from motive.data import Standard
 from motive.data.base import Failure
 from motive.errors import StoreError
-from motive.store import Origin, Source, Store, StoreRow, verify_store
+from motive.store import Code, Origin, PlanConfig, Source, Store, StoreRow, verify_store
 from motive.store.files import LocalFiles
 from motive.store.fingerprint import canonical_json, digest, digest_json
 from motive.store.manifest import Package, parse_manifest
@@ -114,6 +116,49 @@ def test_the_format_of_version_one_stays_readable() -> None:
     assert manifest.digest == "fed6b909dd665a3e9487883a864a7e38", "commits of version 1 name this digest"
     assert verify_store(store.path).ok, str(verify_store(store.path))
     assert verify_store(store.path).notes == []
+
+
+def test_a_manifest_of_version_1_comes_to_the_fields_of_version_2() -> None:
+    gradient = {
+        "loss": "x/1", "family": "toy", "fingerprints": {"vae": "12"}, "settings": {}, "mask": {}, "motion_source": {},
+        "standard": {"fps": 16, "frames": 9, "height": 48, "width": 64}, "draws": {"count": 2}, "latent_shape": [4, 3, 6, 8],
+        "model_parts": {"patterns": ["blocks.*"], "names": ["blocks.0", "rest"]},
+    }  # fmt: skip
+    config = {"model": "some/dir", "segments": "time:2", "clips_per_pass": 4}
+    source = {"root": "/d", "format": "jsonl", "location": "/d/t.jsonl", "table": "/d/t.jsonl"}
+    plan = {"unit_clips": 256, "batch_clips": 4, "clips": 3, "digest": "ab"}
+    code = {"versions": {"torch": "2.9", "av": None}, "commit": None}
+    record = {
+        "format": "motive.store", "version": 1, "created": "", "package": {"name": "motive", "version": "0.1.0"},
+        "identity": {"projection": {"kind": "tensor_sketch", "dim": 3, "seed": 7}, "gradient": gradient}, "dim": 12,
+        "columns": {"path": "string"},
+        "extra": {"config": config, "source": source, "plan": plan, "code": code, "merged": True},
+    }  # fmt: skip
+    record["identity_digest"] = {name: digest_json(part) for name, part in record["identity"].items()}  # type: ignore[union-attr]
+    record["digest"] = digest_json(record)
+    manifest = parse_manifest(json.dumps(record).encode(), "m")
+    known = manifest.identity.require("test")
+    assert known.clip_spec == Standard(16.0, 9, 48, 64)
+    assert known.latent_shape == (4, 3, 6, 8)
+    assert manifest.identity.model_parts == ("blocks.0", "rest")
+    assert (manifest.identity.projection_type, manifest.identity.projection_seed) == ("tensor_sketch", 7)
+    assert (manifest.segments, manifest.origin.model) == ("time:2", "some/dir")
+    assert manifest.origin.source == Source("/d", "jsonl", "/d/t.jsonl", "/d/t.jsonl")
+    assert manifest.origin.plan == PlanConfig(256, 4, 3, "ab")
+    assert manifest.origin.code == Code({"torch": "2.9", "av": None})
+    assert manifest.origin.extra == {"merged": True}
+    broken = {**record, "identity": {**record["identity"], "gradient": {"loss": "x/1"}}}  # type: ignore[dict-item]
+    broken["identity_digest"] = {name: digest_json(part) for name, part in broken["identity"].items()}
+    del broken["digest"]
+    with pytest.raises(StoreError, match="Gradient must have clip_spec, which is absent"):
+        parse_manifest(json.dumps({**broken, "digest": digest_json(broken)}).encode(), "m")
+
+
+def test_a_store_of_version_1_takes_new_shards(tmp_path: Path) -> None:
+    shutil.copytree(Path(__file__).parent / "golden_store", tmp_path / "old")
+    Store.open(tmp_path / "old").append([StoreRow("new.mp4", np.ones(3, np.float32))])
+    assert Store.open(tmp_path / "old").clip_ids == ["a/one.mp4", "b/two.mp4", "new.mp4", "ü.mp4"]
+    assert verify_store(tmp_path / "old").ok
 
 
 @settings(max_examples=150, deadline=None)
