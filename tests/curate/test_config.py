@@ -55,7 +55,7 @@ def test_counts_of_small_datasets(percent: str) -> None:
     [
         ({"by": "min"}, "by must be one of votes, mean, max, drop_bottom"),
         ({"by": "query:"}, "by must be one of"),
-        ({"files": "move"}, "files must be link or copy"),
+        ({"files": "move"}, "files must be one of link, copy"),
         ({"min_votes": -1}, "min_votes must be an integer from 0"),
         ({"top": "ten"}, "SelectConfig: top must be a share"),
         ({"drop": "10%"}, "drop must be left out with by votes, got '10%'; give top instead"),
