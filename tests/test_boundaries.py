@@ -100,7 +100,6 @@ EXEMPT = {
     "motive_kernels/ops/vote/api.py vote": "a public op: what is searched, how, and what is given back",
     "motive_kernels/ops/vote/api.py _vote": "a registered op takes tensors and numbers only",
     "motive_kernels/ops/vote/api.py _": "its fake implementation, with the same signature",
-    "motive/store/store.py": "reading and writing a store; the writing half is to move to writer.py",
     "tests/kernels/cuda_emulation.py outer_sketch": "the arguments of the kernel it emulates",
     "tests/kernels/test_projection_types.py": "one table of cases for every projection",
     "tests/masks/scenes.py scene": "a scene's parameters, all with defaults",
