@@ -1,6 +1,6 @@
 """Exact per-sample parameter gradients of one layer from its input and output gradient.
 
-A rule serves one type of layer. Layers with a matrix product hand their tokens to the token form; small
+A rule serves one type of layer. Layers with a matrix product hand over their tokens; small
 affine layers (norms) have closed forms.
 """
 
@@ -15,6 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from motive_kernels.capture.sums import Sums
+from motive_kernels.runtime.precision import full_float32
+
+# Suffixes name axes: n sample, t token, o layer output, i layer input, g group of channels, d normalized numbers.
 
 
 class Rule(ABC):
@@ -48,17 +51,17 @@ class LinearRule(Rule):
 
     def take(self, sums: Sums, module: nn.Module, own: Mapping[str, str], x: Tensor, dy: Tensor) -> None:
         name = next(iter(own.values()))
-        x = sums.samples(name, x).flatten(1, -2)
-        dy = sums.samples(name, dy).flatten(1, -2)
-        _take_tokens(sums, own, x, dy)
+        x_nti = sums.samples(name, x).flatten(1, -2)
+        dy_nto = sums.samples(name, dy).flatten(1, -2)
+        _take_tokens(sums, own, x_nti, dy_nto)
 
     def take_sketched(self, sums: Sums, own: Mapping[str, str], sketched: Tensor, dy: Tensor) -> None:
         """As take, with what Sums.sketched gave of x."""
         name = own["weight"]
-        dy = sums.samples(name, dy).flatten(1, -2)
-        sums.add_sketched(name, sums.samples(name, sketched).flatten(1, -2), dy)
+        dy_nto = sums.samples(name, dy).flatten(1, -2)
+        sums.add_sketched(name, sums.samples(name, sketched).flatten(1, -2), dy_nto)
         if "bias" in own:
-            sums.add(own["bias"], dy.sum(1, dtype=torch.float32))
+            sums.add(own["bias"], dy_nto.sum(1, dtype=torch.float32))
 
     def output(self, module: Any, x: Tensor) -> Tensor:
         return functional.linear(x, module.weight, module.bias)
@@ -69,20 +72,24 @@ class ConvRule(Rule):
 
     def take(self, sums: Sums, module: Any, own: Mapping[str, str], x: Tensor, dy: Tensor) -> None:
         name = next(iter(own.values()))
-        dy = sums.samples(name, dy.flatten(2).transpose(1, 2)).flatten(1, 2)
+        dy_nto = sums.samples(name, dy.flatten(2).transpose(1, 2)).flatten(1, 2)
+        # Rows of the batch, places, channels, then the kernel's axes: a place is a token.
         cut = patches(padded(module, x), module.kernel_size, module.stride, module.dilation)
         if "weight" in own and module.groups > 1:
-            self._grouped(sums, module.groups, own["weight"], sums.samples(name, cut).flatten(1, 2), dy)
+            self._grouped(sums, module.groups, own["weight"], sums.samples(name, cut).flatten(1, 2), dy_nto)
             own = {attribute: n for attribute, n in own.items() if attribute != "weight"}
-        _take_tokens(sums, own, sums.samples(name, cut.flatten(2)).flatten(1, 2), dy)
+        x_nti = sums.samples(name, cut.flatten(2)).flatten(1, 2)
+        _take_tokens(sums, own, x_nti, dy_nto)
 
     @staticmethod
     def _grouped(sums: Sums, groups: int, name: str, x: Tensor, dy: Tensor) -> None:
         """Weight [o, i / groups, *kernel] of x [n, t, i, *kernel], dy [n, t, o]."""
         n, t = dy.shape[:2]
-        dy = dy.reshape(n, t, groups, -1).float()
-        x = x.reshape(n, t, groups, -1).float()
-        sums.add(name, torch.einsum("ntgo,ntgi->ngoi", dy, x).reshape(n, *sums.scope.projector.shapes[name]))
+        dy_ntgo = dy.reshape(n, t, groups, -1).float()
+        x_ntgi = x.reshape(n, t, groups, -1).float()
+        with full_float32():
+            grad = torch.einsum("ntgo,ntgi->ngoi", dy_ntgo, x_ntgi)
+        sums.add(name, grad.reshape(n, *sums.scope.projector.shapes[name]))
 
     def output(self, module: Any, x: Tensor) -> Tensor:
         kind = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}[len(module.kernel_size)]
@@ -96,12 +103,12 @@ class NormRule(Rule):
     def take(self, sums: Sums, module: nn.Module, own: Mapping[str, str], x: Tensor, dy: Tensor) -> None:
         name = next(iter(own.values()))
         shape = x.shape[-getattr(module, next(iter(own))).ndim :]
-        x = sums.samples(name, x).reshape(sums.n, -1, shape.numel())
-        dy = sums.samples(name, dy).reshape(sums.n, -1, shape.numel())
+        x_ntd = sums.samples(name, x).reshape(sums.n, -1, shape.numel())
+        dy_ntd = sums.samples(name, dy).reshape(sums.n, -1, shape.numel())
         if "weight" in own:
-            sums.add(own["weight"], self._weight(module, x.float(), dy).reshape(sums.n, *shape))
+            sums.add(own["weight"], self._weight(module, x_ntd.float(), dy_ntd).reshape(sums.n, *shape))
         if "bias" in own:
-            sums.add(own["bias"], dy.sum(1, dtype=torch.float32).reshape(sums.n, *shape))
+            sums.add(own["bias"], dy_ntd.sum(1, dtype=torch.float32).reshape(sums.n, *shape))
 
     @staticmethod
     def _weight(module: nn.Module, x: Tensor, dy: Tensor) -> Tensor:
@@ -112,7 +119,8 @@ class NormRule(Rule):
         else:
             variance = torch.linalg.vector_norm(x, dim=2).square() / x.shape[2]
             weighted = x * dy
-        return torch.bmm(torch.rsqrt(variance + epsilon(module))[:, None], weighted)[:, 0]
+        with full_float32():
+            return torch.bmm(torch.rsqrt(variance + epsilon(module))[:, None], weighted)[:, 0]
 
     def output(self, module: Any, x: Tensor) -> Tensor:
         shape = module.weight.shape if module.weight is not None else module.bias.shape
@@ -148,13 +156,13 @@ def _affine(module: Any, y: Tensor, shape: tuple[int, ...]) -> Tensor:
     return y if bias is None else y + bias.float().reshape(shape)
 
 
-def _take_tokens(sums: Sums, own: Mapping[str, str], x: Tensor, dy: Tensor) -> None:
-    """Weight and bias of a matrix product over tokens x [n, t, i], dy [n, t, o]."""
+def _take_tokens(sums: Sums, own: Mapping[str, str], x_nti: Tensor, dy_nto: Tensor) -> None:
+    """Weight and bias of a matrix product over tokens."""
     if "weight" in own:
-        same = torch.promote_types(x.dtype, dy.dtype)
-        sums.add_outer(own["weight"], x.to(same), dy.to(same))
+        same = torch.promote_types(x_nti.dtype, dy_nto.dtype)
+        sums.add_outer(own["weight"], x_nti.to(same), dy_nto.to(same))
     if "bias" in own:
-        sums.add(own["bias"], dy.sum(1, dtype=torch.float32))
+        sums.add(own["bias"], dy_nto.sum(1, dtype=torch.float32))
 
 
 def padded(module: Any, x: Tensor) -> Tensor:

@@ -10,6 +10,9 @@ import torch
 from torch import Tensor
 
 from motive_kernels.capture.hooks import Take
+from motive_kernels.runtime.precision import outer_products
+
+# Suffixes name axes: n sample, t token, o layer output, i layer input, k sketch.
 
 if TYPE_CHECKING:
     from motive_kernels.capture.scope import Scope
@@ -67,23 +70,22 @@ class Sums:
         with self._target(name, grad.device) as z:
             self.scope.projector.project_into(z[sample : sample + 1], name, grad[None], impl=self.scope.impl)
 
-    def add_outer(self, name: str, x: Tensor, dy: Tensor) -> None:
-        """Add sum_t dy_t x_t^T of one parameter for x [n, t, i], dy [n, t, o]."""
+    def add_outer(self, name: str, x_nti: Tensor, dy_nto: Tensor) -> None:
+        """Add sum_t dy_t x_t^T of one matrix parameter."""
         scope = self.scope
-        if scope.factorizes(name, x.shape[1], x):
+        if scope.factorizes(name, x_nti.shape[1], x_nti):
             self.forms[name] = "factorized"
-            with self._target(name, x.device) as z:
-                scope.projector.project_outer_into(z, name, x, dy, impl=scope.impl)
+            with self._target(name, x_nti.device) as z:
+                scope.projector.project_outer_into(z, name, x_nti, dy_nto, impl=scope.impl)
         else:
             self.forms[name] = "materialized"
-            grad = torch.bmm(dy.transpose(1, 2).float(), x.float()).reshape(self.n, *scope.projector.shapes[name])
-            self.add(name, grad)
+            self.add(name, outer_products(x_nti, dy_nto).reshape(self.n, *scope.projector.shapes[name]))
 
-    def add_sketched(self, name: str, sketched: Tensor, dy: Tensor) -> None:
+    def add_sketched(self, name: str, sketched_ntk: Tensor, dy_nto: Tensor) -> None:
         """As add_outer, with Scope.sketched of the inputs instead of them."""
         self.forms[name] = "factorized"
-        with self._target(name, dy.device) as z:
-            self.scope.projector.project_sketched_into(z, name, sketched, dy, impl=self.scope.impl)
+        with self._target(name, dy_nto.device) as z:
+            self.scope.projector.project_sketched_into(z, name, sketched_ntk, dy_nto, impl=self.scope.impl)
 
     @contextmanager
     def _target(self, name: str, device: torch.device) -> Iterator[Tensor]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from motive_kernels.rng.entries import entries
+from motive_kernels.runtime.precision import full_float32
 
 _ENTRIES_AT_ONCE = 1 << 20
 
@@ -30,5 +31,6 @@ def dense_projection_into(
     for start in range(0, d, columns):
         part = grad[:, start : start + columns].to(exact)
         block = entries(distribution, (key0, key1), role, 0, k, start, part.shape[1])
-        total += part @ torch.from_numpy(block).to(part).T
+        with full_float32():
+            total += part @ torch.from_numpy(block).to(part).T
     z += (scale * total).to(z.dtype)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from motive_kernels.ops.outer_sketch.reference import outer_gradient
+from motive_kernels.runtime.precision import full_float32
 
 
 def kronecker_into(z: Tensor, grad: Tensor, left: Tensor, right: Tensor, scale: float) -> None:
@@ -19,7 +20,8 @@ def kronecker_into(z: Tensor, grad: Tensor, left: Tensor, right: Tensor, scale: 
         scale: factor on the whole.
     """
     exact = torch.float64 if grad.dtype == torch.float64 else torch.float32
-    projected = left.to(exact) @ (grad.to(exact) @ right.to(exact).T)
+    with full_float32():
+        projected = left.to(exact) @ (grad.to(exact) @ right.to(exact).T)
     z += (scale * projected.flatten(1)).to(z.dtype)
 
 
@@ -38,5 +40,6 @@ def kronecker_outer_into(
         scale: factor on the whole.
     """
     exact = torch.float64 if x.dtype == torch.float64 else torch.float32
-    products = outer_gradient(x.to(exact) @ right.to(exact).T, dy.to(exact) @ left.to(exact).T, lengths)
+    with full_float32():
+        products = outer_gradient(x.to(exact) @ right.to(exact).T, dy.to(exact) @ left.to(exact).T, lengths)
     z += (scale * products.flatten(1)).to(z.dtype)

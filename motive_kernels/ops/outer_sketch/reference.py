@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from motive_kernels.ops.tensor_sketch.reference import buckets_and_signs, fold
+from motive_kernels.runtime.precision import outer_products
 
 
 def outer_sketch_into(
@@ -35,10 +36,8 @@ def count_sketch(v: Tensor, table: Tensor, k: int) -> Tensor:
 
 def outer_gradient(x: Tensor, dy: Tensor, lengths: Tensor | None) -> Tensor:
     """Per-sample weight gradient sum_t dy_t x_t^T: [n, o, i], accumulated in float32 (float64 for float64 input)."""
-    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    x, dy = x.to(dtype), dy.to(dtype)
     if lengths is not None:
         kept = torch.arange(x.shape[1], device=x.device) < lengths.to(x.device)[:, None]
         x = torch.where(kept[..., None], x, x.new_zeros(()))
         dy = torch.where(kept[..., None], dy, dy.new_zeros(()))
-    return torch.bmm(dy.transpose(1, 2), x)
+    return outer_products(x, dy)
