@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import CheckpointFunction
 
 from motive.adapters import Adapter, Conditioning, batch_conditioning
 from motive.data.video.standardise import Standard
@@ -178,7 +179,7 @@ class AdapterContract:
             case.adapter.enable_checkpointing(model)
         except OptionError:
             return  # a model may have none
-        monkeypatch.setattr(torch.utils.checkpoint.CheckpointFunction, "apply", _reentrant)
+        monkeypatch.setattr(CheckpointFunction, "apply", _reentrant)
         kept = torch.autograd.grad(
             case.predict([0, 1], [0.3, 0.8], model).square().mean(), parameters, allow_unused=True
         )
