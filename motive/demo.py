@@ -53,7 +53,7 @@ class DemoResult(Result):
     Attributes:
         report: the page to open.
         selection: folder of the selected subset.
-        evaluation: share of same-motion clips among each query's best, by method.
+        evaluation: precision@k of same-motion clips, by method.
         seconds: per stage.
     """
 
@@ -67,12 +67,12 @@ class DemoResult(Result):
         found = self.evaluation
         lines = [
             "",
-            f"share of same-motion clips in a query's top {found.top} ({found.clips} clips, {found.queries} queries)",
+            f"precision@{found.top} of same-motion clips ({found.clips} clips, {found.queries} queries)",
             "",
         ]
         for row in found.rows:
             ratio = f"{row.ratio:4.1f} x chance" if row.ratio is not None else ""
-            lines.append(f"  {row.method:44} {row.share:.3f} [{row.low:.3f}, {row.high:.3f}]  {ratio}")
+            lines.append(f"  {row.method:44} {row.precision:.3f} [{row.low:.3f}, {row.high:.3f}]  {ratio}")
         lines += [f"  {'chance':44} {found.chance:.3f}", ""]
         lines += [
             f"time      {sum(self.seconds.values()):.0f} s: "

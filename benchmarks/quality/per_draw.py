@@ -1,4 +1,4 @@
-"""How the draws of a clip are best put together: share of same-motion clips among each clip's ten nearest.
+"""How the draws of a clip are best put together: precision@10 of same-motion clips among each clip's nearest.
 
     python -m benchmarks.quality.per_draw [--quick] [--clips 24] [--seed 2] [--dim 512] --out DIR
 
@@ -95,7 +95,7 @@ def main() -> None:
     options = parser.parse_args()
     began = time.time()
     moving, plain, labels = encoded_clips(options.seed, 6 if options.quick else options.clips)
-    print(f"{len(labels)} clips, top {TOP}, draws at {DRAWS.sigmas()}; share of same-motion clips over chance")
+    print(f"{len(labels)} clips, top {TOP}, draws at {DRAWS.sigmas()}; precision@10 of same-motion clips over chance")
     print(f"{'weights':8} {'draws':22} {'cosine':>7} {'ridge':>7}")
     for weights, clips in (("motion", moving), ("uniform", plain)):
         draws = draw_vectors(clips, options.dim)

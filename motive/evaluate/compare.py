@@ -285,18 +285,18 @@ def _result(
     members = {name: pool.query_labels == code for code, name in enumerate(pool.label_names)}
     rows = []
     for name, one in found.items():
-        share = float(one.shares.mean())
-        difference = reference.shares - one.shares
+        precision = float(one.precisions.mean())
+        difference = reference.precisions - one.precisions
         rows.append(
             MethodResult(
                 name,
                 kinds[name],
-                share,
-                *interval(one.shares),
-                share / chance if chance > 0 else None,
+                precision,
+                *interval(one.precisions),
+                precision / chance if chance > 0 else None,
                 float(difference.mean()),
                 *interval(difference),
-                {label: float(one.shares[own].mean()) for label, own in members.items()},
+                {label: float(one.precisions[own].mean()) for label, own in members.items()},
             )
         )
     labels = tuple(

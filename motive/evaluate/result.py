@@ -6,13 +6,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from motive.errors import OptionError
 from motive.publish import published
 from motive.result import Result
 
 _FORMAT = "motive.evaluation"
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -22,17 +23,17 @@ class MethodResult:
     Attributes:
         method: name for people.
         kind: ``attribution`` for a scores file, ``baseline`` for a similarity that needs no model.
-        share: mean over queries of the share of same-label clips among the top clips.
-        low, high: bootstrap interval of ``share`` over queries.
-        ratio: share / chance; None if chance is 0.
-        difference: share of the first method minus this share, over the same queries; 0 for the first.
+        precision: precision@k, the mean over queries of the fraction of same-label clips among the top k.
+        low, high: bootstrap interval of ``precision`` over queries.
+        ratio: precision / chance; None if chance is 0.
+        difference: precision of the first method minus this one, over the same queries; 0 for the first.
         difference_low, difference_high: bootstrap interval of ``difference``, paired by query.
-        per_label: label of the queries -> their mean share.
+        per_label: label of the queries -> their mean precision.
     """
 
     method: str
     kind: str
-    share: float
+    precision: float
     low: float
     high: float
     ratio: float | None
@@ -44,7 +45,7 @@ class MethodResult:
 
 @dataclass(frozen=True)
 class LabelCount:
-    """One label of the queries: how many clips and queries carry it, and its share by chance."""
+    """One label of the queries: how many clips and queries carry it, and its precision by chance."""
 
     label: str
     clips: int
@@ -58,13 +59,13 @@ class EvaluationResult(Result):
 
     Attributes:
         label: dataset column that holds the label.
-        top: clips counted for each query.
+        top: k, the clips counted for each query.
         clips: clips ranked by every method.
         clips_left_out: clips that some methods scored and others did not; no method ranks them here.
         queries: queries counted.
         queries_left_out: queries that some methods scored and others did not.
         unreadable: clips whose frames could not be read again for the baselines; these never rank there.
-        chance: expected share of a ranking that knows nothing.
+        chance: expected precision of a random ranking.
         confidence, resamples, seed: of the bootstrap.
         labels: counts by label.
         rows: one result a method, in the order given.
@@ -88,7 +89,10 @@ class EvaluationResult(Result):
         """The result for people: a line for each method, precision@k with its interval over queries."""
         head = f"precision@{self.top} by {self.label}: {self.clips} clips, {self.queries} queries, chance {self.chance:.3f}"
         width = max((len(row.method) for row in self.rows), default=0)
-        return [head, *(f"{row.method:{width}}  {row.share:.3f} [{row.low:.3f}, {row.high:.3f}]" for row in self.rows)]
+        return [
+            head,
+            *(f"{row.method:{width}}  {row.precision:.3f} [{row.low:.3f}, {row.high:.3f}]" for row in self.rows),
+        ]
 
 
 def save(result: EvaluationResult, path: Path) -> None:
@@ -110,12 +114,17 @@ def load(path: Path) -> EvaluationResult:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise OptionError(f"{problem} ({error}); run the evaluation again") from error
-    if not isinstance(data, dict) or data.get("format") != _FORMAT or data.get("version") != _VERSION:
+    if not isinstance(data, dict) or data.get("format") != _FORMAT or data.get("version") not in (1, _VERSION):
         raise OptionError(f"{problem} of another format or version; run the evaluation again")
     try:
         values = {field.name: data[field.name] for field in fields(EvaluationResult)}
         values["labels"] = tuple(LabelCount(**row) for row in data["labels"])
-        values["rows"] = tuple(MethodResult(**row) for row in data["rows"])
+        values["rows"] = tuple(MethodResult(**_current(row)) for row in data["rows"])
     except (KeyError, TypeError) as error:
         raise OptionError(f"{problem} with fields missing or unknown ({error}); run the evaluation again") from error
     return EvaluationResult(**values)
+
+
+def _current(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with today's names; version 1 called the precision ``share``."""
+    return {"precision" if name == "share" else name: value for name, value in row.items()}

@@ -19,18 +19,18 @@ class Retrieval:
     """Shares by query.
 
     Attributes:
-        shares: [q] float64, share of same-label clips among the query's top clips.
+        precisions: [q] float64, precision@k: the fraction of same-label clips among the query's top k.
         chance: [q] float64, its expectation for a random ranking.
         ranked: [q] int64, how many of the clips counted had a score.
     """
 
-    shares: NDArray[np.float64]
+    precisions: NDArray[np.float64]
     chance: NDArray[np.float64]
     ranked: NDArray[np.int64]
 
 
 def chance_level(clip_labels: NDArray[np.int64], query_labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Expected share of same-label clips among the first m of a random order, for each query.
+    """Expected fraction of same-label clips among the first m of a random order, for each query.
 
     Exact and the same for every m: each place is equally likely to hold any clip, so the expectation is
     the label's frequency.
@@ -64,11 +64,11 @@ def retrieval_by_label(
     for rows, scores in batches:
         ranked.update(rows, scores)
     counted = max(1, min(top, clip_labels.size))
-    shares = np.empty(query_labels.size)
+    precisions = np.empty(query_labels.size)
     for column, label in enumerate(query_labels):
-        shares[column] = np.count_nonzero(clip_labels[ranked.rows(column)] == label) / counted
+        precisions[column] = np.count_nonzero(clip_labels[ranked.rows(column)] == label) / counted
     ranks = np.array([ranked.rows(column).size for column in range(query_labels.size)], np.int64)
-    return Retrieval(shares, chance_level(clip_labels, query_labels), ranks)
+    return Retrieval(precisions, chance_level(clip_labels, query_labels), ranks)
 
 
 def bootstrap_interval(

@@ -97,12 +97,12 @@ class HeatMap:
 
 
 @dataclass(frozen=True)
-class ShareBar:
+class PrecisionBar:
     """One method of the quality chart, in per cent of the chart's width."""
 
     name: str
     kind: str
-    share: float
+    precision: float
     low: float
     high: float
     value: str
@@ -110,10 +110,10 @@ class ShareBar:
 
 
 @dataclass(frozen=True)
-class ShareChart:
-    """Shares of several methods with intervals and the chance level, on one scale."""
+class PrecisionChart:
+    """Precision@k of several methods with intervals and the chance level, on one scale."""
 
-    bars: tuple[ShareBar, ...]
+    bars: tuple[PrecisionBar, ...]
     chance: float
     summary: str
     ticks: tuple[Tick, ...] = field(default=())
@@ -302,27 +302,27 @@ def overlap_map(tally: Tally, names: Sequence[str]) -> HeatMap | None:
     )
 
 
-def share_chart(result: EvaluationResult) -> ShareChart:
-    """The evaluation's shares as horizontal bars with intervals."""
+def precision_chart(result: EvaluationResult) -> PrecisionChart:
+    """The precision@k of each method as horizontal bars with intervals."""
     scale = max([row.high for row in result.rows] + [result.chance, 0.01]) * 1.08
     scale = min(max(scale, 0.05), 1.0)
 
-    def place(share: float) -> float:
-        return round(100 * min(share, scale) / scale, 2)
+    def place(precision: float) -> float:
+        return round(100 * min(precision, scale) / scale, 2)
 
     bars = tuple(
-        ShareBar(
+        PrecisionBar(
             clean(row.method, 80),
             row.kind,
-            place(row.share),
+            place(row.precision),
             place(row.low),
             place(row.high),
-            percent(row.share),
-            f"{percent(row.share)}, interval {percent(row.low)} to {percent(row.high)}",
+            percent(row.precision),
+            f"{percent(row.precision)}, interval {percent(row.low)} to {percent(row.high)}",
         )
         for row in result.rows
     )
-    return ShareChart(
+    return PrecisionChart(
         bars,
         round(100 * result.chance / scale, 2),
         summary="; ".join(f"{bar.name}: {bar.text}" for bar in bars) + f"; chance {percent(result.chance)}.",

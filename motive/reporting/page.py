@@ -244,8 +244,8 @@ def _selection(inputs: Inputs) -> dict[str, Any] | None:
 def _quality(result: EvaluationResult) -> dict[str, Any]:
     left_out = result.clips_left_out + result.queries_left_out
     explain = (
-        f"Of the {result.top} clips that each query ranks highest, the share that has the query’s own label "
-        f"(column “{clean(result.label, 60)}”), over {plural(result.queries, 'query')} and "
+        f"Precision@{result.top}: of the {result.top} clips that each query ranks highest, the fraction with the query’s own "
+        f"label (column “{clean(result.label, 60)}”), over {plural(result.queries, 'query')} and "
         f"{plural(result.clips, 'clip')}. "
         f"A random ranking would reach {percent(result.chance)}. Intervals are bootstrapped over queries "
         f"({count(result.resamples)} resamples, seed {result.seed})."
@@ -263,7 +263,7 @@ def _quality(result: EvaluationResult) -> dict[str, Any]:
         rows.append(
             {
                 "name": clean(row.method, 80),
-                "share": percent(row.share),
+                "precision": percent(row.precision),
                 "between": f"{percent(row.low)} to {percent(row.high)}",
                 "ratio": decimal(row.ratio, 1),
                 "lead": f"{lead} ({low} to {high})" if place else "",
@@ -275,14 +275,14 @@ def _quality(result: EvaluationResult) -> dict[str, Any]:
             "clips": count(label.clips),
             "queries": count(label.queries),
             "chance": percent(label.chance),
-            "shares": [percent(row.per_label.get(label.label)) for row in result.rows],
+            "precisions": [percent(row.per_label.get(label.label)) for row in result.rows],
         }
         for label in result.labels
     ]
     return {
         "explain": explain,
         "interval": f"{percent(result.confidence, 0)} interval",
-        "chart": figures.share_chart(result),
+        "chart": figures.precision_chart(result),
         "rows": rows,
         "chance": percent(result.chance),
         "labels": labels,

@@ -17,7 +17,7 @@ def in_batches(scores: np.ndarray, step: int) -> list[tuple[np.ndarray, np.ndarr
 
 @settings(max_examples=100, deadline=None)
 @given(st.integers(1, 25), st.integers(1, 5), st.integers(1, 30), st.integers(1, 9), st.integers(0, 2**32 - 1))
-def test_shares_equal_brute_force(clips: int, queries: int, top: int, step: int, seed: int) -> None:
+def test_precisions_equal_brute_force(clips: int, queries: int, top: int, step: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     scores = rng.integers(-2, 3, (clips, queries)).astype(np.float32)  # integers: many ties
     clip_labels = rng.integers(NO_LABEL, 3, clips)
@@ -26,7 +26,7 @@ def test_shares_equal_brute_force(clips: int, queries: int, top: int, step: int,
     for q in range(queries):
         ranked = sorted(range(clips), key=lambda n: (-scores[n, q], n))[: min(top, clips)]
         expected = sum(clip_labels[n] == query_labels[q] for n in ranked) / len(ranked)
-        assert found.shares[q] == pytest.approx(expected), f"query {q} of {queries}, {clips} clips, top {top}"
+        assert found.precisions[q] == pytest.approx(expected), f"query {q} of {queries}, {clips} clips, top {top}"
 
 
 def test_chance_is_what_random_rankings_reach() -> None:
@@ -34,7 +34,7 @@ def test_chance_is_what_random_rankings_reach() -> None:
     clip_labels = np.array([0] * 3 + [1] * 7 + [NO_LABEL] * 4)
     query_labels = np.array([0, 1])
     draws = [
-        retrieval_by_label([(np.arange(14), rng.random((14, 2)))], clip_labels, query_labels, 4).shares
+        retrieval_by_label([(np.arange(14), rng.random((14, 2)))], clip_labels, query_labels, 4).precisions
         for _ in range(4000)
     ]
     chance = chance_level(clip_labels, query_labels)
@@ -47,14 +47,14 @@ def test_a_perfect_ranking_reaches_all_and_its_reverse_none() -> None:
     scores = np.where(clip_labels == 0, 1.0, -1.0)[:, None].astype(np.float32)
     batch = [(np.arange(20), scores)]
     reverse = [(np.arange(20), -scores)]
-    assert retrieval_by_label(batch, clip_labels, np.array([0])).shares[0] == 1.0
-    assert retrieval_by_label(reverse, clip_labels, np.array([0])).shares[0] == 0.0
+    assert retrieval_by_label(batch, clip_labels, np.array([0])).precisions[0] == 1.0
+    assert retrieval_by_label(reverse, clip_labels, np.array([0])).precisions[0] == 0.0
 
 
 def test_scores_that_are_not_finite_leave_places_empty() -> None:
     scores = np.array([[0.5], [np.nan], [np.nan]], np.float32)
     found = retrieval_by_label([(np.arange(3), scores)], np.zeros(3, np.int64), np.array([0]), 2)
-    assert found.shares[0] == 0.5, "an empty place counts as a miss: a method must not gain by scoring little"
+    assert found.precisions[0] == 0.5, "an empty place counts as a miss: a method must not gain by scoring little"
 
 
 def test_the_interval_is_repeatable_and_holds_the_mean() -> None:
