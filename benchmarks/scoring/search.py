@@ -26,7 +26,7 @@ from torch import Tensor
 import motive_kernels as mk
 from benchmarks.harness.rows import Record, append, commit
 from motive.scoring.config import ScoreConfig
-from motive.scoring.int8.cache import Int8Store, byte_errors
+from motive.scoring.int8.cache import Int8Store, quantization_errors
 from motive.scoring.int8.topk import QuantizedScores, rescored_top
 from motive.scoring.joint import Exact
 from motive.scoring.similarity import Kernel
@@ -77,7 +77,7 @@ def flat_faiss(z: Tensor) -> Any:
 def rescored(z: Tensor, values: Tensor, scales: Tensor, queries: Tensor) -> Callable[[], Any]:
     """The list by bytes, proven and scored again from the float32 vectors."""
     record, parts = z.numpy(), zip(z.split(TILE), values.split(TILE), scales.split(TILE), strict=True)
-    facts = [byte_errors(a.numpy(), b.numpy(), c.numpy()) for a, b, c in parts]
+    facts = [quantization_errors(a.numpy(), b.numpy(), c.numpy()) for a, b, c in parts]
     norms, errors = (np.concatenate(found).astype(np.float32) for found in zip(*facts, strict=True))
     stored = Int8Store(values.numpy(), scales.numpy(), norms, errors, "")
     exact = Exact((Kernel.of(queries.numpy(), ScoreConfig(), None),))

@@ -18,9 +18,8 @@ from motive.scoring.config import ScoreConfig
 from motive.scoring.filters import Filter
 from motive.scoring.full import WHERE, FullRun, Progress, Side
 from motive.scoring.int8.cache import int8_store
-from motive.scoring.int8.devices import require_devices
 from motive.scoring.int8.rescore import Record
-from motive.scoring.int8.run import Int8Run
+from motive.scoring.int8.run import Int8Run, require_devices
 from motive.scoring.int8.topk import QuantizedScores, Top, rescored_top
 from motive.scoring.precondition import SecondMoment, held_out_damping, second_moment
 from motive.scoring.scratch import Scratch
@@ -109,7 +108,7 @@ def topk(
         config: similarity, preconditioner, damping, model_part, filter, devices and cache count.
         checkpoints: as for score.
         rescore: score a longer list from the float32 record, extended until it is proven to hold the best ones; else
-            the scores and ranks are those of the bytes.
+            the scores and ranks are those of the int8 vectors.
 
     Returns:
         Scores and rows of the stores' clips in order of id; queries in order of id.

@@ -1,7 +1,7 @@
-"""A store's vectors as bytes: a cache beside the store, mapped into memory, that anyone may delete.
+"""A store's vectors as int8: a cache beside the store, mapped into memory, that anyone may delete.
 
 One file for each version of the clips: a header of 4096 bytes, then for each clip in order of id the scale, the norm of
-its vector and the error of its bytes (float32), then the shards that they are from, then the bytes. When clips are added
+its vector and the error of its int8 values (float32), then the shards that they are from, then the int8 values. When clips are added
 a new file is made from the old one and the new clips alone. The store's own record stays float32.
 """
 
@@ -34,7 +34,7 @@ _AHEAD_BYTES = 1 << 28
 
 
 class Cached(Growing, Protocol):
-    """What bytes are made of: a view, or several as one."""
+    """What is quantized: a view, or several as one."""
 
     cache: Files
 
@@ -51,7 +51,7 @@ class Cached(Growing, Protocol):
 
 @dataclass(frozen=True)
 class Int8Store:
-    """Unit vectors as bytes.
+    """Unit vectors as int8.
 
     Attributes:
         values: [n, k] int8, mapped from the file.
@@ -69,7 +69,7 @@ class Int8Store:
 
 
 def int8_store(view: Cached, where: str) -> Int8Store:
-    """The cached bytes of a whole view, made if they are missing, stale or damaged, or grown from an earlier version's.
+    """The cached int8 vectors of a whole view, made if they are missing, stale or damaged, or grown from an earlier version's.
 
     Raises:
         StoreError: a shard is damaged.
@@ -156,7 +156,7 @@ def _write(file: Any, view: Cached, before: _Earlier | None, where: str) -> None
     blocks = fresh_blocks(view, None if before is None else before.known, max(1, _BLOCK_BYTES // (4 * k)), where)
     for here, known, block in prefetched(blocks):
         fresh, scales = mk.quantize_rows(torch.from_numpy(block))
-        values, numbers = fresh.numpy(), np.stack([scales, *byte_errors(block, fresh.numpy(), scales.numpy())])
+        values, numbers = fresh.numpy(), np.stack([scales, *quantization_errors(block, fresh.numpy(), scales.numpy())])
         if before is not None:
             old = slice(place, place + int(np.count_nonzero(known)))
             stored, place = before.stored, old.stop
@@ -179,10 +179,10 @@ def _merged(known: NDArray[np.bool_], old: NDArray, new: NDArray) -> NDArray:
     return rows
 
 
-def byte_errors(
+def quantization_errors(
     block: NDArray[np.float32], values: NDArray[np.int8], scales: NDArray[np.float32]
 ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """Norms of the vectors, and norms of what the bytes miss of the unit vectors, rounded up."""
+    """Norms of the vectors, and norms of what the int8 vectors miss of the unit vectors, rounded up."""
     wide = block.astype(np.float64)
     norms = np.sqrt(np.einsum("nk,nk->n", wide, wide))
     wide /= np.where(norms > 0, norms, 1.0)[:, None]

@@ -1,4 +1,4 @@
-"""The float32 record behind a store's bytes: exact scores of the clips that a list needs."""
+"""The float32 vectors behind a store's int8 ones: exact scores of the clips that a top-k needs."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class Record:
 
     @property
     def source(self) -> Cached:
-        """What bytes are made of."""
+        """What is quantized."""
         return self._views[0] if len(self._views) == 1 else self._joint
 
     def fetch(self, stored: Int8Store) -> Fetch:
-        """Vectors of some rows, each checked against its bytes, so that shards need not be hashed for a few rows.
+        """Vectors of some rows, each checked against its int8 vector, so that shards need not be hashed for a few rows.
 
         Raises:
-            StoreError: a vector is not the one that the bytes were made of.
+            StoreError: a vector is not the one that was quantized.
         """
 
         def fetch(rows: NDArray[np.int64]) -> list[NDArray[np.float32]]:
@@ -52,7 +52,7 @@ class Record:
             wrong = (values.numpy() != stored.values[rows]).any(axis=1) | (scales.numpy() != stored.scales[rows])
             if wrong.any():
                 row = int(rows[int(wrong.argmax())])
-                reason = "vectors must be those that the bytes in the cache were made of, got another one"
+                reason = "vectors must be those that the int8 cache was made of, got another one"
                 refuse_clip(self._views[0], row, self._where, reason, "run motive verify, and delete the cache")
             return parts
 

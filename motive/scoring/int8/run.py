@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from motive.errors import StoreError
+from motive.errors import OptionError, StoreError
 from motive.extras import require
 from motive.scoring.config import ScoreConfig
 from motive.scoring.full import TOP, WHERE, Run
@@ -20,6 +22,7 @@ from motive.scoring.summary import QuerySummary
 from motive.scoring.view import View
 
 _WEIGHT_LEVELS = 1 << 16
+_DEVICE = re.compile(r"cuda(?::(0|[1-9][0-9]*))?")
 
 
 @dataclass(frozen=True)
@@ -139,3 +142,20 @@ class Int8Run(Run):
 
     def _here(self, values: NDArray) -> NDArray:
         return values if self._chosen is None else values[self._chosen]
+
+
+def require_devices(names: Sequence[str]) -> None:
+    """Refuse devices that are not GPUs of this machine.
+
+    Raises:
+        OptionError: names the first that is not.
+    """
+    count = torch.cuda.device_count() if names and torch.cuda.is_available() else 0
+    for name in names:
+        found = _DEVICE.fullmatch(name)
+        if found is None or int(found[1] or 0) >= count:
+            there = ", ".join(f"cuda:{number}" for number in range(count)) or "none"
+            raise OptionError(
+                f"score: devices must be GPUs of this machine ({there}), got {name}; "
+                "leave devices out to scan on the CPU"
+            )
