@@ -218,11 +218,19 @@ def _python_flags() -> list[str] | None:
 def _bindings(ninja: Ninja, device: str, flags: Sequence[str]) -> str:
     """All bindings of a module as one file: pybind11's templates take 7 seconds a file, however little it binds."""
     python = CSRC / "python"
-    binds = [path for path in sorted(python.glob("bind_*.cpp")) if path.stem.endswith("_cuda") == (device == "cuda")]
+    binds = sorted(python.glob("bind_*.cpp"))
+    if device == "cuda":
+        flags = [*flags, "-DMOTIVE_CUDA_MODULE"]
+        binds = [path for path in binds if (CSRC / "include" / "motive" / "cuda" / f"{op_of(path)}.h").exists()]
     together = extension_path(device).parent / f"{device}_bindings.cpp"
-    text = "".join(f'#include "{path}"\n' for path in [python / f"{device}_module.cpp", *binds])
+    text = "".join(f'#include "{path}"\n' for path in [*binds, python / f"{device}_module.cpp"])
     _write_if_new(together, text)
     return ninja.build("cxx", _relative(together.with_suffix(".o")), [str(together)], [*flags, f"-I{python}"])
+
+
+def op_of(binding: Path) -> str:
+    """The op of a bind_<op>.cpp."""
+    return binding.stem.removeprefix("bind_")
 
 
 def _write_if_new(path: Path, text: str) -> None:
@@ -244,7 +252,7 @@ def _cpu_extension(ninja: Ninja, library: Sequence[str]) -> None:
 
 
 def _cuda(ninja: Ninja, nvcc: str) -> None:
-    """motive_kernels._cuda: csrc/cuda/*.cu with csrc/python/cuda_module.cpp and bind_<op>_cuda.cpp."""
+    """motive_kernels._cuda: csrc/cuda/*.cu with csrc/python/cuda_module.cpp and bind_<op>.cpp."""
     architectures = [f"-gencode=arch={architecture}" for architecture in CUDA_ARCHITECTURES]
     compiler = shlex.quote(nvcc)
     ninja.rule("nvcc", f"{compiler} $flags -MD -MF $out.d -c $in -o $out", depfile="$out.d", deps="gcc")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import functools
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -313,3 +315,70 @@ def test_kernel_arrows_have_no_circle() -> None:
         free = {room for room, to in left.items() if not to & set(left)}
         assert free, f"a circle among {sorted(left)}"
         left = {room: to for room, to in left.items() if room not in free}
+
+
+MAX_OP_FILES = 15
+LIST_OF_OPS = 5
+"""A shared file that names at least this many ops is a list, which a new op would have to be added to."""
+
+_SHARES_NAMES = "it is about projection types, which share names with ops"
+NOT_FOR_A_NEW_OP = {
+    "benchmarks/harness/targets.py": "promised figures of chosen kernels",
+    "benchmarks/harness/tuning.py": "predicted times of chosen kernels",
+    "benchmarks/kernels/gpu.py": _SHARES_NAMES,
+    "benchmarks/kernels/projection_types.py": _SHARES_NAMES,
+    "tests/gpu/test_gpu_sketch.py": _SHARES_NAMES,
+    "tests/kernels/test_cuda_build.py": "machine code of chosen kernels",
+    "tests/kernels/test_projection_types.py": _SHARES_NAMES,
+}
+"""Files that name many ops and that a new op does not have to be added to, with the reason."""
+
+
+def tracked(*folders: str) -> list[str]:
+    """Source files of folders, without the emulation of older kernels by hand, which a new op does not get."""
+    suffixes = {".py", ".h", ".cpp", ".cu", ".cuh"}
+    paths = (path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in suffixes)
+    names = (path.relative_to(ROOT).as_posix() for path in paths)
+    return sorted(name for name in names if "emulat" not in name and "/host/" not in name)
+
+
+def own_files(op: str, files: list[str]) -> set[str]:
+    """The files that make up an op, by their names.
+
+    Further parts of a long source (csrc/cuda/<op>_plan.h beside <op>.cu) are not counted: a new op needs none.
+    """
+    stems = {op, f"bind_{op}", f"test_{op}"}
+    return {
+        name for name in files
+        if f"/ops/{op}/" in name or (Path(name).stem in stems and name.startswith(("csrc/", "tests/")))
+    }  # fmt: skip
+
+
+@functools.cache
+def files_of_ops() -> dict[str, set[str]]:
+    """For each op its own files, and the lists that name it."""
+    files, every = tracked("motive_kernels", "csrc", "tests", "benchmarks"), [path.name for path in ops()]
+    found = {op: own_files(op, files) for op in every}
+    for name in sorted(set(files).difference(*found.values()) - {"tests/test_boundaries.py"}):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        named = {op for op in every if re.search(rf"\b{op}(_into)?\b", text)}
+        if len(named) >= LIST_OF_OPS and name not in NOT_FOR_A_NEW_OP:
+            for op in named:
+                found[op].add(name)
+    return found
+
+
+@pytest.mark.parametrize("op", ops(), ids=lambda p: p.name)
+def test_an_op_costs_few_files(op: Path) -> None:
+    """docs/adding-an-op.md has the list: the op's own files, and those that list ops by name."""
+    files = files_of_ops()[op.name]
+    assert len(files) >= 5, f"only {sorted(files)} belong to {op.name}"
+    assert len(files) <= MAX_OP_FILES, f"{op.name} is in {len(files)} files: {sorted(files)}"
+
+
+def test_lists_of_ops_come_from_the_folders() -> None:
+    """The only list by hand is the public API."""
+    own = set().union(*(own_files(op.name, tracked("motive_kernels", "csrc", "tests")) for op in ops()))
+    assert set().union(*files_of_ops().values()) - own <= {"motive_kernels/__init__.py"}
+    for name in NOT_FOR_A_NEW_OP:
+        assert (ROOT / name).is_file(), f"{name} has gone; remove it here"

@@ -18,6 +18,8 @@ static inline int64_t cells_of_block(const WeightedLoss& a) {
 
 static inline int64_t blocks_of_sample(const WeightedLoss& a) { return ceil_div(a.cells, cells_of_block(a)); }
 
+constexpr int kChannelsAtOnce = 4;
+
 // Gradient of a thread's cells; returns the sum of their weighted squared errors.
 template <class T, int V>
 MOTIVE_HOST_DEVICE static inline float residual(const WeightedLoss& a, int64_t sample, int64_t block, int thread) {
@@ -27,20 +29,28 @@ MOTIVE_HOST_DEVICE static inline float residual(const WeightedLoss& a, int64_t s
 #pragma unroll
   for (int j = 0; j < V; ++j) weight[j] = a.weights == nullptr ? 1.0f : a.weights[sample * a.cells + cell + j];
   float sum = 0.0f;
-#pragma unroll 4
-  for (int64_t channel = 0; channel < a.channels; ++channel) {
-    const int64_t at = (sample * a.channels + channel) * a.cells + cell;
-    const Packed<T, V> prediction = load_once<T, V>(static_cast<const T*>(a.prediction) + at);
-    const Packed<T, V> target = load_once<T, V>(static_cast<const T*>(a.target) + at);
-    float gradient[V];
+  for (int64_t first = 0; first < a.channels; first += kChannelsAtOnce) {
+    const int64_t at = (sample * a.channels + first) * a.cells + cell;
+    Packed<T, V> prediction[kChannelsAtOnce], target[kChannelsAtOnce];
 #pragma unroll
-    for (int j = 0; j < V; ++j) {
-      const float difference = element_of(prediction, j) - element_of(target, j);
-      const float weighted = weight[j] * difference;
-      sum += weighted * difference;
-      gradient[j] = a.gradient_factor * weighted;
+    for (int c = 0; c < kChannelsAtOnce; ++c) {  // all loads are under way before the first store needs its registers
+      if (first + c >= a.channels) break;
+      prediction[c] = load_once<T, V>(static_cast<const T*>(a.prediction) + at + c * a.cells);
+      target[c] = load_once<T, V>(static_cast<const T*>(a.target) + at + c * a.cells);
     }
-    store_rounded<T, V>(static_cast<T*>(a.gradient) + at, gradient);
+#pragma unroll
+    for (int c = 0; c < kChannelsAtOnce; ++c) {
+      if (first + c >= a.channels) break;
+      float gradient[V];
+#pragma unroll
+      for (int j = 0; j < V; ++j) {
+        const float difference = element_of(prediction[c], j) - element_of(target[c], j);
+        const float weighted = weight[j] * difference;
+        sum += weighted * difference;
+        gradient[j] = a.gradient_factor * weighted;
+      }
+      store_rounded<T, V>(static_cast<T*>(a.gradient) + at + c * a.cells, gradient);
+    }
   }
   return sum;
 }

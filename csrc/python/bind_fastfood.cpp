@@ -1,32 +1,21 @@
 #include "bindings.h"
 #include "motive/fastfood.h"
+#if defined(MOTIVE_CUDA_MODULE)
+#include "motive/cuda/fastfood.h"
+#endif
 
 namespace motive::python {
 
-void bind_fastfood(py::module_& m) {
-  m.def(
-      "fastfood_into",
-      [](uintptr_t z, uintptr_t grad, int dtype, int64_t samples, int64_t columns, int64_t dim, int64_t tile,
-         int64_t sample_stride, uintptr_t labels, uint32_t key0, uint32_t key1, float scale, int threads) {
-        Fastfood a{};
-        a.z = pointer<float>(z);
-        a.grad = pointer<const void>(grad);
-        a.dtype = dtype_from("fastfood_into", dtype);
-        a.samples = samples;
-        a.columns = columns;
-        a.dim = dim;
-        a.tile = tile;
-        a.sample_stride = sample_stride;
-        a.labels = pointer<const int32_t>(labels);
-        a.key0 = key0;
-        a.key1 = key1;
-        a.scale = scale;
-        a.threads = threads;
-        cpu::fastfood_into(a);
-      },
-      py::kw_only(), py::arg("z"), py::arg("grad"), py::arg("dtype"), py::arg("samples"), py::arg("columns"),
-      py::arg("dim"), py::arg("tile"), py::arg("sample_stride"), py::arg("labels"), py::arg("key0"), py::arg("key1"),
-      py::arg("scale"), py::arg("threads"), WithoutGil());
+MOTIVE_BINDING(fastfood, m) {
+  def_arguments<Fastfood>(m, "Fastfood", FIELD(z), FIELD(grad), FIELD(dtype), FIELD(samples), FIELD(columns),
+                          FIELD(dim), FIELD(tile), FIELD(labels), FIELD(sample_stride), FIELD(key0), FIELD(key1),
+                          FIELD(scale), FIELD(threads));
+#if defined(MOTIVE_CUDA_MODULE)
+  def_op(m, "fastfood_into", &cuda::fastfood_workspace, &cuda::fastfood_into);
+  m.def("fastfood_shared_bytes", &cuda::fastfood_shared_bytes, py::arg("tile"));
+#else
+  def_op(m, "fastfood_into", &cpu::fastfood_into);
+#endif
 }
 
 }  // namespace motive::python

@@ -1,54 +1,29 @@
-#include <pybind11/stl.h>
-
-#include <array>
-
 #include "bindings.h"
 #include "motive/motion_weights.h"
+#if defined(MOTIVE_CUDA_MODULE)
+#include "motive/cuda/motion_weights.h"
+#endif
 
 namespace motive::python {
-namespace {
 
-template <class Choice>
-Choice choice_from(const char* name, int code, Choice last) {
-  if (code < 0 || code > int(last)) {
-    fail("motion_weights", name, "0 .. " + std::to_string(int(last)), std::to_string(code), "pass the enum's value");
-  }
-  return Choice(code);
-}
+template <>
+constexpr int kLast<MotionOrder> = int(MotionOrder::resize_first);
+template <>
+constexpr int kLast<MotionPooling> = int(MotionPooling::trilinear);
+template <>
+constexpr int kLast<MotionSpatial> = int(MotionSpatial::area);
 
-}  // namespace
-
-void bind_motion_weights(py::module_& m) {
-  m.def(
-      "motion_weights",
-      [](uintptr_t weights, uintptr_t flow, uintptr_t confidence, int dtype, const std::array<int64_t, 4>& sizes,
-         const std::array<int64_t, 3>& grid, const std::array<int64_t, 4>& strides, int order, int pooling, int spatial,
-         int threads) {
-        MotionWeights a{};
-        a.weights = pointer<float>(weights);
-        a.flow = pointer<const void>(flow);
-        a.confidence = pointer<const float>(confidence);
-        a.dtype = dtype_from("motion_weights", dtype);
-        a.samples = sizes[0];
-        a.frames = sizes[1];
-        a.height = sizes[2];
-        a.width = sizes[3];
-        a.latent_frames = grid[0];
-        a.latent_height = grid[1];
-        a.latent_width = grid[2];
-        a.sample_stride = strides[0];
-        a.frame_stride = strides[1];
-        a.row_stride = strides[2];
-        a.component_stride = strides[3];
-        a.order = choice_from("order", order, MotionOrder::resize_first);
-        a.pooling = choice_from("pooling", pooling, MotionPooling::trilinear);
-        a.spatial = choice_from("spatial", spatial, MotionSpatial::area);
-        a.threads = threads;
-        cpu::motion_weights(a);
-      },
-      py::kw_only(), py::arg("weights"), py::arg("flow"), py::arg("confidence"), py::arg("dtype"), py::arg("sizes"),
-      py::arg("grid"), py::arg("strides"), py::arg("order"), py::arg("pooling"), py::arg("spatial"), py::arg("threads"),
-      WithoutGil());
+MOTIVE_BINDING(motion_weights, m) {
+  def_arguments<MotionWeights>(m, "MotionWeights", FIELD(weights), FIELD(flow), FIELD(confidence), FIELD(dtype),
+                               FIELD(samples), FIELD(frames), FIELD(height), FIELD(width), FIELD(latent_frames),
+                               FIELD(latent_height), FIELD(latent_width), FIELD(sample_stride), FIELD(frame_stride),
+                               FIELD(row_stride), FIELD(component_stride), FIELD(order), FIELD(pooling), FIELD(spatial),
+                               FIELD(threads));
+#if defined(MOTIVE_CUDA_MODULE)
+  def_op(m, "motion_weights", &cuda::motion_weights_workspace, &cuda::motion_weights);
+#else
+  def_op(m, "motion_weights", &cpu::motion_weights);
+#endif
 }
 
 }  // namespace motive::python

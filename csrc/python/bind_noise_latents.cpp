@@ -1,28 +1,20 @@
 #include "bindings.h"
 #include "motive/noise_latents.h"
+#if defined(MOTIVE_CUDA_MODULE)
+#include "motive/cuda/noise_latents.h"
+#endif
 
 namespace motive::python {
 
-void bind_noise_latents(py::module_& m) {
-  m.def(
-      "noise_latents",
-      [](uintptr_t noisy, uintptr_t target, uintptr_t latents, uintptr_t noise, uintptr_t sigma, int dtype,
-         int64_t samples, int64_t size, int64_t noise_stride, int threads) {
-        NoiseLatents a{};
-        a.noisy = pointer<void>(noisy);
-        a.target = pointer<void>(target);
-        a.latents = pointer<const void>(latents);
-        a.noise = pointer<const void>(noise);
-        a.sigma = pointer<const float>(sigma);
-        a.dtype = dtype_from("noise_latents", dtype);
-        a.samples = samples;
-        a.size = size;
-        a.noise_stride = noise_stride;
-        a.threads = threads;
-        cpu::noise_latents(a);
-      },
-      py::kw_only(), py::arg("noisy"), py::arg("target"), py::arg("latents"), py::arg("noise"), py::arg("sigma"),
-      py::arg("dtype"), py::arg("samples"), py::arg("size"), py::arg("noise_stride"), py::arg("threads"), WithoutGil());
+MOTIVE_BINDING(noise_latents, m) {
+  def_arguments<NoiseLatents>(m, "NoiseLatents", FIELD(noisy), FIELD(target), FIELD(latents), FIELD(noise),
+                              FIELD(sigma), FIELD(dtype), FIELD(samples), FIELD(size), FIELD(noise_stride),
+                              FIELD(threads));
+#if defined(MOTIVE_CUDA_MODULE)
+  def_op(m, "noise_latents", &cuda::noise_latents);
+#else
+  def_op(m, "noise_latents", &cpu::noise_latents);
+#endif
 }
 
 }  // namespace motive::python

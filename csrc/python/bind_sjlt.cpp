@@ -1,31 +1,20 @@
 #include "bindings.h"
 #include "motive/sjlt.h"
+#if defined(MOTIVE_CUDA_MODULE)
+#include "motive/cuda/sjlt.h"
+#endif
 
 namespace motive::python {
 
-void bind_sjlt(py::module_& m) {
-  m.def(
-      "sjlt_into",
-      [](uintptr_t z, uintptr_t grad, int dtype, int64_t samples, int64_t columns, int64_t dim, int64_t nonzeros,
-         int64_t sample_stride, uint32_t key0, uint32_t key1, float scale, int threads) {
-        SparseTransform a{};
-        a.z = pointer<float>(z);
-        a.grad = pointer<const void>(grad);
-        a.dtype = dtype_from("sjlt_into", dtype);
-        a.samples = samples;
-        a.columns = columns;
-        a.dim = dim;
-        a.nonzeros = nonzeros;
-        a.sample_stride = sample_stride;
-        a.key0 = key0;
-        a.key1 = key1;
-        a.scale = scale;
-        a.threads = threads;
-        cpu::sjlt_into(a);
-      },
-      py::kw_only(), py::arg("z"), py::arg("grad"), py::arg("dtype"), py::arg("samples"), py::arg("columns"),
-      py::arg("dim"), py::arg("nonzeros"), py::arg("sample_stride"), py::arg("key0"), py::arg("key1"), py::arg("scale"),
-      py::arg("threads"), WithoutGil());
+MOTIVE_BINDING(sjlt, m) {
+  def_arguments<SparseTransform>(m, "SparseTransform", FIELD(z), FIELD(grad), FIELD(dtype), FIELD(samples),
+                                 FIELD(columns), FIELD(dim), FIELD(nonzeros), FIELD(sample_stride), FIELD(key0),
+                                 FIELD(key1), FIELD(scale), FIELD(threads));
+#if defined(MOTIVE_CUDA_MODULE)
+  def_op(m, "sjlt_into", &cuda::sjlt_workspace, &cuda::sjlt_into);
+#else
+  def_op(m, "sjlt_into", &cpu::sjlt_into);
+#endif
 }
 
 }  // namespace motive::python

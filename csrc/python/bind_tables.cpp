@@ -12,7 +12,7 @@ Role role_from(int role) {
 }  // namespace
 
 // The generator and tables of motive/philox.h and motive/tables.h: the tests hold them against philox.py and tables.py.
-void bind_tables(py::module_& m) {
+MOTIVE_BINDING(tables, m) {
   m.def("philox4x32", [](uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3, uint32_t k0, uint32_t k1) {
     const PhiloxBlock block = philox4x32({{c0, c1, c2, c3}}, {{k0, k1}});
     return py::make_tuple(block.words[0], block.words[1], block.words[2], block.words[3]);

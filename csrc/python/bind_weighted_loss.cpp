@@ -1,31 +1,20 @@
 #include "bindings.h"
 #include "motive/weighted_loss.h"
+#if defined(MOTIVE_CUDA_MODULE)
+#include "motive/cuda/weighted_loss.h"
+#endif
 
 namespace motive::python {
 
-void bind_weighted_loss(py::module_& m) {
-  m.def(
-      "weighted_loss",
-      [](uintptr_t loss, uintptr_t gradient, uintptr_t prediction, uintptr_t target, uintptr_t weights, int dtype,
-         int64_t samples, int64_t channels, int64_t cells, double loss_factor, float gradient_factor, int threads) {
-        WeightedLoss a{};
-        a.loss = pointer<float>(loss);
-        a.gradient = pointer<void>(gradient);
-        a.prediction = pointer<const void>(prediction);
-        a.target = pointer<const void>(target);
-        a.weights = pointer<const float>(weights);
-        a.dtype = dtype_from("weighted_loss", dtype);
-        a.samples = samples;
-        a.channels = channels;
-        a.cells = cells;
-        a.loss_factor = loss_factor;
-        a.gradient_factor = gradient_factor;
-        a.threads = threads;
-        cpu::weighted_loss(a);
-      },
-      py::kw_only(), py::arg("loss"), py::arg("gradient"), py::arg("prediction"), py::arg("target"), py::arg("weights"),
-      py::arg("dtype"), py::arg("samples"), py::arg("channels"), py::arg("cells"), py::arg("loss_factor"),
-      py::arg("gradient_factor"), py::arg("threads"), WithoutGil());
+MOTIVE_BINDING(weighted_loss, m) {
+  def_arguments<WeightedLoss>(m, "WeightedLoss", FIELD(loss), FIELD(gradient), FIELD(prediction), FIELD(target),
+                              FIELD(weights), FIELD(dtype), FIELD(samples), FIELD(channels), FIELD(cells),
+                              FIELD(loss_factor), FIELD(gradient_factor), FIELD(threads));
+#if defined(MOTIVE_CUDA_MODULE)
+  def_op(m, "weighted_loss", &cuda::weighted_loss_workspace, &cuda::weighted_loss);
+#else
+  def_op(m, "weighted_loss", &cpu::weighted_loss);
+#endif
 }
 
 }  // namespace motive::python

@@ -37,6 +37,8 @@ _FAST_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 OLDEST_TRITON = (3, 5)
 """Older ones return zeros from an atomic to most threads of a block, and have no tl.gather before 3.3."""
+OLDEST_CUDA = 12010
+"""Of the driver, as cudaDriverGetVersion says it: kernel parameters above 4 KB."""
 
 OPS: dict[str, Op] = {}
 
@@ -158,7 +160,7 @@ def unavailable(impl: str) -> str | None:
         return reason
     if not torch.cuda.is_available():
         return "torch sees no CUDA device"
-    return native.load("cuda")[1] if impl == "cuda" else None
+    return _no_cuda_extension() if impl == "cuda" else None
 
 
 def _no_triton() -> str | None:
@@ -176,6 +178,18 @@ def _triton_version() -> str:
         return importlib.metadata.version("triton")
     except importlib.metadata.PackageNotFoundError:  # a nightly build has another distribution's name
         return importlib.import_module("triton").__version__
+
+
+def _no_cuda_extension() -> str | None:
+    module, reason = native.load("cuda")
+    if module is None:
+        return reason
+    version = module.driver_version()
+    if version < OLDEST_CUDA:
+        return (
+            f"the driver supports CUDA {version // 1000}.{version % 1000 // 10}, 12.1 (driver 530) or newer is needed"
+        )
+    return None
 
 
 def traced(*tensors: torch.Tensor) -> bool:

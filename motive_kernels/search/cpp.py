@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from motive_kernels.runtime import native
 from motive_kernels.search.base import STORE_CODES, Found, Queries, Rows, Wanted
@@ -23,36 +22,35 @@ def scan(queries: Queries, rows: Rows, wanted: Wanted) -> Found:
     scores = torch.empty(count, wanted.capacity)
     listed = torch.empty(count, wanted.capacity, dtype=torch.int64)
     broken = torch.zeros(1, dtype=torch.int64)
-    call = native.extension("cpu").Scan(
-        queries=given[0].data_ptr(),
-        query_scales=given[1].data_ptr(),
+    native.call(
+        "scan",
+        "Scan",
+        values,
+        queries=given[0],
+        query_scales=given[1],
         count=count,
         dim=values.shape[1],
-        low=given[2].data_ptr(),
-        high=given[3].data_ptr(),
-        weights=_address(wanted.weights),
-        threads=torch.get_num_threads(),
-    )
-    call.store(
-        store=values.data_ptr(),
+        store=values,
         dtype=STORE_CODES[values.dtype],
         rows=size,
         row_stride=values.stride(0),
-        row_scales=_address(scales),
-        keep=_address(keep),
+        row_scales=scales,
+        keep=keep,
+        low=given[2],
+        high=given[3],
+        weights=wanted.weights,
+        votes=votes,
+        best=best,
+        above=counts[0],
+        reached=counts[1],
+        listed=counts[2],
+        lowest=None if extremes is None else extremes[0],
+        highest=None if extremes is None else extremes[1],
+        total=total,
+        capacity=wanted.capacity,
+        listed_scores=scores,
+        listed_rows=listed,
+        first_broken=broken,
     )
-    call.results(
-        votes=_address(votes),
-        best=_address(best),
-        counts=counts.data_ptr(),
-        extremes=_address(extremes),
-        total=_address(total),
-        first_broken=broken.data_ptr(),
-    )
-    call.run(capacity=wanted.capacity, scores=scores.data_ptr(), rows=listed.data_ptr())
     ends = (None, None) if extremes is None else (extremes[0], extremes[1])
     return Found(counts[0], counts[1], counts[2], *ends, total, scores, listed, votes, best, int(broken[0]))
-
-
-def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()

@@ -164,6 +164,23 @@ def test_wide_independent_loads(pinned: Mapping[str, Path], source: str, kernel:
     assert len(set(targets)) >= loads, f"{sorted(set(targets))} are the targets of {len(targets)} wide loads"
 
 
+@pytest.mark.parametrize(
+    ("source", "kernel", "stores"),
+    [("noise_latents", "mix_kernelINS_8bfloat16ELi8E", 2), ("noise_latents", "mix_kernelIfLi4E", 2),
+     ("weighted_loss", "residual_kernelINS_8bfloat16ELi8E", 4), ("weighted_loss", "residual_kernelIfLi4E", 4)],
+)  # fmt: skip
+def test_wide_stores(pinned: Mapping[str, Path], source: str, kernel: str, stores: int) -> None:
+    """One instruction for 16 bytes, for each of the channels that are taken at once."""
+    assert len(re.findall(r"STG\.E\.128 ", sass(pinned[source], kernel))) >= stores
+
+
+def test_no_stores_of_bytes(pinned: Mapping[str, Path]) -> None:
+    """No kernel writes bytes, and elements of the unaligned path are stored whole."""
+    for name, path in pinned.items():
+        stores = set(re.findall(r"\bSTG[.\w]*", machine_code(path)))
+        assert not any(".U8" in store or ".S8" in store for store in stores), f"{name}: {stores}"
+
+
 @pytest.mark.parametrize("source", ["tensor_sketch", "outer_sketch_bfloat16", "outer_sketch_float32"])
 def test_gathers_are_wide(pinned: Mapping[str, Path], source: str) -> None:
     code = sass(pinned[source], "Li2E" if source == "tensor_sketch" else "Li9E")
@@ -205,15 +222,23 @@ def test_extension_imports_without_a_driver(nvcc: str) -> None:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    assert module.driver_version() >= 0
+    assert module.fastfood_shared_bytes(32768) == 4 * (32768 + 1024)
     with pytest.raises(ValueError, match="dtype must be 0"):
-        module.TensorSketch(z=0, dtype=7, samples=1, dim=1, tensors=[])
+        module.TensorSketch(z=0, dtype=7, samples=1, dim=1, parts=[])
+    sides = {f"{side}_{name}": 1 for side in ("x", "dy") for name in ("columns", "sample_stride", "token_stride")}
+    pointers = dict.fromkeys(("z", "x_data", "x_table", "dy_data", "dy_table", "lengths"), 0)
+    wide = module.OuterSketch(dtype=0, samples=1, tokens=1, dim=5000, scale=1.0, **pointers, **sides)
     with pytest.raises(ValueError, match="dim must be at most 2048, or 4096"):
-        module.outer_sketch_into_workspace(
-            module.OuterSketch(
-                z=0, dtype=0, samples=1, tokens=1, dim=5000, x=(0, 1, 1, 1, 0), dy=(0, 1, 1, 1, 0), lengths=0, scale=1.0
-            )
-        )
+        module.outer_sketch_into_workspace(wide)
+    for missed in ("z", "parts"):
+        fields = {"z": 0, "dtype": 0, "samples": 0, "dim": 1, "parts": []}
+        del fields[missed]
+        with pytest.raises(ValueError, match=rf"^TensorSketch: {missed} must be given"):
+            module.TensorSketch(**fields)
+    with pytest.raises(ValueError, match=r"^TensorSketch: keywords must be fields"):
+        module.TensorSketch(z=0, dtype=0, samples=0, dim=1, parts=[], tensors=[])
     if not torch.cuda.is_available():
-        args = module.TensorSketch(z=0, dtype=0, samples=0, dim=1, tensors=[])
+        args = module.TensorSketch(z=0, dtype=0, samples=0, dim=1, parts=[])
         with pytest.raises(RuntimeError, match="cudaGetDevice must succeed"):
             module.tensor_sketch_into(args, workspace=0, device=0, stream=0)

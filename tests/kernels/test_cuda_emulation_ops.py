@@ -12,7 +12,7 @@ from torch import Tensor
 from motive_kernels.ops.dense_projection import reference as dense_reference
 from motive_kernels.ops.fastfood import reference as fastfood_reference
 from motive_kernels.ops.motion_weights import reference as motion_reference
-from motive_kernels.ops.motion_weights.cpp import CODES
+from motive_kernels.ops.motion_weights.compiled import CODES
 from motive_kernels.ops.noise_latents import reference as noise_reference
 from motive_kernels.ops.sjlt import reference as sjlt_reference
 from motive_kernels.ops.weighted_loss import reference as loss_reference

@@ -114,7 +114,7 @@ def call(case: Case, impl: str) -> None:
         dispatch.OPS[case.op].functions[impl](*arguments)
 
 
-@pytest.mark.parametrize(("name", "impl"), [(name, impl) for impl in ("triton",) for name in folders(impl)])
+@pytest.mark.parametrize(("name", "impl"), [(name, impl) for impl in ("cuda", "triton") for name in folders(impl)])
 def test_launches_are_on_the_tensors_device(name: str, impl: str, driver: Driver) -> None:
     for case in small(name, torch.float32, impl):
         before = len(driver.launches)

@@ -7,7 +7,7 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from motive_kernels.ops.dense_projection import cpp, cuda, reference
+from motive_kernels.ops.dense_projection import compiled, reference
 from motive_kernels.rng.entries import COLUMNS_PER_BLOCK, DISTRIBUTIONS, MAX_ROWS
 from motive_kernels.runtime.checks import check_tensor, check_vectors, fail
 from motive_kernels.runtime.dispatch import ONE_GPU_FORM, Op
@@ -15,8 +15,8 @@ from motive_kernels.runtime.dispatch import ONE_GPU_FORM, Op
 OP = Op(
     "dense_projection_into",
     {
-        "cpp": cpp.dense_projection_into,
-        "cuda": cuda.dense_projection_into,
+        "cpp": compiled.dense_projection_into,
+        "cuda": compiled.dense_projection_into,
         "torch": reference.dense_projection_into,
     },
     absent={"triton": ONE_GPU_FORM},

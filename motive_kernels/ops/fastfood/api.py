@@ -7,18 +7,19 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from motive_kernels.ops.fastfood import cpp, cuda, reference
+from motive_kernels.ops.fastfood import compiled, reference
 from motive_kernels.runtime.checks import check_tensor, check_vectors, describe, fail
 from motive_kernels.runtime.dispatch import ONE_GPU_FORM, Op
 
 OP = Op(
     "fastfood_into",
     {
-        "cpp": cpp.fastfood_into,
-        "cuda": cuda.fastfood_into,
+        "cpp": compiled.fastfood_into,
+        "cuda": compiled.fastfood_into,
         "torch": reference.fastfood_into,
     },
     absent={"triton": ONE_GPU_FORM},
+    refuses={"cuda": compiled.too_large_for_gpu},
 )
 
 

@@ -12,21 +12,23 @@ def kronecker_into(z: Tensor, grad: Tensor, left: Tensor, right: Tensor, scale: 
     """As reference.kronecker_into, for float32, bfloat16 and float16 on the CPU; summed in float32."""
     grad = native.rows_adjacent(grad)
     left, right = left.float().contiguous(), right.float().contiguous()
-    native.extension("cpu").kronecker_into(
-        z=z.data_ptr(),
-        grad=grad.data_ptr(),
-        dtype=native.DTYPE_CODES[grad.dtype],
+    native.call(
+        "kronecker_into",
+        "Kronecker",
+        z,
+        z=z,
+        grad=grad,
+        dtype=grad.dtype,
         samples=grad.shape[0],
         rows=grad.shape[1],
         columns=grad.shape[2],
         sample_stride=grad.stride(0),
         row_stride=grad.stride(1),
-        left=left.data_ptr(),
-        right=right.data_ptr(),
-        left_rows=left.shape[0],
-        right_rows=right.shape[0],
+        factors_left=left,
+        factors_right=right,
+        factors_left_rows=left.shape[0],
+        factors_right_rows=right.shape[0],
         scale=scale,
-        threads=torch.get_num_threads(),
     )
 
 
@@ -38,11 +40,14 @@ def kronecker_outer_into(
     left, right = left.float().contiguous(), right.float().contiguous()
     if lengths is not None:
         lengths = lengths.to(torch.int64).contiguous()
-    native.extension("cpu").kronecker_outer_into(
-        z=z.data_ptr(),
-        x=x.data_ptr(),
-        dy=dy.data_ptr(),
-        dtype=native.DTYPE_CODES[x.dtype],
+    native.call(
+        "kronecker_outer_into",
+        "KroneckerOuter",
+        z,
+        z=z,
+        x=x,
+        dy=dy,
+        dtype=x.dtype,
         samples=x.shape[0],
         tokens=x.shape[1],
         rows=dy.shape[2],
@@ -51,11 +56,10 @@ def kronecker_outer_into(
         x_token_stride=x.stride(1),
         dy_sample_stride=dy.stride(0),
         dy_token_stride=dy.stride(1),
-        left=left.data_ptr(),
-        right=right.data_ptr(),
-        left_rows=left.shape[0],
-        right_rows=right.shape[0],
-        lengths=0 if lengths is None else lengths.data_ptr(),
+        factors_left=left,
+        factors_right=right,
+        factors_left_rows=left.shape[0],
+        factors_right_rows=right.shape[0],
+        lengths=lengths,
         scale=scale,
-        threads=torch.get_num_threads(),
     )

@@ -7,7 +7,7 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from motive_kernels.ops.motion_weights import cpp, cuda, reference
+from motive_kernels.ops.motion_weights import compiled, reference
 from motive_kernels.runtime.checks import check_tensor, describe, fail
 from motive_kernels.runtime.dispatch import Op, on_first_use
 
@@ -19,8 +19,8 @@ SPATIALS = ("bilinear", "area")
 OP = Op(
     "motion_weights",
     {
-        "cpp": cpp.motion_weights,
-        "cuda": cuda.motion_weights,
+        "cpp": compiled.motion_weights,
+        "cuda": compiled.motion_weights,
         "triton": on_first_use("motive_kernels.ops.motion_weights.triton", "motion_weights"),
         "torch": reference.motion_weights,
     },

@@ -7,15 +7,15 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from motive_kernels.ops.noise_latents import cpp, cuda, reference
+from motive_kernels.ops.noise_latents import compiled, reference
 from motive_kernels.runtime.checks import describe, fail
 from motive_kernels.runtime.dispatch import Op, on_first_use
 
 OP = Op(
     "noise_latents",
     {
-        "cpp": cpp.noise_latents,
-        "cuda": cuda.noise_latents,
+        "cpp": compiled.noise_latents,
+        "cuda": compiled.noise_latents,
         "triton": on_first_use("motive_kernels.ops.noise_latents.triton", "noise_latents"),
         "torch": reference.noise_latents,
     },

@@ -16,11 +16,14 @@ def outer_sketch_into(
     rows, columns = rows.contiguous(), columns.contiguous()
     if lengths is not None:
         lengths = lengths.to(torch.int64).contiguous()
-    native.extension("cpu").outer_sketch_into(
-        z=z.data_ptr(),
-        x=x.data_ptr(),
-        dy=dy.data_ptr(),
-        dtype=native.DTYPE_CODES[x.dtype],
+    native.call(
+        "outer_sketch_into",
+        "OuterSketch",
+        z,
+        z=z,
+        x=x,
+        dy=dy,
+        dtype=x.dtype,
         samples=x.shape[0],
         tokens=x.shape[1],
         rows=dy.shape[2],
@@ -30,9 +33,8 @@ def outer_sketch_into(
         x_token_stride=x.stride(1),
         dy_sample_stride=dy.stride(0),
         dy_token_stride=dy.stride(1),
-        row_table=rows.data_ptr(),
-        column_table=columns.data_ptr(),
-        lengths=0 if lengths is None else lengths.data_ptr(),
+        row_table=rows,
+        column_table=columns,
+        lengths=lengths,
         scale=scale,
-        threads=torch.get_num_threads(),
     )

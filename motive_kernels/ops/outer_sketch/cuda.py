@@ -7,7 +7,6 @@ from torch import Tensor
 from motive_kernels.ops.outer_sketch.reference import outer_gradient
 from motive_kernels.ops.tensor_sketch import cuda as flat
 from motive_kernels.runtime import native
-from motive_kernels.runtime.cuda_call import extension, run
 
 
 def outer_sketch_into(
@@ -19,21 +18,31 @@ def outer_sketch_into(
     per-sample gradient is formed and takes the flat route.
     """
     n, t, k = x.shape[0], x.shape[1], z.shape[1]
-    if not extension().outer_sketch_takes(k):
+    if not native.extension("cuda").outer_sketch_takes(k):
         flat.tensor_sketch_into(z, outer_gradient(x, dy, lengths), rows, columns, scale)
         return
     x, dy = native.rows_adjacent(x), native.rows_adjacent(dy)
     rows, columns = rows.contiguous(), columns.contiguous()
     lengths = None if lengths is None else lengths.contiguous()
-    args = extension().OuterSketch(
-        z=z.data_ptr(),
-        dtype=native.DTYPE_CODES[x.dtype],
+    args = native.arguments(
+        "cuda",
+        "OuterSketch",
+        z=z,
+        dtype=x.dtype,
         samples=n,
         tokens=t,
         dim=k,
-        x=(x.data_ptr(), x.shape[2], x.stride(0), x.stride(1), columns.data_ptr()),
-        dy=(dy.data_ptr(), dy.shape[2], dy.stride(0), dy.stride(1), rows.data_ptr()),
-        lengths=0 if lengths is None else lengths.data_ptr(),
+        x_data=x,
+        x_columns=x.shape[2],
+        x_sample_stride=x.stride(0),
+        x_token_stride=x.stride(1),
+        x_table=columns,
+        dy_data=dy,
+        dy_columns=dy.shape[2],
+        dy_sample_stride=dy.stride(0),
+        dy_token_stride=dy.stride(1),
+        dy_table=rows,
+        lengths=lengths,
         scale=scale,
     )
-    run("outer_sketch_into", args, z)
+    native.launch("outer_sketch_into", args, z)

@@ -13,15 +13,19 @@ def quantize_rows(z: Tensor, unit: bool) -> tuple[Tensor, Tensor, int]:
     z = native.rows_adjacent(z)
     values = torch.empty(z.shape, dtype=torch.int8)
     scales = torch.empty(z.shape[0], dtype=torch.float32)
-    broken = native.extension("cpu").quantize_rows(
-        values=values.data_ptr(),
-        scales=scales.data_ptr(),
-        z=z.data_ptr(),
-        dtype=native.DTYPE_CODES[z.dtype],
+    broken = torch.empty(1, dtype=torch.int64)
+    native.call(
+        "quantize_rows",
+        "QuantizeRows",
+        z,
+        values=values,
+        scales=scales,
+        z=z,
+        dtype=z.dtype,
         rows=z.shape[0],
         dim=z.shape[1],
         row_stride=z.stride(0),
         unit=unit,
-        threads=torch.get_num_threads(),
+        first_broken=broken,
     )
-    return values, scales, broken
+    return values, scales, int(broken)

@@ -7,15 +7,15 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from motive_kernels.ops.sjlt import cpp, cuda, reference
+from motive_kernels.ops.sjlt import compiled, reference
 from motive_kernels.runtime.checks import check_tensor, check_vectors, fail
 from motive_kernels.runtime.dispatch import ONE_GPU_FORM, Op
 
 OP = Op(
     "sjlt_into",
     {
-        "cpp": cpp.sjlt_into,
-        "cuda": cuda.sjlt_into,
+        "cpp": compiled.sjlt_into,
+        "cuda": compiled.sjlt_into,
         "torch": reference.sjlt_into,
     },
     absent={"triton": ONE_GPU_FORM},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from motive_kernels.runtime import native
@@ -13,18 +12,20 @@ def tensor_sketch_into(z: Tensor, grad: Tensor, rows: Tensor, columns: Tensor, s
     if grad.stride(1) == 1 and grad.stride(2) != 1:
         grad, rows, columns = grad.transpose(1, 2), columns, rows  # The sketch is symmetric in its two axes.
     grad, rows, columns = native.rows_adjacent(grad), rows.contiguous(), columns.contiguous()
-    native.extension("cpu").tensor_sketch_into(
-        z=z.data_ptr(),
-        grad=grad.data_ptr(),
-        dtype=native.DTYPE_CODES[grad.dtype],
+    native.call(
+        "tensor_sketch_into",
+        "TensorSketch",
+        z,
+        z=z,
+        grad=grad,
+        dtype=grad.dtype,
         samples=grad.shape[0],
         rows=grad.shape[1],
         columns=grad.shape[2],
         dim=z.shape[1],
         sample_stride=grad.stride(0),
         row_stride=grad.stride(1),
-        row_table=rows.data_ptr(),
-        column_table=columns.data_ptr(),
+        row_table=rows,
+        column_table=columns,
         scale=scale,
-        threads=torch.get_num_threads(),
     )

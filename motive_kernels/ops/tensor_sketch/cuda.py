@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from motive_kernels.runtime import native
-from motive_kernels.runtime.cuda_call import extension, run
 
 Part = tuple[Tensor, Tensor, Tensor, float]
 """A gradient [n, o, i], its row and column table, and the factor on its sketch."""
@@ -33,24 +32,28 @@ def tensor_sketch_many_into(z: Tensor, parts: Sequence[Part]) -> None:
         if grad.stride(1) == 1 and grad.stride(2) != 1:
             grad, rows, columns = grad.transpose(1, 2), columns, rows  # The sketch is symmetric in its two axes.
         kept.append((native.rows_adjacent(grad), rows.contiguous(), columns.contiguous(), scale))
-    entries = [
-        (
-            grad.data_ptr(),
-            grad.shape[1],
-            grad.shape[2],
-            grad.stride(0),
-            grad.stride(1),
-            rows.data_ptr(),
-            columns.data_ptr(),
-            scale,
+    tensors = [
+        native.arguments(
+            "cuda",
+            "SketchTensor",
+            grad=grad,
+            rows=grad.shape[1],
+            columns=grad.shape[2],
+            sample_stride=grad.stride(0),
+            row_stride=grad.stride(1),
+            row_table=rows,
+            column_table=columns,
+            scale=scale,
         )
         for grad, rows, columns, scale in kept
     ]
-    args = extension().TensorSketch(
-        z=z.data_ptr(),
-        dtype=native.DTYPE_CODES[kept[0][0].dtype],
+    args = native.arguments(
+        "cuda",
+        "TensorSketch",
+        z=z,
+        dtype=kept[0][0].dtype,
         samples=z.shape[0],
         dim=z.shape[1],
-        tensors=entries,
+        parts=tensors,
     )
-    run("tensor_sketch_into", args, z)
+    native.launch("tensor_sketch_into", args, z)

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from motive_kernels.ops.weighted_loss import cpp, cuda, reference
+from motive_kernels.ops.weighted_loss import compiled, reference
 from motive_kernels.runtime.checks import check_tensor, describe, fail
 from motive_kernels.runtime.dispatch import Op, on_first_use
 
 OP = Op(
     "weighted_loss",
     {
-        "cpp": cpp.weighted_loss,
-        "cuda": cuda.weighted_loss,
+        "cpp": compiled.weighted_loss,
+        "cuda": compiled.weighted_loss,
         "triton": on_first_use("motive_kernels.ops.weighted_loss.triton", "weighted_loss"),
         "torch": reference.weighted_loss,
     },

@@ -1,4 +1,4 @@
-"""The C++ implementation of motion_weights: csrc/cpu/motion_weights.cpp."""
+"""The compiled implementations of motion_weights: csrc/cpu/motion_weights.cpp and csrc/cuda/motion_weights.cu."""
 
 from __future__ import annotations
 
@@ -25,23 +25,33 @@ def motion_weights(
     pooling: str,
     spatial: str,
 ) -> Tensor:
-    """As reference.motion_weights, for float32, bfloat16 and float16 on the CPU."""
+    """As reference.motion_weights, for float32, bfloat16 and float16 on a CPU or a CUDA device."""
     flow = readable(flow)
     if confidence is not None:
         confidence = confidence.float().contiguous()
-    weights = torch.empty(flow.shape[0], frames, height, width, dtype=torch.float32)
-    native.extension("cpu").motion_weights(
-        weights=weights.data_ptr(),
-        flow=flow.data_ptr(),
-        confidence=0 if confidence is None else confidence.data_ptr(),
-        dtype=native.DTYPE_CODES[flow.dtype],
-        sizes=flow.shape[:4],
-        grid=(frames, height, width),
-        strides=(*flow.stride()[:3], flow.stride(4)),
+    weights = torch.empty(flow.shape[0], frames, height, width, dtype=torch.float32, device=flow.device)
+    native.call(
+        "motion_weights",
+        "MotionWeights",
+        flow,
+        weights=weights,
+        flow=flow,
+        confidence=confidence,
+        dtype=flow.dtype,
+        samples=flow.shape[0],
+        frames=flow.shape[1],
+        height=flow.shape[2],
+        width=flow.shape[3],
+        latent_frames=frames,
+        latent_height=height,
+        latent_width=width,
+        sample_stride=flow.stride(0),
+        frame_stride=flow.stride(1),
+        row_stride=flow.stride(2),
+        component_stride=flow.stride(4),
         order=CODES["order"][order],
         pooling=CODES["pooling"][pooling],
         spatial=CODES["spatial"][spatial],
-        threads=torch.get_num_threads(),
     )
     return weights
 
