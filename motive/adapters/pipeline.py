@@ -115,10 +115,9 @@ class PipelineAdapter(Adapter):
                 f"use {max(1, standard.height // cell) * cell} x {max(1, standard.width // cell) * cell}"
             )
         if standard.frames % time != 1 % time:
-            step = time if time % 4 == 0 else 4 * time if time % 2 else 2 * time
             raise OptionError(
                 f"{self.where}: frames must be {time} n + 1, got {standard.frames}; "
-                f"use {max(1, standard.frames // step) * step + 1}"
+                f"use {max(1, standard.frames // time) * time + 1}"
             )
         frames = (standard.frames - 1) // time + 1
         return self._latent_channels, frames, standard.height // space, standard.width // space

@@ -154,7 +154,12 @@ class ToyAdapter(Adapter):
                 f"ToyAdapter: height and width must be multiples of {cell}, got {standard.height} x {standard.width}; "
                 f"use {max(1, standard.height // cell) * cell} x {max(1, standard.width // cell) * cell}"
             )
-        frames = (standard.frames + GROUP - 1) // GROUP
+        if standard.frames % GROUP != 1:
+            raise OptionError(
+                f"ToyAdapter: frames must be {GROUP} n + 1, got {standard.frames}; "
+                f"use {max(1, standard.frames // GROUP) * GROUP + 1}"
+            )
+        frames = (standard.frames - 1) // GROUP + 1
         return len(KEPT), frames, standard.height // PATCH, standard.width // PATCH
 
     def fingerprints(self) -> Mapping[str, str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from motive.cli.terminal import show
 from motive.store import compact, merge_stores, repair_store, store_info, verify_store
 from motive.store.compact import DEFAULT_ROWS
+from motive.store.info import clip_info
 
 
 def location(text: str) -> Path | str:
@@ -50,10 +51,13 @@ def merge(args: argparse.Namespace) -> int:
 
 def info_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("store", type=location)
+    parser.add_argument(
+        "--clip", nargs="+", default=[], metavar="ID", help="show which frames of these clips were attributed, and how"
+    )
 
 
 def info(args: argparse.Namespace) -> int:
-    return show(store_info(args.store))
+    return show(clip_info(args.store, args.clip) if args.clip else store_info(args.store))
 
 
 def compact_arguments(parser: argparse.ArgumentParser) -> None:

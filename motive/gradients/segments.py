@@ -88,7 +88,8 @@ def clip_segments(
     Args:
         text: as check_segments.
         path: the clip's file.
-        facts: its ``source_seconds``.
+        facts: its ``source_seconds``, and ``source_height``, ``source_width`` and ``sample_aspect`` where its pixels
+            are not square.
         standard: how it was standardised.
         grid: (F, h, w) of the latents.
 
@@ -98,7 +99,7 @@ def clip_segments(
     if not text:
         return None
     if text == "regions":
-        return _regions(media_of(path).beside(SUFFIX), float(facts["source_seconds"]), standard, grid)
+        return _regions(media_of(path).beside(SUFFIX), facts, standard, grid)
     return time_windows(int(text.partition(":")[2]), grid)
 
 
@@ -112,7 +113,7 @@ def time_windows(count: int, grid: tuple[int, int, int]) -> Segments:
     )
 
 
-def _regions(path: Path | None, seconds: float, standard: Standard, grid: tuple[int, int, int]) -> Segments:
+def _regions(path: Path | None, facts: Mapping[str, Any], standard: Standard, grid: tuple[int, int, int]) -> Segments:
     """The masks of a file, and what they leave; where masks overlap, they share."""
     if path is None or not path.is_file():
         raise ClipError("no_regions", f"there is no {path.name if path else SUFFIX} beside the clip")
@@ -125,7 +126,7 @@ def _regions(path: Path | None, seconds: float, standard: Standard, grid: tuple[
                     f"{path.name} must hold 1 to {_MOST} masks with names of A-Z a-z 0-9 _ . - other than {REST}, "
                     f"got {names[:5]}",
                 )
-            masks = [_on_grid(file.get_slice(name), f"{path.name}: {name}", seconds, standard, grid) for name in names]
+            masks = [_on_grid(file.get_slice(name), f"{path.name}: {name}", facts, standard, grid) for name in names]
     except (OSError, SafetensorError, TypeError, ValueError) as error:
         raise ClipError("bad_regions", f"{path.name} cannot be read: {error}") from error
     shares = np.stack(masks)
@@ -134,19 +135,20 @@ def _regions(path: Path | None, seconds: float, standard: Standard, grid: tuple[
 
 
 def _on_grid(
-    mask: Any, where: str, seconds: float, standard: Standard, grid: tuple[int, int, int]
+    mask: Any, where: str, facts: Mapping[str, Any], standard: Standard, grid: tuple[int, int, int]
 ) -> NDArray[np.float32]:
     """One mask [T, H, W] or [H, W], standardised as the clip is and averaged over the cells [F, h, w]."""
     shape = mask.get_shape()
     if len(shape) not in (2, 3) or 0 in shape:
         raise ClipError("bad_regions", f"{where} must be [T, H, W] or [H, W], got {list(shape)}")
+    seconds = float(facts["source_seconds"])
     start = centre_start(standard, seconds) if standard.start == "centre" else 0.0
     times = sample_times(standard, start)
     times = np.mod(times, seconds) if standard.short == "loop" and seconds > 0 else times
     count = shape[0] if len(shape) == 3 else 1
     # A frame's time is a sum of floats: one that falls on a mask's begin may come out just before it.
     shown = np.minimum((times * count / max(seconds, 1e-9) + 1e-6).astype(np.int64), count - 1)
-    fit = fit_to(standard, *shape[-2:])
+    fit = fit_to(standard, shape[-2], shape[-1], _aspect(facts, *shape[-2:]))
     planes = {
         int(j): apply_fit(_values(mask[int(j)] if len(shape) == 3 else mask[:], where), fit, standard)
         for j in np.unique(shown)
@@ -158,6 +160,14 @@ def _on_grid(
     if grid[0] == 1:
         return frames.mean(0, keepdim=True).numpy()
     return torch.cat([first, others.unflatten(0, (grid[0] - 1, -1)).mean(1)]).numpy()
+
+
+def _aspect(facts: Mapping[str, Any], height: int, width: int) -> float:
+    """Width to height of a mask's pixels: the mask covers the picture as it is displayed, whatever its own size."""
+    across, _, down = str(facts.get("sample_aspect") or "1:1").partition(":")
+    if across == down:
+        return 1.0
+    return facts["source_width"] * int(across) * height / (facts["source_height"] * int(down) * width)
 
 
 def _values(plane: NDArray[Any], where: str) -> NDArray[np.float32]:

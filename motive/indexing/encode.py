@@ -20,6 +20,7 @@ from motive.adapters.cache import Cache
 from motive.config import to_json
 from motive.data import Clip, DecoderPool, Failure, Standard, StandardClip
 from motive.data.media import media_of
+from motive.data.video.facts import PIXEL_RULES, describe_use
 from motive.errors import ClipError
 from motive.gradients.clips import EncodedClip
 from motive.gradients.segments import clip_segments
@@ -103,9 +104,8 @@ class Encoder:
                     if frames is not None:
                         encoded = encode(torch.from_numpy(frames))
                         if not all(bool(torch.isfinite(value).all()) for value in encoded.values()):
-                            raise _StagedError(
-                                "encode", ClipError("nan_latents", "the video encoder gave non-finite latents")
-                            )
+                            detail = self.with_use("the video encoder gave non-finite latents", facts)
+                            raise _StagedError("encode", ClipError("nan_latents", detail))
                         self._cache.put("latents", self._latent_key(content), encoded)
                 except _StagedError as failed:
                     error = failed.error
@@ -135,6 +135,10 @@ class Encoder:
         seen = {name: value for name, value in latents.items() if name != "latents"}
         return EncodedClip(latents["latents"], mask["weights"], {**text, **seen}, segments)
 
+    def with_use(self, detail: str, facts: Mapping[str, Any]) -> str:
+        """A failure's detail and which part of the file the clip shows."""
+        return f"{detail} ({describe_use(facts, self._standard.fps)})"
+
     def _read(self, clip: Clip) -> tuple[str, dict[str, Any], np.ndarray | None]:
         """(content hash, facts, frames or None where the cache already has the latents). Runs in a thread."""
         self._in_flight.enter([clip.clip_id])
@@ -151,15 +155,15 @@ class Encoder:
                 mask = self._measure(content, loaded)
         facts = json.loads(bytes(mask["facts"].numpy()).decode())
         if facts["static"] and self._mask.weighting == "motion":
-            raise _StagedError("mask", ClipError("static", "nothing moves in this clip, so it has no motion gradient"))
+            detail = self.with_use("nothing moves in this clip, so it has no motion gradient", facts)
+            raise _StagedError("mask", ClipError("static", detail))
         return content, facts, frames if latents is None else None
 
     def _measure(self, content: str, loaded: StandardClip) -> dict[str, Tensor]:
         mask = motion_mask(loaded.frames, self._standard.fps, self._grid, self._mask)
         facts = {
             "content_hash": content,
-            "source_seconds": loaded.source_seconds,
-            "source_fps": loaded.source_fps,
+            **loaded.columns(),
             "static": mask.static,
             "magnitude_px_mean": mask.magnitude_px_mean,
             "magnitude_px_max": mask.magnitude_px_max,
@@ -181,6 +185,7 @@ class Encoder:
         return {
             "content": content,
             "standard": asdict(self._standard),
+            "pixels": PIXEL_RULES,
             "encoder": self._prints.get("vae", "") + self._prints.get("image_encoder", ""),
             "settings": self._settings,
         }
@@ -189,6 +194,7 @@ class Encoder:
         return {
             "content": content,
             "standard": asdict(self._standard),
+            "pixels": PIXEL_RULES,
             "mask": to_json(self._mask),
             "grid": list(self._grid),
         }

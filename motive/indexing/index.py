@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from motive.data import Dataset, read_dataset
+from motive.data.video.facts import NoteCounts
 from motive.errors import ConfigError, OptionError, StoreError
 from motive.gradients.segments import check_regions
 from motive.indexing.config import IndexConfig, ReadConfig, Role, names_with
@@ -189,11 +190,11 @@ class Job:
             }
             record.finish(status=status, routes=reporter.routes, **counts)
             reporter.close(already=counts["already"])
-            done_now = self._summary(store, counts)
+            done_now = self._summary(store, counts, dict(reporter.notes))
             publish_json(store.files, f"summary{suffix}.json", {**reporter.summary(), **counts, **facts(done_now)})
         return done_now
 
-    def _summary(self, store: Store, counts: Mapping[str, int]) -> IndexSummary:
+    def _summary(self, store: Store, counts: Mapping[str, int], notes: NoteCounts) -> IndexSummary:
         reasons, examples = tally(store.failures())
         return IndexSummary(
             self.out,
@@ -203,6 +204,7 @@ class Job:
             rows=self.dataset.rows,
             without_caption=self.dataset.without_caption,
             unread=self.dataset.unread,
+            notes=notes,
         )
 
     def _poison(self, store: Store) -> set[str]:

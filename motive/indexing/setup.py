@@ -17,6 +17,7 @@ from motive.adapters import load_adapter
 from motive.adapters.base import Adapter, Expert
 from motive.adapters.lora import LoraFile
 from motive.config import to_json
+from motive.data.video.facts import PIXEL_RULES
 from motive.data.video.standardise import Standard
 from motive.errors import ConfigError
 from motive.gradients.segments import check_segments
@@ -127,6 +128,7 @@ def _gradient(
         motion_source=config.mask.source_identity(),
         draws=to_json(config.draws),
         latent_shape=latent_shape,
+        pixels=PIXEL_RULES,
         model_parts=ModelParts(config.model_parts, tuple(parts)) if parts else None,
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from motive.data import Failure, Unread
+from motive.data.video.facts import NoteCounts, notes_lines
 from motive.result import Result
 
 
@@ -25,6 +26,8 @@ class IndexSummary(Result):
         rows: clips that the dataset names, those left out included.
         without_caption: clips of the dataset that were read and have no caption.
         unread: what lies in the dataset and was not read.
+        notes: kind (motive.data.video.facts.NOTES) -> (clips stored by this run with such a note about their file, the
+            text of the first).
     """
 
     store: Path | str
@@ -36,6 +39,7 @@ class IndexSummary(Result):
     rows: int = 0
     without_caption: int = 0
     unread: Sequence[Unread] = ()
+    notes: NoteCounts = field(default_factory=dict)
 
     @property
     def lost(self) -> int:
@@ -51,7 +55,7 @@ class IndexSummary(Result):
                 f"left out: {self.lost} of {self.rows} clips{share}; {self.store}/failed.parquet has each reason"
             )
             lines += reason_lines(self.reasons, self.examples)
-        return lines + dataset_lines(self.rows, self.without_caption, self.unread)
+        return lines + dataset_lines(self.rows, self.without_caption, self.unread) + notes_lines(self.notes)
 
 
 def facts(done: IndexSummary) -> dict[str, Any]:

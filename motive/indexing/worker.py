@@ -16,6 +16,7 @@ import torch
 import motive_kernels as mk
 from motive.adapters.cache import Cache
 from motive.data import Clip, Failure
+from motive.data.video.facts import count_notes, counts_of, read_notes
 from motive.errors import ClipError, OptionError, StoreError
 from motive.gradients.clips import ClipGradients, ClipVector, EncodedClip
 from motive.indexing.encode import Encoder, Prepared
@@ -66,6 +67,7 @@ class Worker:
         self._wanted: frozenset[str] | None = None
         self._rows: list[StoreRow] = []
         self._failures: list[Failure] = []
+        self._notes: dict[str, tuple[int, str]] = {}
 
     @property
     def failures(self) -> tuple[Failure, ...]:
@@ -111,7 +113,7 @@ class Worker:
             self._do([task], clips, self._gradients_kept)
             self._commit()
         seconds = time.perf_counter() - began
-        return TaskResult(self.stored - stored, self.failed - failed, seconds, peak_gpu_bytes(), self.routes)
+        return self._result(self.stored - stored, self.failed - failed, seconds)
 
     def prepare(self, clips: Sequence[Clip]) -> list[Prepared]:
         """Captions, latents and masks of these clips into the cache; those that failed are left out and noted."""
@@ -191,6 +193,7 @@ class Worker:
             if item is not None and vector is not None and item.clip.clip_id in task.wanted:
                 with self._noting(item):
                     self._rows += store_rows(item, vector)
+                    count_notes(self._notes, counts_of(read_notes(item.facts["notes"])))
 
     @contextmanager
     def _noting(self, item: Prepared) -> Iterator[None]:
@@ -198,7 +201,8 @@ class Worker:
         try:
             yield
         except ClipError as error:
-            self._fail(Failure(item.clip.clip_id, str(item.clip.path), "gradient", error.reason, error.detail))
+            detail = self._encoder.with_use(error.detail, item.facts)
+            self._fail(Failure(item.clip.clip_id, str(item.clip.path), "gradient", error.reason, detail))
 
     def _fail(self, failure: Failure) -> None:
         if self._is_wanted(failure.clip_id):
@@ -221,7 +225,11 @@ class Worker:
         if self._on_commit is not None and (rows or failures):
             began, self._committed = self._committed, time.perf_counter()
             seconds = self._committed - began
-            self._on_commit(TaskResult(stored, len(failures), seconds, peak_gpu_bytes(), self.routes))
+            self._on_commit(self._result(stored, len(failures), seconds))
+
+    def _result(self, stored: int, failed: int, seconds: float) -> TaskResult:
+        notes, self._notes = self._notes, {}
+        return TaskResult(stored, failed, seconds, peak_gpu_bytes(), self.routes, notes)
 
 
 def cache_folder(cache: str | None, store: Store) -> Path:

@@ -85,8 +85,7 @@ def clip_media(path: Path, recipe: Recipe, decoders: ClipReader) -> ClipFrames:
     spec, mask = recipe.clip_spec, from_json(MaskConfig, recipe.mask, "identity.gradient.mask")
     clip = decoders.load_clip(path, spec)
     weights = motion_mask(clip.frames, spec.fps, recipe.grid, mask).weights
-    facts = {"source_seconds": clip.source_seconds}
-    segments = clip_segments(recipe.segments, path, facts, spec, recipe.grid)
+    segments = clip_segments(recipe.segments, path, clip.source_facts(), spec, recipe.grid)
     if segments is not None and recipe.segment in segments.names:
         weights = weights * segments.shares[segments.names.index(recipe.segment)]
     return ClipFrames(clip.frames, spec.fps, weights)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from motive.data.video.facts import describe_use
 from motive.evaluate.result import EvaluationResult
 from motive.reporting import figures
 from motive.reporting.config import ReportConfig
@@ -22,6 +23,7 @@ from motive.reporting.selection import composition, selection_facts
 from motive.reporting.tally import QueryTally
 from motive.reporting.text import clean, count, decimal, percent, plural, signed
 from motive.scores.stores import label_in
+from motive.store import Store
 
 _LEAD = (
     "Each clip of a dataset is scored by how much training on it would help a video model make the motion of a "
@@ -43,6 +45,7 @@ class Card:
     media: Media
     clip_id: str
     caption: str
+    source: str
     label: str
     same: bool
     rank: str
@@ -63,6 +66,7 @@ class QuerySection:
     name: str
     short: str
     caption: str
+    source: str
     label: str
     media: Media
     histogram: figures.Chart
@@ -160,6 +164,7 @@ def _query(inputs: Inputs, media: Mapping[tuple[str, str], Media], number: int) 
         name=name,
         short=_short(name),
         caption=clean(row["caption"]) if row else "",
+        source=_source(row, inputs.query_store),
         label=clean(_label(row, inputs), 60),
         media=media.get(("query", query.query_id), _GONE),
         histogram=figures.histogram(query.counts, query.low, query.high, threshold, name, ranked),
@@ -185,6 +190,7 @@ def _card(inputs: Inputs, media: Mapping[tuple[str, str], Media], query: QueryTa
         media=media.get(("clip", clip_id), _GONE),
         clip_id=clean(clip_id, 200),
         caption=clean(entry["caption"]) if entry else "",
+        source=_source(entry, inputs.store),
         label=clean(own, 60),
         same=bool(own) and own == _label(inputs.query_clips.get(query.query_id), inputs),
         rank=count(rank),
@@ -200,6 +206,12 @@ def _card(inputs: Inputs, media: Mapping[tuple[str, str], Media], query: QueryTa
 
 def _label(row: Mapping[str, Any] | None, inputs: Inputs) -> str:
     return label_in(row["columns"], inputs.label) if row else ""
+
+
+def _source(row: Mapping[str, Any] | None, store: Store) -> str:
+    """Which part of its file a clip shows; empty for stores that do not record it."""
+    known = store.identity.known
+    return clean(describe_use(row, known.clip_spec.fps), 300) if row and known else ""
 
 
 def _short(name: str) -> str:

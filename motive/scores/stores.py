@@ -108,6 +108,10 @@ class ScoredStores:
         """What scores of these stores would say that they saw."""
         return scored_version(self.stores)
 
+    def known(self, names: Sequence[str]) -> list[str]:
+        """Those of the index columns that every store has; stores of earlier versions have fewer."""
+        return [name for name in names if all(name in store.manifest.columns for store in self.stores)]
+
     def table(self, clip_ids: Any, columns: Sequence[str]) -> tuple[NDArray[np.bool_], Any]:
         """Which of the clips the stores hold, and the index columns of those as a pyarrow Table, in their order.
 

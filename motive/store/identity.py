@@ -43,6 +43,7 @@ class Gradient:
         motion_source: name, version and resolved settings of the motion source.
         draws: fields of the DrawConfig, with the model's own distribution filled in.
         latent_shape: (c, F, h, w).
+        pixels: version of the rules that turn a file into pixels; 1 where the store does not say.
         model_parts: None for one vector of the whole model.
     """
 
@@ -55,6 +56,7 @@ class Gradient:
     motion_source: Mapping[str, Any]
     draws: Mapping[str, Any]
     latent_shape: tuple[int, ...]
+    pixels: int = 1
     model_parts: ModelParts | None = None
 
     def to_json(self) -> dict[str, Any]:

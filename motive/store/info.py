@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from motive.data.video.facts import describe_use, read_notes
+from motive.errors import OptionError
 from motive.result import Result
 from motive.store.manifest import Manifest
 from motive.store.store import Store
@@ -92,4 +97,57 @@ def store_info(path: Path | str) -> StoreInfo:
         failures=dict(Counter(failure.reason for failure in store.failures())),
         first=times[0] if times else "",
         last=times[-1] if times else "",
+    )
+
+
+@dataclass(frozen=True)
+class ClipInfo(Result):
+    """Which part of their files some rows of a store show.
+
+    Attributes:
+        rows: (id, path, the part shown, notes); the part is empty where the store does not record it.
+    """
+
+    rows: tuple[tuple[str, str, str, tuple[str, ...]], ...]
+
+    def lines(self) -> list[str]:
+        """A paragraph a row."""
+        lines = []
+        for row_id, path, shown, notes in self.rows:
+            lines += [row_id, f"  file    {path}", f"  shown   {shown or 'not recorded by this store'}"]
+            lines += [f"  note    {text}" for text in notes]
+        return lines
+
+
+def clip_info(path: Path | str, ids: Sequence[str]) -> ClipInfo:
+    """Which part of their files some rows of a store show.
+
+    Args:
+        path: the store.
+        ids: of clips, or of rows of segments.
+
+    Raises:
+        OptionError: the store has no such row.
+        StoreError: there is no store, or it is damaged.
+    """
+    store = Store.open(path)
+    places = {row_id: place for place, row_id in enumerate(store.clip_ids) if row_id in set(ids)}
+    missing = [row_id for row_id in ids if row_id not in places]
+    if missing:
+        failure = next((failure for failure in store.failures() if failure.clip_id == missing[0]), None)
+        why = f"it was left out: {failure.reason}, {failure.detail}" if failure else "give the id of a clip or segment"
+        raise OptionError(f"info: --clip must be an id of {store.location}, got {missing[0]!r}; {why}")
+    known = store.identity.known
+    fps = known.clip_spec.fps if known else 0.0
+    rows = store.columns(None, np.array([places[row_id] for row_id in ids], np.int64)).to_pylist()
+    return ClipInfo(
+        tuple(
+            (
+                row["clip_id"],
+                str(row.get("path")),
+                describe_use(row, fps),
+                tuple(text for _, text in read_notes(row.get("notes"))),
+            )
+            for row in rows
+        )
     )

@@ -61,6 +61,7 @@ class TaskResult:
         seconds: that it took.
         gpu_bytes: peak memory of the GPU so far; 0 without one.
         routes: how gradients were taken -> parameter names (motive_kernels.GradientCapture).
+        notes: kind -> (stored clips with such a note about their file, the first one's text).
     """
 
     stored: int
@@ -68,6 +69,7 @@ class TaskResult:
     seconds: float
     gpu_bytes: int = 0
     routes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    notes: Mapping[str, tuple[int, str]] = field(default_factory=dict)
 
 
 def unit_of(clip_id: str, units: int) -> int:

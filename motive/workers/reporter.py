@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from motive.data.video.facts import count_notes
 from motive.progress import Bar
 from motive.workers.metrics import Gauges
 from motive.workers.plan import TaskResult
@@ -47,6 +48,7 @@ class RunReporter:
     failed: int = 0
     deaths: int = 0
     routes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    notes: dict[str, tuple[int, str]] = field(default_factory=dict)
     _workers: dict[int, _WorkerTally] = field(default_factory=dict)
     _began: float = field(default_factory=time.time)
     _written: float = 0.0
@@ -80,6 +82,7 @@ class RunReporter:
         self.routes = result.routes or self.routes
         self.stored += result.stored
         self.failed += result.failed
+        count_notes(self.notes, result.notes)
         self._committed = time.time()
         self.note(
             "committed",
@@ -120,6 +123,7 @@ class RunReporter:
             "seconds": round(seconds, 3),
             "clips_per_second": round(done / seconds, 6) if seconds else 0.0,
             "worker_deaths": self.deaths,
+            "notes": {kind: {"clips": n, "example": text} for kind, (n, text) in sorted(self.notes.items())},
             "workers": [
                 {
                     "worker": number,

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from motive.adapters import load_adapter
+from motive.data import Standard
 from motive.errors import ModelError, OptionError
 from motive.testing import AdapterCase, AdapterContract
 from tests.tiny_pipelines import FAMILIES
@@ -23,7 +24,7 @@ def case(request: pytest.FixtureRequest, tiny_folder: Callable[[str], Path]) -> 
         return AdapterCase.of(load_adapter("toy"))
     adapter = load_adapter(tiny_folder(request.param))
     height, width = (64, 96) if request.param == "wan22" else (32, 48)
-    frames = 13 if request.param == "mochi" else 9
+    frames = 7 if request.param == "mochi" else 9  # 6 n + 1
     return AdapterCase.of(adapter, replace(adapter.standard, frames=frames, height=height, width=width))
 
 
@@ -43,6 +44,13 @@ class TestAdapters(AdapterContract):
         _, _, h, w = case.adapter.latent_shape(replace(case.standard, height=int(height), width=int(width)))
         assert 0 < h <= 83
         assert 0 < w <= 49
+
+    def test_a_number_of_frames_that_does_not_divide_is_refused_with_one_that_does(self, case: AdapterCase) -> None:
+        with pytest.raises(OptionError, match=r"frames must be \d+ n \+ 1, got 34; use \d+") as refused:
+            case.adapter.latent_shape(replace(case.standard, frames=34))
+        frames = int(re.findall(r"use (\d+)", str(refused.value))[0])
+        assert 25 <= frames <= 33
+        case.adapter.latent_shape(replace(case.standard, frames=frames))
 
     def test_noise_and_target_are_those_of_the_family(self, case: AdapterCase) -> None:
         """Rectified flow, with the velocity towards the data in Mochi; v of a variance-preserving process in CogVideoX."""
@@ -85,3 +93,10 @@ def test_another_family_cannot_be_read_from_a_folder_without_a_model(tmp_path: P
     (tmp_path / "folder").mkdir()
     with pytest.raises(ModelError, match="load_adapter: model must be"):
         load_adapter(tmp_path / path)
+
+
+def test_a_stride_of_six_takes_lengths_that_a_stride_of_four_does_not(tiny_folder: Callable[[str], Path]) -> None:
+    """31 frames are valid for Mochi and invalid for Wan."""
+    assert load_adapter(tiny_folder("mochi")).latent_shape(Standard(frames=31, height=32, width=48))[1] == 6
+    with pytest.raises(OptionError, match="frames must be 4 n"):
+        load_adapter(tiny_folder("wan")).latent_shape(Standard(frames=31, height=32, width=48))

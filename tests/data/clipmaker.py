@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -31,6 +33,23 @@ def numbers_of(frames: np.ndarray) -> list[int]:
     return [sum(int(on) << bit for bit, on in enumerate(row)) for row in lit]
 
 
+@dataclass(frozen=True)
+class Stated:
+    """What a file states beside its frames.
+
+    Attributes:
+        mirror: the display matrix mirrors.
+        options: of the encoder.
+        aspect: sample aspect ratio.
+        colour: fields of the codec's context, such as color_trc.
+    """
+
+    mirror: bool = False
+    options: Mapping[str, str] = field(default_factory=dict)
+    aspect: Fraction | None = None
+    colour: Mapping[str, int] = field(default_factory=dict)
+
+
 def encode(
     path: Path,
     frames: np.ndarray,
@@ -41,21 +60,42 @@ def encode(
     stamps: Sequence[int] | None = None,
     ticks: int | None = None,
     rotate: float = 0.0,
+    **stated: Any,
 ) -> Path:
-    """Write frames with PyAV; frame i is shown from stamps[i] / ticks seconds (default: i / fps)."""
+    """Write frames with PyAV; frame i is shown from stamps[i] / ticks seconds (default: i / fps).
+
+    Args:
+        frames: [n, H, W, 3] RGB, or [n, H, W, 4] with alpha.
+        stated: fields of Stated.
+    """
+    more = Stated(**stated)
     clock = Fraction(1, ticks or fps)
     with av.open(str(path), "w", options=MUXER_OPTIONS) as container:
-        stream = container.add_stream(codec, rate=fps, options=encoder_options(codec))
+        stream = container.add_stream(codec, rate=fps, options=_merged(encoder_options(codec), more.options))
         stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], pixel_format
         stream.codec_context.time_base = clock
-        if rotate:
-            stream.set_display_rotation(rotate)
+        if more.aspect:
+            stream.codec_context.sample_aspect_ratio = more.aspect
+        for name, value in more.colour.items():
+            setattr(stream.codec_context, name, value)
+        if rotate or more.mirror:
+            stream.set_display_rotation(rotate, hflip=more.mirror)
         for index, image in enumerate(frames):
-            frame = to_pixels(image, pixel_format)
+            frame = _with_alpha(image) if frames.shape[-1] == 4 else to_pixels(image, pixel_format)
             frame.pts, frame.time_base = (stamps[index] if stamps else index), clock
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
+
+
+def _merged(base: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str]:
+    """Options of an encoder: flags add up, and so do x264's parameters."""
+    joints = {"flags": "", "x264-params": ":"}
+    return {**base, **more, **{k: joints[k].join((base[k], more[k])) for k in joints if k in base and k in more}}
+
+
+def _with_alpha(image: np.ndarray) -> av.VideoFrame:
+    return av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgba")
 
 
 def encode_audio(path: Path, seconds: float = 1.0) -> Path:
@@ -92,3 +132,50 @@ def patched(source: Path, target: Path, box: bytes, offset: int, value: bytes) -
         at = data.find(box, at + 4)
     target.write_bytes(bytes(data))
     return target
+
+
+def discs(
+    count: int, step: float, *, height: int = 96, width: int = 160, radius: float = 16.0, aspect: float = 1.0
+) -> np.ndarray:
+    """[count, H, W, 3] uint8: a white disc on grey moves to the right by ``step`` stored pixels a frame.
+
+    It is a circle where a stored pixel is ``aspect`` times as wide as high, with its edges blended over a pixel.
+    """
+    y, x = np.mgrid[0:height, 0:width].astype(np.float64)
+    frames = np.empty((count, height, width, 3), np.uint8)
+    for index in range(count):
+        centre = 2 + radius / aspect + index * step
+        distance = np.hypot((x - centre) * aspect, y - height / 2)
+        frames[index] = (64 + 191 * np.clip(radius - distance + 0.5, 0, 1))[..., None].round()
+    return frames
+
+
+def extent(frame: np.ndarray) -> tuple[float, float, float]:
+    """(x of the centre, width, height) in pixels of the bright disc in a frame [H, W, 3]."""
+    light = np.clip((frame[..., 1].astype(np.float64) - 64) / 191, 0, 1)
+    rows, columns = light.max(1).sum(), light.max(0).sum()
+    centre = (light.sum(0) * np.arange(light.shape[1])).sum() / light.sum()
+    return float(centre), float(columns), float(rows)
+
+
+def woven(progressive: np.ndarray, top_first: bool = True) -> np.ndarray:
+    """Frames of two fields each, from twice as many progressive frames; the first field is the top one, or the bottom."""
+    frames = progressive[0::2].copy()
+    second = 1 if top_first else 0
+    frames[:, second::2] = progressive[1::2, second::2]
+    return frames
+
+
+def write_two_streams(path: Path, first: np.ndarray, second: np.ndarray, default: int | None, fps: int = 16) -> Path:
+    """A file with two H.264 streams; ``default`` is the one with that disposition, None for none."""
+    with av.open(str(path), "w", options=MUXER_OPTIONS) as container:
+        streams = [container.add_stream("libx264", rate=fps, options=encoder_options("libx264")) for _ in range(2)]
+        for number, (stream, frames) in enumerate(zip(streams, (first, second), strict=True)):
+            stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
+            stream.disposition = av.stream.Disposition.default if number == default else 0
+        for images in zip(first, second, strict=True):
+            for stream, image in zip(streams, images, strict=True):
+                container.mux(stream.encode(to_pixels(image, "yuv420p")))
+        for stream in streams:
+            container.mux(stream.encode(None))
+    return path

@@ -170,10 +170,10 @@ def test_limits_are_checked(clip: Path, tmp_path: Path) -> None:
 
 def test_times_need_not_be_regular(clip: Path) -> None:
     out = np.zeros((4, 48, 96, 3), dtype=np.uint8)
-    decoded = decode_at(clip, [0.0, 0.0, 1.0, 99.0], lambda frame: frame, out, DecodeLimits())
+    decoded = decode_at(clip, [0.0, 0.0, 1.0, 99.0], lambda frame, aspect: frame, out, DecodeLimits())
     assert decoded.filled == 3
     assert decoded.ended
-    assert decoded.frames == 40
+    assert decoded.source.source_frames == 40
     assert numbers_of(out[:3]) == [0, 0, 16]
 
 

@@ -75,6 +75,12 @@ def test_the_store_holds_every_moving_clip(job: Path, pool: Path) -> None:
     assert main(["verify", str(job / "store")]) == 0
 
 
+def test_the_report_says_which_frames_were_attributed(job: Path) -> None:
+    page = (job / "report" / "index.html").read_text(encoding="utf-8")
+    assert "frames 0-" in page
+    assert "resampled to 12 fps" in page
+
+
 def test_the_selection_is_a_dataset_in_the_inputs_format(job: Path, pool: Path) -> None:
     selected = rows(job / "selected" / "metadata.csv")
     assert len(selected) == 3

@@ -117,6 +117,24 @@ def regions(folder: Path, masks: dict[str, np.ndarray], seconds: float = 2.25) -
     return found
 
 
+@pytest.mark.parametrize("size", [(96, 160), (96, 233), (48, 80)])
+def test_regions_of_a_clip_whose_pixels_are_not_square(tmp_path: Path, size: tuple[int, int]) -> None:
+    """A mask covers the displayed picture (233x96), whether it has the size that is stored, displayed or another."""
+    facts = {"source_seconds": 2.25, "source_height": 96, "source_width": 160, "sample_aspect": "16:11"}
+    mask = np.zeros(size, np.float32)
+    mask[:, size[1] // 2 :] = 1
+    mask[:, -size[1] // 8 :] = 0
+    save_file({"right": mask}, tmp_path / "clip.regions.safetensors")
+    wide = Standard(fps=4.0, frames=9, height=96, width=192)
+    found = clip_segments("regions", tmp_path / "clip.mp4", facts, wide, (3, 1, 192))
+    assert found is not None
+    share = found.shares[0, 0, 0]
+    # The picture is 232.7 wide and cropped to 192: its middle stays at 96, seven eighths of it come to 183.
+    assert share[:95].max() == 0
+    assert share[98:181].min() > 0.99
+    assert share[186:].max() == 0
+
+
 @pytest.mark.parametrize("kind", [np.bool_, np.uint8, np.float32])
 def test_regions_lie_where_their_masks_are(tmp_path: Path, kind: type) -> None:
     """A square that moves right by a cell each latent frame, at twice the clip's rate."""

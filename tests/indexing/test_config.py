@@ -147,7 +147,7 @@ def test_no_flags_change_nothing() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--clip-frames", "16"], "--clip-frames must be 4 n + 1 and at least 5, got 16; take 17"),
+        (["--clip-frames", "1"], "--clip-frames must be at least 2, got 1; motion needs two frames"),
         (["--projection-type", "magic"], "ProjectionSpec: type must be one of "),
         (["--batch-size", "0"], "--batch-size must be at least 1, got 0; give a number"),
         (

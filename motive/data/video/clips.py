@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
 from motive.data.video.decode import Decoded, decode_at, measure_seconds
+from motive.data.video.facts import SourceFacts
 from motive.data.video.standardise import Fit, Standard, apply_fit, centre_start, fit_to, sample_times
 from motive.data.video.video import DEFAULT_LIMITS, DecodeLimits
 from motive.errors import ClipError
 
 
 @dataclass(frozen=True)
-class StandardClip:
+class StandardClip(SourceFacts):
     """A clip brought to a Standard, and what it was before.
 
     Attributes:
         frames: [T, H, W, 3] uint8 RGB.
         frame_times_s: [T] float64, time stamp of the source frame that each frame shows, from the first one;
             equal neighbours are one source frame shown twice.
-        source_fps, source_frames, source_seconds: of the video stream; counted where decoding reached its
-            end, otherwise as the header has them.
-        source_height, source_width: pixels, after rotation.
         decoder: library, versions and codec.
         resize: ``none`` | ``area`` | ``linear`` | ``area+linear``.
     """
 
-    frames: np.ndarray
-    frame_times_s: np.ndarray
-    source_fps: float
-    source_frames: int
-    source_seconds: float
-    source_height: int
-    source_width: int
-    decoder: str
-    resize: str
+    frames: np.ndarray = field(kw_only=True)
+    frame_times_s: np.ndarray = field(kw_only=True)
+    decoder: str = field(kw_only=True)
+    resize: str = field(kw_only=True)
 
 
 def load_clip(
@@ -63,47 +57,43 @@ def load_clip(
     times = sample_times(standard, start)
     out = np.empty((standard.frames, standard.height, standard.width, 3), dtype=np.uint8) if out is None else out
     resizer = _Resizer(standard)
-    decoded = decode_at(path, times.tolist(), resizer, out, limits)
-    shown = decoded.frame_times_s
+    decoded = decode_at(path, times.tolist(), resizer, out, limits, standard.interlaced)
+    shown, source = decoded.frame_times_s, decoded.source
     if decoded.filled < standard.frames:
-        shown = _lengthen(path, standard, limits, decoded, resizer, out)
+        shown, source = _lengthen(path, standard, limits, decoded, resizer, out)
     return StandardClip(
-        frames=out,
-        frame_times_s=shown,
-        source_fps=decoded.fps,
-        source_frames=decoded.frames,
-        source_seconds=decoded.seconds,
-        source_height=decoded.height,
-        source_width=decoded.width,
-        decoder=decoded.decoder,
-        resize=resizer.method,
+        **source.source_facts(), frames=out, frame_times_s=shown, decoder=decoded.decoder, resize=resizer.method
     )
 
 
 def _lengthen(
     path: Path, standard: Standard, limits: DecodeLimits, decoded: Decoded, resizer: _Resizer, out: np.ndarray
-) -> np.ndarray:
+) -> tuple[np.ndarray, SourceFacts]:
     """Fill the frames past the end of a short clip by the standard's rule; returns all frames' source times."""
+    source = decoded.source
     if standard.short == "error" or decoded.filled == 0:
         raise ClipError(
             "too_short",
-            f"{path.name} lasts {decoded.seconds:.4g} s, {standard.frames} frames at {standard.fps:g} fps need "
+            f"{path.name} lasts {source.source_seconds:.4g} s ({source.source_frames} frames at "
+            f"{source.source_fps:.4g} fps), {standard.frames} frames at {standard.fps:g} fps need "
             f"{(standard.frames - 1) / standard.fps:.4g} s",
         )
     if standard.short == "hold":
         out[decoded.filled :] = out[decoded.filled - 1]
         held = np.full(standard.frames - decoded.filled, decoded.frame_times_s[-1])
-        return np.concatenate([decoded.frame_times_s, held])
+        return np.concatenate([decoded.frame_times_s, held]), source
     # The second round of a loop samples other source frames than the first, so the clip is decoded once more.
-    wrapped = np.mod(sample_times(standard), decoded.seconds)
+    wrapped = np.mod(sample_times(standard), source.source_seconds)
     order = np.argsort(wrapped, kind="stable")
     looped = np.empty_like(out)
-    again = decode_at(path, wrapped[order].tolist(), resizer, looped, limits)
+    again = decode_at(path, wrapped[order].tolist(), resizer, looped, limits, standard.interlaced)
     if again.filled < standard.frames:
         raise ClipError("damaged", f"{path.name} decodes to another length the second time")
     shown = np.empty(standard.frames)
     out[order], shown[order] = looped, again.frame_times_s
-    return shown
+    # The first round reached the file's end and counted; the second one knows which frames were shown.
+    counted = {name: getattr(source, name) for name in ("source_fps", "source_frames", "source_seconds")}
+    return shown, replace(again.source, **counted)
 
 
 class _Resizer:
@@ -114,13 +104,13 @@ class _Resizer:
 
     def __init__(self, standard: Standard) -> None:
         self._standard = standard
-        self._size = (0, 0)
-        self._plan: Fit | None = None
+        self._seen: tuple[int, int, Fraction] | None = None
+        self._plan = Fit(0, 0, 0, 0, 0, 0, 0, 0, "")
         self.method = ""
 
-    def __call__(self, frame: np.ndarray) -> np.ndarray:
-        size = (frame.shape[0], frame.shape[1])
-        if self._plan is None or size != self._size:
-            self._size, self._plan = size, fit_to(self._standard, *size)
+    def __call__(self, frame: np.ndarray, aspect: Fraction) -> np.ndarray:
+        seen = (frame.shape[0], frame.shape[1], aspect)
+        if seen != self._seen:
+            self._seen, self._plan = seen, fit_to(self._standard, frame.shape[0], frame.shape[1], float(aspect))
             self.method = self.method or self._plan.method
         return apply_fit(frame, self._plan, self._standard)

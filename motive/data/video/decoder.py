@@ -62,17 +62,5 @@ def _answer(request: dict[str, Any], shared: mmap.mmap) -> dict[str, Any]:
         return {"missing": [error.where, error.package, error.extra]}
     except MemoryError:
         return {"error": ["out_of_memory", f"decoding took more than {limits.memory_bytes} bytes"]}
-    facts = {name: getattr(clip, name) for name in FACTS}
-    return {"clip": {**facts, "frame_times_s": clip.frame_times_s.tolist()}}
-
-
-FACTS = (
-    "source_fps",
-    "source_frames",
-    "source_seconds",
-    "source_height",
-    "source_width",
-    "decoder",
-    "resize",
-)
-"""Fields of a StandardClip that are numbers and text."""
+    times = clip.frame_times_s.tolist()
+    return {"clip": {**clip.source_facts(), "decoder": clip.decoder, "resize": clip.resize, "frame_times_s": times}}

@@ -19,7 +19,7 @@ import numpy as np
 from motive.child import describe_exit, python_command
 from motive.data.media import media_of
 from motive.data.video.clips import StandardClip
-from motive.data.video.decoder import FACTS
+from motive.data.video.facts import checked_facts
 from motive.data.video.standardise import Standard
 from motive.data.video.video import DEFAULT_LIMITS, DecodeLimits
 from motive.errors import ClipError, MissingExtra
@@ -150,13 +150,14 @@ class _Decoder:
             reason, detail = answer["error"]
             raise ClipError(str(reason), str(detail))
         try:
-            facts = answer["clip"]
-            kinds = {field: type(facts[field]) for field in FACTS}
-            times = np.array(facts["frame_times_s"], np.float64)
-            if times.shape != (self._standard.frames,) or not set(kinds.values()) <= {int, float, str}:
-                raise ValueError(f"fields {kinds}")
+            found = answer["clip"]
+            times = np.array(found["frame_times_s"], np.float64)
+            texts = {name: found[name] for name in ("decoder", "resize")}
+            if times.shape != (self._standard.frames,) or not all(isinstance(text, str) for text in texts.values()):
+                raise ValueError("times or texts of another form")
+            facts = checked_facts(found)
             frames = np.frombuffer(self._frames, np.uint8).reshape(self._shape).copy()
-            return StandardClip(frames=frames, frame_times_s=times, **{field: facts[field] for field in FACTS})
+            return StandardClip(**facts, **texts, frames=frames, frame_times_s=times)
         except (KeyError, TypeError, ValueError) as error:
             self.close()
             raise ClipError("decoder_died", f"the decoder of {name} gave an answer of another form") from error

@@ -22,13 +22,15 @@ class Standard:
 
     Attributes:
         fps: frames a second after resampling (by time stamp, not by frame index).
-        frames: frames kept, 4 n + 1 for the causal video autoencoders.
+        frames: frames kept; the model says which numbers fit (4 n + 1 for Wan, 6 n + 1 for Mochi, 8 n + 1 for LTX).
         height, width: pixels after resize and crop.
         short: what to do with a clip that lasts less than (frames - 1) / fps seconds:
             ``error`` leaves it out with reason too_short, ``hold`` repeats its last frame, ``loop`` plays
             it again from the start.
         start: ``head`` takes the first frames, ``centre`` the middle ones.
         fit: ``crop`` scales to cover and crops the centre, ``stretch`` scales each axis by itself.
+        interlaced: ``deinterlace`` makes interlaced clips progressive, ``error`` leaves them out with reason
+            interlaced.
     """
 
     fps: float = 16.0
@@ -38,17 +40,14 @@ class Standard:
     short: Literal["error", "hold", "loop"] = "error"
     start: Literal["head", "centre"] = "head"
     fit: Literal["crop", "stretch"] = "crop"
+    interlaced: Literal["deinterlace", "error"] = "deinterlace"
 
     def __post_init__(self) -> None:
         check_choices(self)
         if not 0 < self.fps <= 1000:
             raise ConfigError("Standard", f"{{fps}} must be in (0, 1000], got {self.fps}; give frames a second")
-        if self.frames < 5 or self.frames % 4 != 1:
-            raise ConfigError(
-                "Standard",
-                f"{{frames}} must be 4 n + 1 and at least 5, got {self.frames}; "
-                f"take {max(5, self.frames // 4 * 4 + 1)}",
-            )
+        if self.frames < 2:
+            raise ConfigError("Standard", f"{{frames}} must be at least 2, got {self.frames}; motion needs two frames")
         for name in ("height", "width"):
             if not 8 <= getattr(self, name) <= 16384:
                 raise ConfigError(
@@ -90,18 +89,19 @@ class Fit:
     method: str
 
 
-def fit_to(standard: Standard, height: int, width: int) -> Fit:
-    """Plan the resize and crop of height x width frames.
+def fit_to(standard: Standard, height: int, width: int, aspect: float = 1.0) -> Fit:
+    """Plan the resize and crop of height x width frames whose pixels are ``aspect`` times as wide as high.
 
-    ``crop`` scales both axes by max(standard.height / height, standard.width / width) and crops the centre;
-    ``stretch`` scales each axis by itself. Pixels count as square, as video trainers take them.
+    ``crop`` scales the displayed picture, height x (aspect width), by max(standard.height / height,
+    standard.width / (aspect width)) and crops the centre; ``stretch`` scales each axis by itself. Each axis is resized
+    once, from the stored pixels to the result's.
     """
     if standard.fit == "stretch":
         method = _method((height, width), (standard.height, standard.width))
         return Fit(0, 0, height, width, standard.height, standard.width, 0, 0, method)
-    scale = max(standard.height / height, standard.width / width)
+    scale = max(standard.height / height, standard.width / (width * aspect))
     top, keep_height, new_height, crop_top = _cover_axis(height, standard.height, scale)
-    left, keep_width, new_width, crop_left = _cover_axis(width, standard.width, scale)
+    left, keep_width, new_width, crop_left = _cover_axis(width, standard.width, scale * aspect)
     method = _method((keep_height, keep_width), (new_height, new_width))
     return Fit(top, left, keep_height, keep_width, new_height, new_width, crop_top, crop_left, method)
 

@@ -6,15 +6,24 @@ import math
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from motive.data.media import Media, media_of
+from motive.data.video.clock import Clock
+from motive.data.video.facts import MAX_NOTES
+from motive.data.video.streams import (
+    alpha_decoder,
+    choose_stream,
+    first_rate,
+    hdr_of,
+    header_seconds,
+    pixel_aspect,
+    stated_order,
+)
 from motive.errors import ClipError, OptionError
 from motive.extras import require
 
@@ -131,36 +140,83 @@ def _is_cut_mp4(path: Path) -> bool:
     return bool(names) and (at > size or b"moov" not in names)
 
 
+@dataclass(frozen=True)
+class Shot:
+    """A frame with its place in time.
+
+    Attributes:
+        number: from 0, in order of display.
+        start_s: seconds from the first frame.
+        shown_s: how long the frame says it is shown, or one nominal frame.
+        frame: PyAV's.
+    """
+
+    number: int
+    start_s: float
+    shown_s: float
+    frame: Any
+
+
 class Video:
-    """One open file: its stream's clock, limits and frames."""
+    """One open file: its stream's clock, limits and frames.
+
+    Attributes:
+        name: of the file.
+        stream: index of the video stream.
+        decoder: library, version and codec.
+        aspect: width to height of a stored pixel.
+        stated_order: the field that the header calls first; empty if it calls the stream progressive.
+        notes: (kind, text) of what a person should know (facts.NOTES).
+    """
 
     def __init__(self, av: Any, path: Path, container: Any, limits: DecodeLimits) -> None:
         self._av, self._path, self._container, self._limits = av, path, container, limits
         self.name = path.name
+        self.notes: list[tuple[str, str]] = []
         self._deadline = time.monotonic() + limits.timeout_s
-        attached = av.stream.Disposition.attached_pic
-        streams = [s for s in container.streams.video if not s.disposition & attached]
-        if not streams:
-            raise _truncated_or(path, ClipError("no_video_stream", f"{path.name} has no video stream"))
-        self._stream = stream = streams[0]
+        try:
+            stream, several = choose_stream(av, container, self.name)
+        except ClipError as error:
+            raise _truncated_or(path, error) from error
+        self.note("streams", several)
+        self._stream = stream
         if stream.codec_context is None:
             raise _truncated_or(path, ClipError("unsupported_codec", f"no decoder for the video of {path.name}"))
-        context = stream.codec_context
+        self.check("pixels", stream.codec_context.width * stream.codec_context.height, limits.max_pixels)
+        self._separate = alpha_decoder(av, stream, self.name)
+        context = self._separate or stream.codec_context
         context.options = {"max_pixels": str(limits.max_pixels)}
         context.thread_count = limits.threads
+        self.stream = int(stream.index)
         self.decoder = (
             f"pyav {av.__version__} libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))} {context.name}"
         )
-        self._header_fps = _first_rate(stream.average_rate, stream.guessed_rate, stream.base_rate)
-        self.step_s = 1 / (_first_rate(stream.guessed_rate, stream.average_rate, stream.base_rate) or 25.0)
+        self.aspect, doubt = pixel_aspect(stream, self.name)
+        self.note("aspect", doubt)
+        self.stated_order = stated_order(stream.codec_context)
+        self._header_fps = first_rate(stream.average_rate, stream.guessed_rate, stream.base_rate)
+        self.step_s = 1 / (first_rate(stream.guessed_rate, stream.average_rate, stream.base_rate) or 25.0)
         self._tick_s = float(stream.time_base) if stream.time_base else 0.0
         self.tolerance_s = min(max(self._tick_s, 1e-6), 1e-3)
-        self._header_seconds = _header_seconds(container, stream)
-        self._first_packet_s, self._packets_end_s = math.inf, -math.inf
-        self._reformatter = av.video.reformatter.VideoReformatter()
-        self.check("pixels", context.width * context.height, limits.max_pixels)
+        self._header_seconds = header_seconds(container, stream)
+        self._spans = _Spans(self.step_s)
         self.check("seconds", self._header_seconds, limits.max_seconds)
         self.check("frames", stream.frames, limits.max_frames)
+
+    def note(self, kind: str, text: str) -> None:
+        """Keep a note, unless the text is empty or there are many already."""
+        if text and len(self.notes) < MAX_NOTES:
+            self.notes.append((kind, text))
+
+    @property
+    def hdr(self) -> str:
+        """``pq``, ``hlg`` or empty, as far as decoded."""
+        return hdr_of(self._stream.codec_context)
+
+    @property
+    def seconds_left(self) -> float:
+        """Of the time that the file may take."""
+        return self._deadline - time.monotonic()
 
     def check(self, what: str, value: float, limit: float) -> None:
         if value > limit:
@@ -168,13 +224,11 @@ class Video:
 
     def packets(self) -> Iterator[Any]:
         for packet in self._demux():
-            if time.monotonic() > self._deadline:
+            if self.seconds_left < 0:
                 raise ClipError("timeout", f"{self.name} took more than {self._limits.timeout_s:g} s")
             if packet.size and packet.pts is not None and not packet.is_discard:
-                start = packet.pts * self._tick_s
-                self._first_packet_s = min(self._first_packet_s, start)
-                end = start + ((packet.duration or 0) * self._tick_s or self.step_s)
-                self._packets_end_s = max(self._packets_end_s, end)
+                dts = None if packet.dts is None else packet.dts * self._tick_s
+                self._spans.add(packet.pts * self._tick_s, dts, (packet.duration or 0) * self._tick_s)
             yield packet
 
     def _demux(self) -> Iterator[Any]:
@@ -186,14 +240,19 @@ class Video:
     @property
     def packet_seconds(self) -> float:
         """Time that the packets read so far cover, by their stamps; 0 without stamps."""
-        return max(self._packets_end_s - self._first_packet_s, 0.0) if math.isfinite(self._first_packet_s) else 0.0
+        return self._spans.seconds
+
+    def _decode(self, packet: Any) -> list[Any]:
+        if self._separate is None:
+            return packet.decode()
+        return self._separate.decode(packet if packet.size else None)
 
     def _frames(self) -> Iterator[Any]:
         """Frames in order of display; what comes before the first sound one is skipped, as players do."""
         started = False
         for packet in self.packets():
             try:
-                frames = packet.decode()
+                frames = self._decode(packet)
             except self._av.error.EOFError:
                 return
             except self._av.error.FFmpegError as error:
@@ -214,42 +273,24 @@ class Video:
             return ClipError("truncated", f"{self.name} ends inside a frame")
         return ClipError("damaged", f"{self.name} does not decode to the last frame needed: {detail}")
 
-    def timeline(self) -> Iterator[tuple[float, Any]]:
-        """Frames with their start in seconds from the first one, never descending.
-
-        A frame without a time stamp follows its predecessor at the nominal rate; so does one whose stamp jumps
-        back by more than a frame, as where two recordings were joined.
-        """
-        zero: float | None = None
-        start, step = 0.0, 0.0
-        for count, frame in enumerate(self._frames(), 1):
-            self.check("frames", count, self._limits.max_frames)
+    def timeline(self) -> Generator[Shot, None, None]:
+        """Frames in order of display, by the rules of Clock."""
+        clock = Clock(self.name, self.step_s, lambda text: self.note("time_stamps", text))
+        end, size = 0.0, (0, 0)
+        for number, frame in enumerate(self._frames()):
+            self.check("frames", number + 1, self._limits.max_frames)
             self.check("pixels", frame.width * frame.height, self._limits.max_pixels)
-            expected = start + step
-            if frame.pts is None:
-                start = expected
-            else:
-                stamp = frame.pts * float(frame.time_base or self._stream.time_base)
-                if zero is None or stamp - zero < start - self.step_s:
-                    zero = stamp - expected
-                start = max(stamp - zero, start)
+            if number and (frame.height, frame.width) != size:
+                was, now = f"{size[1]}x{size[0]}", f"{frame.width}x{frame.height}"
+                self.note("frame_size", f"{self.name} changes from {was} to {now} pixels at frame {number}")
+            size = (frame.height, frame.width)
+            base = float(frame.time_base or self._stream.time_base or 0)
+            start = clock.place(number, None if frame.pts is None else frame.pts * base, end)
             self.check("seconds", start, self._limits.max_seconds)
-            yield start, frame
-            step = self.display_seconds(frame)
-
-    def display_seconds(self, frame: Any) -> float:
-        """How long a frame says it is shown, or one nominal frame."""
-        base = frame.time_base or self._stream.time_base
-        duration = getattr(frame, "duration", 0)
-        return duration * float(base) if duration and duration > 0 and base else self.step_s
-
-    def rgb(self, frame: Any) -> np.ndarray:
-        """The frame upright, as [H, W, 3] RGB uint8."""
-        image = self._reformatter.reformat(frame, format="rgb24", interpolation="BILINEAR").to_ndarray()
-        return np.rot90(image, _quarter_turns(frame))
-
-    def upright_size(self, frame: Any) -> tuple[int, int]:
-        return (frame.width, frame.height) if _quarter_turns(frame) % 2 else (frame.height, frame.width)
+            duration = getattr(frame, "duration", 0)
+            shown = duration * base if duration and duration > 0 and base else self.step_s
+            yield Shot(number, start, shown, frame)
+            end = start + shown
 
     def fps(self, count: int, last_start: float) -> float:
         """Mean rate of the decoded frames; the header's where they agree, since clocks round."""
@@ -272,22 +313,24 @@ class Video:
         raise ClipError("truncated" if lost else "damaged", detail)
 
 
-def _first_rate(*rates: Any) -> float:
-    """The first believable frame rate, or 0."""
-    return next((float(rate) for rate in rates if rate is not None and 0 < rate <= 1000), 0.0)
+class _Spans:
+    """Seconds that packets cover; where their clock starts again, a further span begins."""
 
+    def __init__(self, step_s: float) -> None:
+        self._step_s = step_s
+        self._before = 0.0
+        self._first, self._end, self._dts = math.inf, -math.inf, -math.inf
 
-def _header_seconds(container: Any, stream: Any) -> float:
-    """Length of the video by the header, or 0; a length shared with an audio stream says nothing of the video."""
-    tick = float(stream.time_base) if stream.time_base else 0.0
-    if stream.duration and stream.duration > 0:
-        return stream.duration * tick
-    if container.duration and len(container.streams) == 1:
-        return max(container.duration / 1e6 - max((stream.start_time or 0) * tick, 0.0), 0.0)
-    return 0.0
+    def add(self, pts_s: float, dts_s: float | None, duration_s: float) -> None:
+        """Take in a packet, in order of decoding, where only the clock of decoding rises."""
+        if dts_s is not None:
+            if dts_s < self._dts - self._step_s:
+                self._before = self.seconds
+                self._first, self._end = math.inf, -math.inf
+            self._dts = dts_s
+        self._first = min(self._first, pts_s)
+        self._end = max(self._end, pts_s + (duration_s or self._step_s))
 
-
-def _quarter_turns(frame: Any) -> int:
-    """Counter-clockwise quarter turns that bring a frame upright; other angles are left as they are."""
-    turns = frame.rotation / 90
-    return round(turns) if abs(turns - round(turns)) < 0.02 else 0
+    @property
+    def seconds(self) -> float:
+        return self._before + (max(self._end - self._first, 0.0) if math.isfinite(self._first) else 0.0)
