@@ -123,7 +123,7 @@ def test_replay_gives_the_same_vectors(job: Path, tmp_path: Path) -> None:
 
 def test_run_json_tells_what_ran(job: Path) -> None:
     record = json.loads((job / "store" / "run.json").read_text())
-    assert record["config"]["draws"]["strategy"] == "single"
+    assert record["config"]["vectors"]["draws"]["strategy"] == "single"
     assert record["versions"]["torch"]
     assert record["implementations"]["tensor_sketch_into"]["torch"] is None
     assert record["finished"]
