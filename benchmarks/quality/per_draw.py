@@ -61,7 +61,7 @@ def draw_vectors(clips: list[EncodedClip], k: int) -> Tensor:
     projector = mk.Projector(mk.ProjectionSpec(dim=k), shapes)
     found = []
     for j, sigma in enumerate(DRAWS.sigmas()):
-        one = DrawConfig("single", sigma=sigma, seed=j, per_draw="sum")
+        one = DrawConfig("single", sigma=sigma, seed=j, combine="mean")
         gradients = ClipGradients(adapter, transformer, projector, one, tuple(clips[0].latents.shape))  # type: ignore[arg-type]
         found.append(torch.stack([v.vector for i in range(0, len(clips), 8) for v in gradients(clips[i : i + 8])]))
     return torch.stack(found)

@@ -16,8 +16,8 @@ from motive.errors import ConfigError, OptionError
 T = TypeVar("T")
 
 _METAVARS = {int: "N", float: "X", str: "TEXT", Path: "PATH"}
-_SHORTER = {"clip_spec": "clip"}
-"""Field of a config -> what its flags start with, where the whole name would be clumsy."""
+_SHORTER = {"clip_spec": "clip", "draws": "noise"}
+"""Field of a config -> what its flags start with, where the whole name would be clumsy or unclear."""
 
 
 def add_flags(parser: argparse.ArgumentParser, cls: type, prefix: str = "", skip: tuple[str, ...] = ()) -> None:

@@ -36,7 +36,7 @@ class ClipVector:
     """The result for one clip.
 
     Attributes:
-        vector: float32 [parts k] on the host, the draws' projected gradients put together as DrawConfig.per_draw says;
+        vector: float32 [parts k] on the host, the draws' projected gradients combined as DrawConfig.combine says;
             with parts of the model, this for each part, one after the other.
         norm: length of the mean over draws of the projected gradients.
         loss: mean over draws of the motion-weighted loss.
@@ -120,7 +120,7 @@ class ClipGradients:
         noise = torch.stack([shared_noise(draws.seed, j, latent_shape) for j in range(len(sigmas))]).to(self._device)
         self._passes = list(zip(sigmas.split(micro_batch_draws), noise.split(micro_batch_draws), strict=True))
         self._count = len(sigmas)
-        self._per_draw = draws.per_draw
+        self._combine = draws.combine
         self._parts = max(1, len(parts))
         self._capture = mk.GradientCapture(transformer, projector, prefix=prefix, groups=parts or None, verify=verify)
 
@@ -135,18 +135,18 @@ class ClipGradients:
         Where a parameter takes the stream route, a non-finite clip spoils the others of the call: see ``routes``.
         """
         draws, losses = [], []
-        for z, loss in self._taken(clips, self._per_draw != "sum"):
+        for z, loss in self._taken(clips, self._combine != "mean"):
             draws.append(z)
             losses.append(loss)
         z = torch.cat(draws, 1)  # [n, draws, s, parts, k]
         summed, loss = z.sum(1).flatten(2), torch.stack(losses).sum(0)
-        if self._per_draw != "sum":
+        if self._combine != "mean":
             norms = z.sum(2).flatten(2).norm(dim=2)[:, :, None, None, None]
             z = z / torch.where(norms == 0, 1.0, norms)
-        if self._per_draw == "separate":
+        if self._combine == "concat":
             vectors = z.permute(0, 2, 3, 1, 4).flatten(2) / self._count**0.5
         else:
-            vectors = summed if self._per_draw == "sum" else z.mean(1).flatten(2)
+            vectors = summed if self._combine == "mean" else z.mean(1).flatten(2)
         return [
             _clip_vector(clip, *rows)
             for clip, *rows in zip(clips, vectors.cpu(), summed.cpu(), loss.cpu(), strict=True)

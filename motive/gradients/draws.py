@@ -35,17 +35,17 @@ class DrawConfig:
             a model's experts.
         sigma: noise level of ``single``, 0 < sigma < 1. The paper's timestep 751 of 1000 is sigma 0.751.
         seed: of the noise; draw j uses the key (seed, j).
-        per_draw: how a clip's draws become its vector. ``sum``: the mean of their projected gradients, in which noise
-            levels with long gradients weigh most. ``normalised``: the mean of them, each at length 1. ``separate``:
-            one after the other, each at length 1 / sqrt(draws), so that the cosine of two clips is the mean of their
-            draws' cosines; the vector is as many times longer.
+        combine: how the projected gradients of a clip's draws become its vector. ``concat``: side by side, each at
+            length 1 / sqrt(draws), so that the cosine of two clips is the mean of their draws' cosines; the vector is
+            as many times longer. ``normalized-mean``: the mean of them, each at length 1. ``mean``: their mean, in
+            which noise levels with long gradients weigh most.
     """
 
     strategy: Literal["single", "uniform", "logit_normal", "model"] = "uniform"
     count: int = 4
     sigma: float = 0.751
     seed: int = 0
-    per_draw: Literal["sum", "normalised", "separate"] = "separate"
+    combine: Literal["concat", "mean", "normalized-mean"] = "concat"
     shift: float = 1.0
     low: float = 0.0
     high: float = 1.0
@@ -92,7 +92,7 @@ class DrawConfig:
     @property
     def parts(self) -> int:
         """Projected gradients side by side in one clip's vector."""
-        return self.number if self.per_draw == "separate" else 1
+        return self.number if self.combine == "concat" else 1
 
     @property
     def number(self) -> int:

@@ -18,6 +18,7 @@ from motive.data.video.standardise import Standard
 from motive.errors import ConfigError, OptionError
 from motive.gradients.draws import DrawConfig
 from motive.masks import MaskConfig
+from motive.store.manifest import draws_of_version_1
 from motive_kernels import ProjectionSpec
 
 
@@ -225,6 +226,8 @@ def _of_version_1(data: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     projection = named.get("projection")
     if isinstance(projection, Mapping):
         named["projection"] = {_RENAMED.get(name, name): value for name, value in projection.items()}
+    if "draws" in named:
+        named["draws"] = draws_of_version_1(named["draws"])
     run = {f.name for f in dataclasses.fields(RunConfig)}
     return {
         "vectors": {name: value for name, value in named.items() if name not in run},

@@ -78,7 +78,7 @@ def probe(setup: Setup, worker: Worker, clips: Sequence[Clip], count: int) -> Pr
         gram += exact @ exact.T
     gradients = worker.gradients()
     projected = np.stack([gradients([clip])[0].vector.numpy() for clip in encoded]).astype(np.float64)
-    one, other = _cosines(combined(gram, len(encoded), draws.per_draw)), _cosines(projected @ projected.T)
+    one, other = _cosines(combined(gram, len(encoded), draws.combine)), _cosines(projected @ projected.T)
     return ProbeResult(
         clips=len(encoded),
         pairs=len(one),
@@ -104,13 +104,13 @@ def parameter_groups(
     return groups
 
 
-def combined(gram: NDArray[np.float64], clips: int, per_draw: str) -> NDArray[np.float64]:
-    """Inner products [n, n] of clips' vectors from those of their draws [n draws, n draws], as DrawConfig.per_draw says."""
-    if per_draw != "sum":
+def combined(gram: NDArray[np.float64], clips: int, combine: str) -> NDArray[np.float64]:
+    """Inner products [n, n] of clips' vectors from those of their draws [n draws, n draws], as DrawConfig.combine says."""
+    if combine != "mean":
         norms = np.sqrt(np.diag(gram))
         gram = gram / np.maximum(np.outer(norms, norms), np.finfo(np.float64).tiny)
     blocks = gram.reshape(clips, -1, clips, gram.shape[1] // clips)
-    return np.einsum("idjd->ij", blocks) if per_draw == "separate" else blocks.sum((1, 3))
+    return np.einsum("idjd->ij", blocks) if combine == "concat" else blocks.sum((1, 3))
 
 
 def _cosines(gram: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -77,7 +77,7 @@ def _draws(known: Gradient) -> Fact:
     seed = f"seed {draws.seed}"
     if draws.strategy == "single":
         return Fact("Noise draws", f"1, σ {_plain(draws.sigma)}", seed)
-    return Fact("Noise draws", f"{draws.count}, {draws.strategy}", f"{seed}, put together: {draws.per_draw}")
+    return Fact("Noise draws", f"{draws.count}, {draws.strategy}", f"{seed}, combined by {draws.combine}")
 
 
 def _mask(known: Gradient) -> Fact:

@@ -20,7 +20,7 @@ from tests.faults import points
 from tests.faults.points import Point
 from tests.tiny_wan import build_tiny_wan
 
-FAST = ("--draws-strategy", "single", "--quiet")
+FAST = ("--noise-strategy", "single", "--quiet")
 MOTIONS = ("bounce", "slide", "spin", "static")
 
 
@@ -132,7 +132,7 @@ def test_run_json_tells_what_ran(job: Path) -> None:
 def test_other_settings_are_refused_by_field(
     job: Path, pool: Path, queries: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["index", str(pool), "--out", str(job / "store"), "--quiet", "--draws-seed", "1"]) == 1
+    assert main(["index", str(pool), "--out", str(job / "store"), "--quiet", "--noise-seed", "1"]) == 1
     assert "gradient.draws.seed" in capsys.readouterr().err
     config = motive.IndexConfig(projection=motive_projection(64))
     motive.index(queries, out=tmp_path / "other", config=config)
@@ -176,7 +176,7 @@ def test_bad_clips_are_listed_and_the_run_goes_on(pool: Path, tmp_path: Path) ->
         (["select", "nowhere.parquet", "--out", "s"], 1, "nowhere.parquet"),
         (["replay", "nowhere.json", "--out", "s"], 1, "nowhere.json"),
         (["index", "{pool}", "--out", "s", "--parameters", "blocks.*", "blockz.*"], 2, "blockz"),
-        (["index", "{pool}", "--out", "s", "--draws-sigma", "0.3"], 2, "sigma"),
+        (["index", "{pool}", "--out", "s", "--noise-sigma", "0.3"], 2, "sigma"),
         (["score", "a", "b", "--out", "s.parquet", "--damping", "9"], 2, "preconditioner"),
     ],
 )
@@ -269,7 +269,7 @@ def test_a_wan_pipeline_directory_goes_the_whole_way(queries: Path, tmp_path: Pa
 
 def test_the_demo_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "demo"
-    small = ["--clips-per-motion", "2", "--queries-per-motion", "1", "--draws-strategy", "single", "--quiet"]
+    small = ["--clips-per-motion", "2", "--queries-per-motion", "1", "--noise-strategy", "single", "--quiet"]
     assert main(["demo", "--out", str(out), *small]) == 0
     said = capsys.readouterr().out
     assert str(out / "report" / "index.html") in said

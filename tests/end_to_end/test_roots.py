@@ -14,7 +14,7 @@ import motive
 from motive.cli.main import main
 from motive.toy.pool import write_pool
 
-FAST = ("--draws-strategy", "single", "--quiet", "--threads", "1")
+FAST = ("--noise-strategy", "single", "--quiet", "--threads", "1")
 
 
 @pytest.fixture(scope="module")

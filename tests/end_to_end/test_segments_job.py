@@ -17,7 +17,7 @@ from motive.cli.main import main
 from motive.store.ids import clip_of
 from motive.toy.pool import write_pool
 
-FAST = ("--draws-strategy", "single", "--quiet")
+FAST = ("--noise-strategy", "single", "--quiet")
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import motive
 from motive.cli.main import main
 from motive.toy.pool import write_pool
 
-FAST = ("--draws-strategy", "single", "--quiet", "--threads", "1")
+FAST = ("--noise-strategy", "single", "--quiet", "--threads", "1")
 
 
 def test_from_shards_to_a_selection_and_a_report(tmp_path: Path) -> None:

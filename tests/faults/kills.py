@@ -72,7 +72,7 @@ def real(kills: int, folder: Path) -> list[Row]:
     rng = random.Random(1)
     pool = write_pool(folder / "pool", clips_per_motion=2, seed=3, motions=("bounce", "slide", "spin", "static"))
     queries = write_queries(folder / "queries", clips_per_motion=1, seed=3)
-    common = ["--draws-strategy", "single", "--quiet", "--shard-rows", "2", "--batch-size", "2", "--threads", "1"]
+    common = ["--noise-strategy", "single", "--quiet", "--shard-rows", "2", "--batch-size", "2", "--threads", "1"]
     calm = folder / "calm"
     steps = _calm_steps(calm, "index", str(pool), "--out", str(calm), *common)
     reference = Store.open(calm)

@@ -16,7 +16,7 @@ from motive.gradients.draws import DrawConfig, shared_noise
 from motive_kernels.capture.loop import per_sample_gradients
 
 SHAPE = (28, 2, 4, 4)
-DRAWS = DrawConfig("uniform", count=3, per_draw="sum")
+DRAWS = DrawConfig("uniform", count=3, combine="mean")
 
 
 @pytest.fixture(scope="module")
@@ -100,29 +100,29 @@ def test_wan_layers_all_have_a_token_rule(adapter: Adapter, transformer: nn.Modu
 
 
 @pytest.mark.parametrize("micro_batch_draws", [1, 2, 3])
-@pytest.mark.parametrize("per_draw", ["normalised", "separate"])
+@pytest.mark.parametrize("combine", ["normalized-mean", "concat"])
 def test_unit_draws_count_by_direction_alone(
-    adapter: Adapter, transformer: nn.Module, per_draw: Literal["normalised", "separate"], micro_batch_draws: int
+    adapter: Adapter, transformer: nn.Module, combine: Literal["normalized-mean", "concat"], micro_batch_draws: int
 ) -> None:
     two = clips(2)
-    got = gradients(adapter, transformer, DrawConfig("uniform", count=3, per_draw=per_draw), micro_batch_draws)(two)
+    got = gradients(adapter, transformer, DrawConfig("uniform", count=3, combine=combine), micro_batch_draws)(two)
     for clip, vector in zip(two, got, strict=True):
         draws = [
-            gradients(adapter, transformer, DrawConfig("single", sigma=sigma, per_draw="sum"), 1)
+            gradients(adapter, transformer, DrawConfig("single", sigma=sigma, combine="mean"), 1)
             for sigma in DRAWS.sigmas()
         ]
         for j, draw in enumerate(draws):
             draw._passes = [(torch.tensor([DRAWS.sigmas()[j]]), shared_noise(0, j, SHAPE)[None])]
         single = [draw([clip])[0].vector for draw in draws]
         units = torch.stack([z / z.norm() for z in single])
-        expected = units.mean(0) if per_draw == "normalised" else units.flatten() / 3**0.5
+        expected = units.mean(0) if combine == "normalized-mean" else units.flatten() / 3**0.5
         assert (vector.vector - expected).norm() < 1e-4 * expected.norm()
         assert vector.norm == pytest.approx(float((sum(single) / 3).norm()), rel=1e-4)  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("per_draw", ["sum", "separate"])
+@pytest.mark.parametrize("combine", ["mean", "concat"])
 def test_parts_of_the_model_lie_side_by_side(
-    adapter: Adapter, transformer: nn.Module, per_draw: Literal["sum", "separate"]
+    adapter: Adapter, transformer: nn.Module, combine: Literal["mean", "concat"]
 ) -> None:
     """Each at the share that it has in the whole gradient; also for segments."""
     from motive.gradients.segments import time_windows
@@ -131,7 +131,7 @@ def test_parts_of_the_model_lie_side_by_side(
     parts = {"blocks": [n for n in names if ".blocks." in n], "rest": [n for n in names if ".blocks." not in n]}
     shapes = {f"transformer.{name}": p.shape for name, p in transformer.named_parameters()}
     projector = mk.Projector(mk.ProjectionSpec(dim=64), shapes)
-    draws = DrawConfig("uniform", count=3, per_draw=per_draw)
+    draws = DrawConfig("uniform", count=3, combine=combine)
     take = ClipGradients(adapter, transformer, projector, draws, SHAPE, parts=parts, micro_batch_draws=3)
     (clip,) = clips(1)
     whole = take([clip])[0]
@@ -141,7 +141,7 @@ def test_parts_of_the_model_lie_side_by_side(
         exact[part] = ClipGradients(adapter, transformer, alone, draws, SHAPE, micro_batch_draws=3).each_draw([clip])[0]
     raw = torch.stack(list(exact.values()), 1)  # [draws, parts, k]
     units = raw / raw.flatten(1).norm(dim=1)[:, None, None]
-    expected = raw.sum(0).flatten() if per_draw == "sum" else units.transpose(0, 1).flatten() / 3**0.5
+    expected = raw.sum(0).flatten() if combine == "mean" else units.transpose(0, 1).flatten() / 3**0.5
     assert (whole.vector - expected).norm() < 1e-4 * expected.norm()
     cut = take([EncodedClip(clip.latents, clip.weights, clip.conditioning, time_windows(2, SHAPE[1:]))])[0]
     together = torch.stack([part.vector for part in cut.segments.values()]).sum(0)
@@ -149,7 +149,7 @@ def test_parts_of_the_model_lie_side_by_side(
 
 
 def test_cosine_of_separate_draws_is_the_mean_of_their_cosines(adapter: Adapter, transformer: nn.Module) -> None:
-    first, second = gradients(adapter, transformer, DrawConfig("uniform", count=3, per_draw="separate"), 3)(clips(2))
+    first, second = gradients(adapter, transformer, DrawConfig("uniform", count=3, combine="concat"), 3)(clips(2))
     assert first.vector.shape == (3 * 64,)
     a, b = first.vector.reshape(3, 64), second.vector.reshape(3, 64)
     per_draw = torch.nn.functional.cosine_similarity(a, b, dim=1)
@@ -159,7 +159,7 @@ def test_cosine_of_separate_draws_is_the_mean_of_their_cosines(adapter: Adapter,
 def test_a_clip_without_motion_stays_zero_when_draws_are_normalised(adapter: Adapter, transformer: nn.Module) -> None:
     moving, still = clips(2)
     still = EncodedClip(still.latents, torch.zeros_like(still.weights), still.conditioning)
-    normalised = DrawConfig("uniform", count=3, per_draw="normalised")
+    normalised = DrawConfig("uniform", count=3, combine="normalized-mean")
     vectors = gradients(adapter, transformer, normalised, 3)([moving, still])
     assert vectors[0].vector.any()
     assert torch.equal(vectors[1].vector, torch.zeros(64))

@@ -53,22 +53,24 @@ def soft(count: int) -> Segments:
     return Segments(tuple(f"r{j}" for j in range(count)), shares / shares.sum(0))
 
 
-def gradients(adapter: Adapter, model: nn.Module, per_draw: Literal["sum", "normalised", "separate"]) -> ClipGradients:
+def gradients(
+    adapter: Adapter, model: nn.Module, combine: Literal["mean", "normalized-mean", "concat"]
+) -> ClipGradients:
     shapes = {f"transformer.{name}": p.shape for name, p in model.named_parameters()}
     projector = mk.Projector(mk.ProjectionSpec(dim=32), shapes)
-    draws = DrawConfig("uniform", count=2, per_draw=per_draw)
+    draws = DrawConfig("uniform", count=2, combine=combine)
     return ClipGradients(adapter, model, projector, draws, SHAPE, micro_batch_draws=2)
 
 
-@pytest.mark.parametrize("per_draw", ["sum", "normalised", "separate"])
+@pytest.mark.parametrize("combine", ["mean", "normalized-mean", "concat"])
 def test_vectors_of_segments_add_up_to_the_clips(
-    adapter: Adapter, transformer: nn.Module, per_draw: Literal["sum", "normalised", "separate"]
+    adapter: Adapter, transformer: nn.Module, combine: Literal["mean", "normalized-mean", "concat"]
 ) -> None:
     """In a batch of clips with two windows, three soft regions and none; also the losses."""
-    take = gradients(adapter, transformer, per_draw)
+    take = gradients(adapter, transformer, combine)
     ways = [time_windows(2, GRID), soft(3), None]
     found = take([clip(seed, segments) for seed, segments in enumerate(ways)])
-    whole = [gradients(adapter, transformer, per_draw)([clip(seed, None)])[0] for seed in range(3)]
+    whole = [gradients(adapter, transformer, combine)([clip(seed, None)])[0] for seed in range(3)]
     for segments, got, want in zip(ways, found, whole, strict=True):
         assert (got.vector - want.vector).norm() < 1e-4 * want.vector.norm()
         assert got.loss == pytest.approx(want.loss, rel=1e-5)
@@ -82,15 +84,15 @@ def test_vectors_of_segments_add_up_to_the_clips(
 
 def test_a_segments_vector_is_the_gradient_of_its_own_weights(adapter: Adapter, transformer: nn.Module) -> None:
     whole, segments = clip(0, soft(3)), soft(3)
-    got = gradients(adapter, transformer, "sum")([whole])[0]
+    got = gradients(adapter, transformer, "mean")([whole])[0]
     for name, share in zip(segments.names, segments.shares, strict=True):
         alone = EncodedClip(whole.latents, whole.weights * torch.from_numpy(share), whole.conditioning)
-        want = gradients(adapter, transformer, "sum")([alone])[0]
+        want = gradients(adapter, transformer, "mean")([alone])[0]
         assert (got.segments[name].vector - want.vector).norm() < 1e-4 * want.vector.norm()
 
 
 def test_segments_share_one_forward_pass(adapter: Adapter, transformer: nn.Module) -> None:
-    take = gradients(adapter, transformer, "separate")
+    take = gradients(adapter, transformer, "concat")
     take([clip(0, soft(3))])  # the checks of the first pass are over
     passes: list[int] = []
     handle = transformer.register_forward_hook(lambda *_: passes.append(1))

@@ -48,10 +48,12 @@ def test_a_config_of_version_1_is_read_with_its_old_names() -> None:
     old = {
         "model": "some/dir", "device": "cuda:1", "standard": to_json(Standard(frames=17)), "clips_per_pass": 4,
         "draws_per_pass": 2, "threads": 3, "shard_rows": 5, "segments": "time:2", "projection": {"kind": "sjlt"}, "costs": {"cpu": {}},
+        "draws": {"count": 2, "per_draw": "normalised"},
     }  # fmt: skip
     assert IndexConfig.from_json(old, "run.json") == IndexConfig(
         model="some/dir", device="cuda:1", clip_spec=Standard(frames=17), batch_size=4, micro_batch_draws=2, threads=3,
         shard_rows=5, segments="time:2", projection=ProjectionSpec("sjlt"),
+        draws=DrawConfig(count=2, combine="normalized-mean"),
     )  # fmt: skip
 
 
@@ -131,7 +133,7 @@ def parse(*arguments: str) -> IndexConfig:
 
 def test_flags_reach_every_level() -> None:
     config = parse(
-        "--model", "some/dir", "--clip-frames", "17", "--clip-fps", "12.5", "--draws-strategy", "single",
+        "--model", "some/dir", "--clip-frames", "17", "--clip-fps", "12.5", "--noise-strategy", "single",
         "--projection-dim", "64", "--projection-options", '{"terms": 2}', "--parameters", "*bias", "*norm*",
     )  # fmt: skip
     assert config.clip_spec == Standard(fps=12.5, frames=17)
@@ -151,8 +153,8 @@ def test_no_flags_change_nothing() -> None:
         (["--projection-type", "magic"], "ProjectionSpec: type must be one of "),
         (["--batch-size", "0"], "--batch-size must be at least 1, got 0; give a number"),
         (
-            ["--draws-strategy", "single", "--draws-count", "3"],
-            "--draws-count must be left out with --draws-strategy single",
+            ["--noise-strategy", "single", "--noise-count", "3"],
+            "--noise-count must be left out with --noise-strategy single",
         ),
         (["--mask-static-px", "-1"], "--mask-static-px must be 0 or more pixels"),
     ],
@@ -166,7 +168,7 @@ def test_a_refused_flag_value_is_an_error_that_names_the_flag(arguments: list[st
 def test_flags_of_nested_fields() -> None:
     assert (flag("clip_spec.fps"), flag("draws.low"), flag("batch_size")) == (
         "--clip-fps",
-        "--draws-low",
+        "--noise-low",
         "--batch-size",
     )
 

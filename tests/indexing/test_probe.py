@@ -18,10 +18,10 @@ def test_groups_hold_every_parameter_once(memory_bytes: int, groups: int) -> Non
     assert sum(len(group) for group in found) == len(SHAPES)
 
 
-@pytest.mark.parametrize("per_draw", ["sum", "normalised", "separate"])
-def test_inner_products_of_draws_give_those_of_clips(per_draw: str) -> None:
+@pytest.mark.parametrize("combine", ["mean", "normalized-mean", "concat"])
+def test_inner_products_of_draws_give_those_of_clips(combine: str) -> None:
     draws = np.random.default_rng(0).normal(size=(4, 3, 50)) * np.array([1.0, 5.0, 0.2])[None, :, None]
     units = draws / np.linalg.norm(draws, axis=2, keepdims=True)
-    vectors = {"sum": draws.sum(1), "normalised": units.sum(1), "separate": units.reshape(4, -1)}[per_draw]
+    vectors = {"mean": draws.sum(1), "normalized-mean": units.sum(1), "concat": units.reshape(4, -1)}[combine]
     rows = draws.reshape(12, 50)
-    np.testing.assert_allclose(combined(rows @ rows.T, 4, per_draw), vectors @ vectors.T, rtol=1e-10)
+    np.testing.assert_allclose(combined(rows @ rows.T, 4, combine), vectors @ vectors.T, rtol=1e-10)

@@ -121,7 +121,7 @@ def test_the_format_of_version_one_stays_readable() -> None:
 def test_a_manifest_of_version_1_comes_to_the_fields_of_version_2() -> None:
     gradient = {
         "loss": "x/1", "family": "toy", "fingerprints": {"vae": "12"}, "settings": {}, "mask": {}, "motion_source": {},
-        "standard": {"fps": 16, "frames": 9, "height": 48, "width": 64}, "draws": {"count": 2}, "latent_shape": [4, 3, 6, 8],
+        "standard": {"fps": 16, "frames": 9, "height": 48, "width": 64}, "draws": {"count": 2, "per_draw": "separate"}, "latent_shape": [4, 3, 6, 8],
         "model_parts": {"patterns": ["blocks.*"], "names": ["blocks.0", "rest"]},
     }  # fmt: skip
     config = {"model": "some/dir", "segments": "time:2", "clips_per_pass": 4}
@@ -140,6 +140,7 @@ def test_a_manifest_of_version_1_comes_to_the_fields_of_version_2() -> None:
     known = manifest.identity.require("test")
     assert known.clip_spec == Standard(16.0, 9, 48, 64)
     assert known.latent_shape == (4, 3, 6, 8)
+    assert known.draws == {"count": 2, "combine": "concat"}
     assert manifest.identity.model_parts == ("blocks.0", "rest")
     assert (manifest.identity.projection_type, manifest.identity.projection_seed) == ("tensor_sketch", 7)
     assert (manifest.segments, manifest.origin.model) == ("time:2", "some/dir")
