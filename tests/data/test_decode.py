@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import struct
+import subprocess
+import sys
 import time
 import tracemalloc
 from dataclasses import replace
@@ -14,8 +16,9 @@ import numpy as np
 import pytest
 from av.error import PermissionError as AvPermissionError
 
-from motive.data import DecodeLimits, Standard, load_clip
+from motive.data import DecodeLimits, Standard, load_clip, write_video
 from motive.data.video.decode import decode_at, measure_seconds
+from motive.data.video.picture import Painter
 from motive.errors import ClipError, OptionError
 from tests.data.clipmaker import encode, encode_audio, numbered_frames, numbers_of, patched, remux
 
@@ -298,3 +301,30 @@ def test_no_truncation_crashes(tmp_path: Path, clip: Path) -> None:
         except ClipError as error:
             reason = error.reason
         assert reason in {"whole", "empty_file", "truncated", "unreadable"}, f"{size} bytes of it are {reason}"
+
+
+_PLAIN_PROCESSOR = """
+import ctypes, sys
+import av
+import numpy as np
+from motive.data.video.picture import Painter
+library = next(line.split()[-1] for line in open("/proc/self/maps") if "libavutil" in line)
+ctypes.CDLL(library).av_force_cpu_flags(0)
+with av.open(sys.argv[1]) as container:
+    painter = Painter(av)
+    np.save(sys.argv[2], np.stack([painter.rgb(frame) for frame in container.decode(video=0)]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds FFmpeg's library in /proc")
+def test_pixels_do_not_depend_on_the_processor(tmp_path: Path) -> None:
+    """The same pixels as in a process in which FFmpeg may use none of the processor's vector code."""
+    frames = np.random.default_rng(0).integers(0, 256, (4, 48, 80, 3), dtype=np.uint8)
+    write_video(tmp_path / "noise.mp4", frames, 8.0)
+    program = [sys.executable, "-c", _PLAIN_PROCESSOR, str(tmp_path / "noise.mp4"), str(tmp_path / "plain.npy")]
+    done = subprocess.run(program, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    with av.open(str(tmp_path / "noise.mp4")) as container:
+        painter = Painter(av)
+        here = np.stack([painter.rgb(frame) for frame in container.decode(video=0)])
+    assert np.array_equal(here, np.load(tmp_path / "plain.npy"))

@@ -8,14 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from motive.data.video.picture import EXACT_BILINEAR
 from motive.errors import OptionError
 from motive.extras import require
 
 MUXER_OPTIONS = {"fflags": "+bitexact"}
 """Containers without a creation time, a random identifier or the version of the library that wrote them."""
-
-_BILINEAR, _ACCURATE_RND, _BITEXACT = 2, 0x40000, 0x80000
-"""Flags of libswscale. Without the last two, its SIMD code rounds unlike its C code."""
 
 
 def encoder_options(codec: str) -> dict[str, str]:
@@ -42,7 +40,7 @@ def to_pixels(image: np.ndarray, pixel_format: str) -> Any:
     """
     av = require("av", "to_pixels", extra="video")
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-    return frame.reformat(format=pixel_format, interpolation=_BILINEAR | _ACCURATE_RND | _BITEXACT)
+    return frame.reformat(format=pixel_format, interpolation=EXACT_BILINEAR)
 
 
 def write_video(path: Path | str, frames: np.ndarray, fps: float, *, crf: int = 16) -> None:

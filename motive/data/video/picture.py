@@ -9,6 +9,10 @@ from typing import Any
 
 import numpy as np
 
+EXACT_BILINEAR = 0x2 | 0x40000 | 0x80000
+"""libswscale's flags bilinear, accurate_rnd and bitexact. Without the last two, its SIMD code for conversions between
+RGB and YUV rounds unlike its C code, so pixels would depend on the processor."""
+
 _TILT = 0.03
 """Sine of the largest angle (1.7 degrees) by which a display matrix may miss a right angle."""
 
@@ -83,8 +87,8 @@ class Painter:
     def rgb(self, frame: Any) -> np.ndarray:
         """The frame as stored, [H, W, 3] RGB uint8; transparent pixels are composited on black."""
         if not has_alpha(frame.format):
-            return self._reformatter.reformat(frame, format="rgb24", interpolation="BILINEAR").to_ndarray()
-        image = self._reformatter.reformat(frame, format="rgba", interpolation="BILINEAR").to_ndarray()
+            return self._reformatter.reformat(frame, format="rgb24", interpolation=EXACT_BILINEAR).to_ndarray()
+        image = self._reformatter.reformat(frame, format="rgba", interpolation=EXACT_BILINEAR).to_ndarray()
         colour, alpha = image[..., :3], image[..., 3:]
         if alpha.min() == 255:
             return np.ascontiguousarray(colour)
@@ -93,7 +97,7 @@ class Painter:
 
     def luma(self, frame: Any) -> np.ndarray:
         """The frame as stored, [H, W] uint8 without colour, whose lines no resampling has mixed."""
-        return self._grey.reformat(frame, format="gray", interpolation="BILINEAR").to_ndarray()
+        return self._grey.reformat(frame, format="gray", interpolation=EXACT_BILINEAR).to_ndarray()
 
 
 def has_alpha(pixel_format: Any) -> bool:
