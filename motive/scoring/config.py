@@ -124,7 +124,8 @@ class ScoreConfig:
             ("block_rows", self.precision == "int8", "with {precision} int8, which makes no blocks", "take float32"),
         ):
             value = getattr(self, name)
-            if is_idle and value is not None and value is not False and value != ():
+            is_given = bool(value) if isinstance(value, (bool, list, tuple)) else value is not None
+            if is_idle and is_given:
                 raise ConfigError("ScoreConfig", f"{{{name}}} must be left out {where}, got {value}; {remedy}")
 
     @property
