@@ -20,23 +20,17 @@ class Bar:
     On a terminal it redraws in place; in a log it writes a line at most every ten seconds.
 
     Args:
-        total: items to come.
+        total: items to come; None if only ``to`` will tell, which then starts the bar.
         label: what is being done.
         shown: draw the bar; if False, every method does nothing.
         unit: what an item is.
     """
 
-    def __init__(self, total: int, label: str, *, shown: bool, unit: str = "clip") -> None:
+    def __init__(self, total: int | None, label: str, *, shown: bool, unit: str = "clip") -> None:
+        self._label, self._shown, self._unit = label, shown, unit
         self._tqdm: Any = None
-        if shown:
-            self._tqdm = require("tqdm", "progress", "video").tqdm(
-                total=total,
-                desc=label,
-                unit=unit,
-                mininterval=_TERMINAL_S if sys.stderr.isatty() else _LOG_S,
-                smoothing=0.05,
-                dynamic_ncols=True,
-            )
+        if total is not None:
+            self._start(total)
 
     def __enter__(self) -> Bar:
         return self
@@ -54,9 +48,22 @@ class Bar:
 
     def to(self, done: int, total: int) -> None:
         """Show ``done`` of ``total`` items: the form in which motive.score reports its progress."""
+        if self._tqdm is None:
+            self._start(total)
         if self._tqdm is not None:
             self._tqdm.total = total
             self._tqdm.update(done - self._tqdm.n)
+
+    def _start(self, total: int) -> None:
+        if self._shown:
+            self._tqdm = require("tqdm", "progress", "video").tqdm(
+                total=total,
+                desc=self._label,
+                unit=self._unit,
+                mininterval=_TERMINAL_S if sys.stderr.isatty() else _LOG_S,
+                smoothing=0.05,
+                dynamic_ncols=True,
+            )
 
     def close(self) -> None:
         """Stop drawing; the last state stays on the screen."""

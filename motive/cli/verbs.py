@@ -133,7 +133,7 @@ def _score_arguments(parser: argparse.ArgumentParser) -> None:
 def _score(args: argparse.Namespace) -> int:
     stores = [args.store, *args.also]
     config = config_from(args, ScoreConfig())
-    with Bar(0, "scores", shown=not args.quiet and config.precision == "float32") as bar:
+    with Bar(None, "scores", shown=not args.quiet and config.precision == "float32") as bar:
         done = score(stores, args.queries, args.out, config, checkpoints=args.checkpoint, progress=bar.to)
     return show(done)
 
