@@ -15,6 +15,7 @@ from motive.errors import OptionError, StoreError
 from motive.extras import require
 from motive.store import Store
 from motive.store.fingerprint import digest
+from motive.store.identity import compare_identities
 from motive.store.source import INDEX_COLUMNS, clips_of
 
 StoreLike = Store | Path | str
@@ -85,8 +86,10 @@ class ScoredStores:
             )
         identities = header.get("identities")
         identity = identities.get(role) if isinstance(identities, dict) else None
+        # A store of version 1 has the digest of its fields as they were called: one match stands for equal identities.
+        same = [store for store in self.stores if store.manifest.identity_digest == identity]
         for store in self.stores:
-            if store.manifest.identity_digest != identity:
+            if not same or compare_identities(store.identity, same[0].identity):
                 raise StoreError(
                     f"{where}: {role} must be the store that was scored, got {store.location} with other settings; "
                     "give the folder of that store, or run motive score again"
