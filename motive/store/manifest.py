@@ -240,7 +240,7 @@ def _of_version_1(record: Mapping[str, Any]) -> dict[str, Any]:
     config = origin["config"]
     segments = config.get("segments", "") if isinstance(config, dict) else ""
     identity = dict(values["identity"])
-    if isinstance(identity.get("gradient"), dict):
+    if isinstance(identity.get("gradient"), dict) and "loss" in identity["gradient"]:  # motive index wrote it
         gradient = {_RENAMED.get(name, name): value for name, value in identity["gradient"].items()}
         identity["gradient"] = (
             {**gradient, "draws": draws_of_version_1(gradient["draws"])} if "draws" in gradient else gradient
@@ -252,8 +252,8 @@ def draws_of_version_1(draws: Any) -> Any:
     """The fields of a DrawConfig, in which version 1 said per_draw where it is combine now."""
     if not isinstance(draws, Mapping) or "per_draw" not in draws:
         return draws
-    rest = {name: value for name, value in draws.items() if name != "per_draw"}
-    return {**rest, "combine": _COMBINE.get(draws["per_draw"], draws["per_draw"])}
+    rest, combine = {name: value for name, value in draws.items() if name != "per_draw"}, draws["per_draw"]
+    return {**rest, "combine": _COMBINE.get(combine, combine) if isinstance(combine, str) else combine}
 
 
 _COMBINE = {"sum": "mean", "normalised": "normalized-mean", "separate": "concat"}

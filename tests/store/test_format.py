@@ -21,7 +21,7 @@ from motive.errors import StoreError
 from motive.store import Code, Origin, PlanConfig, Source, Store, StoreRow, verify_store
 from motive.store.files import LocalFiles
 from motive.store.fingerprint import canonical_json, digest, digest_json
-from motive.store.manifest import Package, parse_manifest
+from motive.store.manifest import Manifest, Package, parse_manifest
 from motive.store.records import parse_commit
 from motive.store.shard import read_layout
 from motive.store.tables import decode_table, encode_table
@@ -118,6 +118,13 @@ def test_the_format_of_version_one_stays_readable() -> None:
     assert verify_store(store.path).notes == []
 
 
+def read_again(record: dict) -> Manifest:
+    """A manifest of changed fields, with the digests that fit them."""
+    rest = {name: value for name, value in record.items() if name != "digest"}
+    rest["identity_digest"] = {name: digest_json(part) for name, part in record["identity"].items()}
+    return parse_manifest(json.dumps({**rest, "digest": digest_json(rest)}).encode(), "m")
+
+
 def test_a_manifest_of_version_1_comes_to_the_fields_of_version_2() -> None:
     gradient = {
         "loss": "x/1", "family": "toy", "fingerprints": {"vae": "12"}, "settings": {}, "mask": {}, "motion_source": {},
@@ -148,11 +155,15 @@ def test_a_manifest_of_version_1_comes_to_the_fields_of_version_2() -> None:
     assert manifest.origin.plan == PlanConfig(256, 4, 3, "ab")
     assert manifest.origin.code == Code({"torch": "2.9", "av": None})
     assert manifest.origin.extra == {"merged": True}
+    other = {**record, "identity": {**record["identity"], "gradient": {"standard": 1, "draws": {"per_draw": [1]}}}}  # type: ignore[dict-item]
+    assert read_again(other).identity.gradient == {"standard": 1, "draws": {"per_draw": [1]}}, "not motive index's"
+    odd = {**gradient, "draws": {"per_draw": [1]}}
+    assert read_again({**record, "identity": {**record["identity"], "gradient": odd}}).identity.require(
+        "test"
+    ).draws == {"combine": [1]}  # type: ignore[dict-item]
     broken = {**record, "identity": {**record["identity"], "gradient": {"loss": "x/1"}}}  # type: ignore[dict-item]
-    broken["identity_digest"] = {name: digest_json(part) for name, part in broken["identity"].items()}
-    del broken["digest"]
     with pytest.raises(StoreError, match="Gradient must have clip_spec, which is absent"):
-        parse_manifest(json.dumps({**broken, "digest": digest_json(broken)}).encode(), "m")
+        read_again(broken)
 
 
 def test_a_store_of_version_1_takes_new_shards(tmp_path: Path) -> None:
