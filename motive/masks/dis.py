@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -43,8 +43,10 @@ class DisSource(MotionSource):
         self._reference: Reference = reference
         if self._preset not in PRESETS:
             raise OptionError(f"dis: preset must be one of {', '.join(PRESETS)}, got {preset!r}; choose one")
-        if reference not in ("previous", "first"):
-            raise OptionError(f"dis: reference must be previous or first, got {reference!r}; choose one")
+        if reference not in get_args(Reference):
+            raise OptionError(
+                f"dis: reference must be one of {', '.join(get_args(Reference))}, got {reference!r}; choose one"
+            )
 
     def settings(self) -> Mapping[str, Any]:
         return {"preset": self._preset, "reference": self._reference}

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from motive.adapters.base import Adapter, Conditioning, batch_conditioning
 from motive.adapters.toy import ToyAdapter, toy_transformer
+from motive.config import check_choices
 from motive.errors import OptionError
 from motive.extras import require
 from motive.toy.pool import training_clips
@@ -64,8 +65,7 @@ class TrainConfig:
         for name in ("ema", "caption_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise OptionError(f"TrainConfig: {name} must be in [0, 1), got {getattr(self, name)}; choose one")
-        if self.sigma not in ("uniform", "logit-normal"):
-            raise OptionError(f"TrainConfig: sigma must be uniform or logit-normal, got {self.sigma!r}; choose one")
+        check_choices(self)
 
 
 @dataclass(frozen=True)
