@@ -13,10 +13,10 @@ SUITES = ("kernels", "capture", "pipeline", "quality", "scoring")
 
 CPU = {
     "kernels": (
-        "benchmarks.kernels.flat_route",
+        "benchmarks.kernels.materialized_route",
         "benchmarks.kernels.projection_types",
-        "benchmarks.kernels.token_route",
-        "benchmarks.kernels.token_accuracy",
+        "benchmarks.kernels.factorized_route",
+        "benchmarks.kernels.factorized_accuracy",
         "benchmarks.kernels.weighting",
     ),
     "capture": ("benchmarks.capture.forward_backward",),

@@ -27,10 +27,10 @@ DATA_SHEETS = (Card("H200", 4.8 * TB, 990 * TFLOP), Card("H100", 3.35 * TB, 990 
 """NVIDIA's figures; measured ceilings take their place as soon as there are some."""
 
 FLAT_SHARE = 0.87
-"""Of the read ceiling, for the flat route: the gather takes 40 % of the shared-memory pipe, so loads decide."""
+"""Of the read ceiling, for the materialized route: the gather takes 40 % of the shared-memory pipe, so loads decide."""
 
 TOKEN_FLOORS = 1.6
-"""Memory floors that the token route takes: shared memory (420 cycles a token and layer) outlasts memory (332)."""
+"""Memory floors that the factorized route takes: shared memory (420 cycles a token and layer) outlasts memory (332)."""
 
 LINEAR_SHARE, ATTENTION_SHARE = 0.8, 0.6
 """Of the matrix-product ceiling: a model's products, and its attention with the backward pass."""
@@ -79,7 +79,7 @@ def pass_ms(card: Card, shape: Shape, tokens: int, weights: bool, recomputed: fl
     """Expected time of a forward and backward pass of one clip.
 
     Args:
-        weights: with weight gradients, as a training step; ours takes the token route in their place.
+        weights: with weight gradients, as a training step; ours takes the factorized route in their place.
         recomputed: share of the forward pass that checkpointing runs again.
     """
     linear, attention = linear_flops(shape, tokens), attention_flops(shape, tokens)
@@ -92,22 +92,22 @@ def pass_ms(card: Card, shape: Shape, tokens: int, weights: bool, recomputed: fl
 
 
 def flat_ms(card: Card, parameters: int = wan.PARAMETERS) -> float:
-    """Expected time of the flat route over so many bfloat16 parameters of one sample."""
+    """Expected time of the materialized route over so many bfloat16 parameters of one sample."""
     return 2.0 * parameters / card.read / FLAT_SHARE
 
 
 def token_bytes(tokens: int) -> float:
-    """What the token route reads for the layers of Wan2.1-1.3B's blocks: inputs and output gradients, once."""
+    """What the factorized route reads for the layers of Wan2.1-1.3B's blocks: inputs and output gradients, once."""
     return float(sum(count * 2 * tokens * (o + i) for (o, i), count in wan.token_layers().items()))
 
 
 def token_ms(card: Card, tokens: int) -> float:
-    """Expected time of the token route over the blocks of Wan2.1-1.3B for one clip."""
+    """Expected time of the factorized route over the blocks of Wan2.1-1.3B for one clip."""
     return TOKEN_FLOORS * token_bytes(tokens) / card.read
 
 
 def weight_gradient_ms(card: Card, tokens: int) -> float:
-    """Expected time of the products that the token route replaces."""
+    """Expected time of the products that the factorized route replaces."""
     flops = sum(count * 2.0 * tokens * o * i for (o, i), count in wan.token_layers().items())
     return flops / LINEAR_SHARE / card.product
 

@@ -47,7 +47,7 @@ REQUIRED: dict[str, tuple[type, ...]] = {
 TYPED: dict[str, tuple[type, ...]] = {
     "dtype": (str,),
     "shape": (list, tuple),  # integers
-    "route": (str, type(None)),  # flat, token, or None where an op has no routes
+    "route": (str, type(None)),  # materialized, factorized, or None where an op has no routes
     "bytes": _OPTIONAL_NUMBER,  # least memory traffic, or the size for rows about memory
     "flops": _OPTIONAL_NUMBER,  # least arithmetic
     "ms_median": _NUMBER,

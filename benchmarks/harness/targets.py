@@ -107,10 +107,10 @@ RECOMPUTED = 0.5
 """Share of the forward pass that is expected to run again so that a full-length clip fits 80 GB."""
 
 TARGETS = (
-    Target("flat route, 1.419e9 bfloat16 parameters, one sample: share of the read ceiling", 0.85, False, "",
+    Target("materialized route, 1.419e9 bfloat16 parameters, one sample: share of the read ceiling", 0.85, False, "",
            _figure("fraction_of_ceiling", False, **_FLAT), lambda card: predictions.FLAT_SHARE),
     Target("the same: time", 0.7, True, "ms", _figure("ms_median", True, **_FLAT), predictions.flat_ms),
-    Target("token route, all blocks of Wan2.1-1.3B, 32,760 tokens: memory floors", 2, True, "floors",
+    Target("factorized route, all blocks of Wan2.1-1.3B, 32,760 tokens: memory floors", 2, True, "floors",
            lambda rows: _inverse(_figure("fraction_of_ceiling", False, shape=[1, FULL], **_TOKEN)(rows)),
            lambda card: predictions.TOKEN_FLOORS),
     Target("the same, 1,950 tokens: beside the weight-gradient products", 0.5, True, "x",

@@ -2,7 +2,7 @@
 
     python -m benchmarks.kernels.gpu [--quick] [--only flat,token,types] [--rehearse] [--out DIR] [--again]
 
-The flat route is compared with reading the gradients once, the token route with the weight-gradient products that it
+The materialized route is compared with reading the gradients once, the factorized route with the weight-gradient products that it
 replaces and with reading its inputs once. Targets: flat 0.85 of the read ceiling; token at most 2 memory floors at
 32,760 tokens and at most half the weight-gradient products at 1,950.
 
@@ -55,7 +55,7 @@ def check(setting: Setting) -> None:
         flat, token = torch.zeros_like(want, dtype=torch.float32), torch.zeros_like(want, dtype=torch.float32)
         tensor_sketch_into(flat, grad.float(), rows, columns, impl=impl)
         outer_sketch_into(token, x, dy, rows, columns, impl=impl)
-        for route, got in (("flat", flat), ("token", token)):
+        for route, got in (("materialized", flat), ("factorized", token)):
             error = float((got - want).norm() / want.norm())
             if not error < 1e-5:
                 raise RuntimeError(
@@ -77,7 +77,7 @@ def available(setting: Setting) -> list[str]:
 
 
 def flat_rows(limit: Ceilings, setting: Setting) -> Iterator[Record]:
-    """The flat route over the whole model, bf16 and one sample, and over single layers."""
+    """The materialized route over the whole model, bf16 and one sample, and over single layers."""
     shapes = wan.parameters()
     if setting.quick:
         shapes = dict(list(shapes.items())[:80])
@@ -106,13 +106,13 @@ def flat_rows(limit: Ceilings, setting: Setting) -> Iterator[Record]:
             runs[f"{impl}, layer by layer"] = partial(separately, impl)
     for impl, run in runs.items():
         times = measure(run, setting, max(1, setting.repeats // 3) if impl.startswith("triton") else None)
-        yield {"op": "tensor_sketch_into, whole model", "impl": impl, "route": "flat", **about, **times,
+        yield {"op": "tensor_sketch_into, whole model", "impl": impl, "route": "materialized", **about, **times,
                "fraction_of_ceiling": moved / limit.read / times["ms_median"], "baseline": "torch.sum, graph",
                "ratio": times["ms_median"] / base}  # fmt: skip
 
 
 def layer_rows(limit: Ceilings, setting: Setting) -> Iterator[Record]:
-    """The flat route on single layers, several types and batch sizes, inputs rotating."""
+    """The materialized route on single layers, several types and batch sizes, inputs rotating."""
     for o, i in (tuple(map(setting.length, shape)) for shape in ((1536, 1536), (8960, 1536), (1536, 8960))):
         rows, columns = tables("layer", o, i, setting)
         for n, dtype in ((1, torch.bfloat16), (8, torch.bfloat16), (8, torch.float32)):
@@ -129,14 +129,14 @@ def layer_rows(limit: Ceilings, setting: Setting) -> Iterator[Record]:
                         tensor_sketch_into(z, grad, *tabled, impl=impl)
 
                 times = {key: t / len(sets) for key, t in measure(replayed(run, setting), setting).items()}
-                yield {"op": "tensor_sketch_into", "impl": impl, "route": "flat", "dtype": dtype_name(dtype),
+                yield {"op": "tensor_sketch_into", "impl": impl, "route": "materialized", "dtype": dtype_name(dtype),
                        "shape": [n, o, i], "bytes": size, "flops": n * o * i, **times,
                        "fraction_of_ceiling": size / limit.read / times["ms_median"], "baseline": "torch.sum",
                        "ratio": times["ms_median"] * len(sets) / base}  # fmt: skip
 
 
 def token_rows(n: int, full: int, limit: Ceilings, setting: Setting) -> Iterator[Record]:
-    """The token route over the layers of the blocks: each distinct shape once, times how often it occurs."""
+    """The factorized route over the layers of the blocks: each distinct shape once, times how often it occurs."""
     t = setting.length(full)
     totals: dict[str, dict[str, float]] = {}
     moved = flops = 0
@@ -151,7 +151,7 @@ def token_rows(n: int, full: int, limit: Ceilings, setting: Setting) -> Iterator
     gradient = totals["weight_gradient"]["ms_median"]
     for impl, times in totals.items():
         yield {"op": "weight_gradient" if impl == "weight_gradient" else "outer_sketch_into, whole model",
-               "impl": "torch.bmm" if impl == "weight_gradient" else impl, "route": "token",
+               "impl": "torch.bmm" if impl == "weight_gradient" else impl, "route": "factorized",
                "dtype": "bfloat16", "shape": [n, t], "bytes": moved, "flops": flops, **times,
                "fraction_of_ceiling": moved / limit.read / times["ms_median"], "baseline": "weight_gradient",
                "ratio": times["ms_median"] / gradient}  # fmt: skip
@@ -190,7 +190,7 @@ def type_rows(limit: Ceilings, setting: Setting) -> Iterator[Record]:
         z = projector.zeros(n, setting.device)
         times = measure(partial(projector.project_into, z, "w", grad), setting, max(1, setting.repeats // 3))
         used = setting.candidates[0] if setting.device == "cpu" or type_name != "kronecker" else "torch"
-        yield {"op": type_name, "impl": used, "route": "flat", "dtype": "bfloat16",
+        yield {"op": type_name, "impl": used, "route": "materialized", "dtype": "bfloat16",
                "shape": [n, *shape], "bytes": grad.nbytes, "flops": None, **times,
                "fraction_of_ceiling": grad.nbytes / limit.read / times["ms_median"], "baseline": "torch.sum",
                "ratio": times["ms_median"] / base}  # fmt: skip

@@ -111,7 +111,7 @@ def rows(dtype: torch.dtype, limit: Ceilings, setting: Setting) -> Iterator[Reco
     name = str(dtype).removeprefix("torch.")
     base = measure(lambda: grad.sum(), setting, flush=True)["ms_median"]
     for type_name, who, make in contestants(grad, setting):
-        about = {"op": type_name, "impl": who, "route": "flat", "dtype": name, "shape": list(grad.shape),
+        about = {"op": type_name, "impl": who, "route": "materialized", "dtype": name, "shape": list(grad.shape),
                  "bytes": grad.nbytes, "flops": None}  # fmt: skip
         try:
             call = make()

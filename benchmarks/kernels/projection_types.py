@@ -154,7 +154,7 @@ def complete(record: Record) -> Record:
     """The record with what is the same for the whole run."""
     return {
         "suite": "kernels",
-        "route": "flat",
+        "route": "materialized",
         "device": f"cpu, {torch.get_num_threads()} threads",
         **record,
         "commit": commit(),

@@ -136,7 +136,7 @@ class Projector:
         return torch.zeros(n, self.dim, dtype=torch.float32, device=device)
 
     def project(self, grads: Mapping[str, Any], *, impl: str | None = None) -> Tensor:
-        """Project per-sample gradients of all parameters given: the flat route.
+        """Project per-sample gradients of all parameters given: the materialized route.
 
         Args:
             grads: name -> [n, *shape]; a torch tensor or any array with DLPack (NumPy, CuPy, JAX). Parameters left out
@@ -187,7 +187,7 @@ class Projector:
         *,
         impl: str | None = None,
     ) -> None:
-        """Add the projection of sum_t dy_t x_t^T to z in place, without forming it where the type allows: the token route.
+        """Add the projection of sum_t dy_t x_t^T to z in place, without forming it where the type allows: the factorized route.
 
         Args:
             z: float32 [n, dim].

@@ -23,8 +23,8 @@ PARKED = {
     re.compile(r"\d+outer_kernelINS\w*float16ELi[89]E"): 64,
     re.compile(r"\d+sketch_kernelINS\w*float16ELi(8|16)E"): 8,
 }
-"""Kernel -> bytes of local memory it may take. The token route's narrow kernels keep 16 sums a thread over a whole step
-and park some of them; the flat route's widest park two numbers on sm_80."""
+"""Kernel -> bytes of local memory it may take. The factorized route's narrow kernels keep 16 sums a thread over a whole step
+and park some of them; the materialized route's widest park two numbers on sm_80."""
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +189,7 @@ def test_gathers_are_wide(pinned: Mapping[str, Path], source: str) -> None:
 
 
 def test_no_float_atomics(pinned: Mapping[str, Path]) -> None:
-    """Sums are in a fixed order. The only atomic is the integer maximum of the token route, which has none."""
+    """Sums are in a fixed order. The only atomic is the integer maximum of the factorized route, which has none."""
     for name, path in pinned.items():
         code = machine_code(path)
         atomics = set(re.findall(r"\b((?:ATOM|RED)[A-Z]*[.\w]*) ", code)) - {"REDUX.MAX"}

@@ -1,4 +1,4 @@
-"""Token route of the balanced tensor sketch: equal to the flat route of the gradient that it never forms."""
+"""Factorized route of the balanced tensor sketch: equal to the materialized route of the gradient that it never forms."""
 
 from __future__ import annotations
 

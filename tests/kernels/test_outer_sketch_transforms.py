@@ -1,4 +1,4 @@
-"""The token route by Fourier transforms on the CPU: sketch widths that are powers of two, sides that are longer."""
+"""The factorized route by Fourier transforms on the CPU: sketch widths that are powers of two, sides that are longer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Flat route of the balanced tensor sketch: every implementation against the explicit matrix."""
+"""Materialized route of the balanced tensor sketch: every implementation against the explicit matrix."""
 
 from __future__ import annotations
 

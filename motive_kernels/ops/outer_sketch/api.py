@@ -1,4 +1,4 @@
-"""Token route of the balanced tensor sketch: per-sample gradient extraction and projection in one."""
+"""Factorized route of the balanced tensor sketch: per-sample gradient extraction and projection in one."""
 
 from __future__ import annotations
 

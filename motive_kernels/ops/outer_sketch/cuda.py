@@ -15,7 +15,7 @@ def outer_sketch_into(
     """As reference.outer_sketch_into, for float32, bfloat16 and float16 on a CUDA device; all of it in float32.
 
     A sketch wider than the kernel's transforms (above 2048, but for 4096) is wider than most layers: then the
-    per-sample gradient is formed and takes the flat route.
+    per-sample gradient is formed and takes the materialized route.
     """
     n, t, k = x.shape[0], x.shape[1], z.shape[1]
     if not native.extension("cuda").outer_sketch_takes(k):

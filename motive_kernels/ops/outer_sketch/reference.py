@@ -1,4 +1,4 @@
-"""The definition of the token route of the balanced tensor sketch (docs/projection.md)."""
+"""The definition of the factorized route of the balanced tensor sketch (docs/projection.md)."""
 
 from __future__ import annotations
 

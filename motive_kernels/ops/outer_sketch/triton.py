@@ -1,4 +1,4 @@
-"""Token route of the balanced tensor sketch in Triton: gathers, products on tensor cores, one fold.
+"""Factorized route of the balanced tensor sketch in Triton: gathers, products on tensor cores, one fold.
 
 Count sketches are float32 and their products three tf32 ones (tf32x3), which keeps almost all of float32. A side no
 longer than the sketch takes part as it is: its count sketch would only place its entries, and the fold does that.

@@ -1,4 +1,4 @@
-"""Flat route of the balanced tensor sketch: a materialised gradient, one pass."""
+"""Materialized route of the balanced tensor sketch: a materialised gradient, one pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The definition of the flat route of the balanced tensor sketch (docs/projection.md)."""
+"""The definition of the materialized route of the balanced tensor sketch (docs/projection.md)."""
 
 from __future__ import annotations
 

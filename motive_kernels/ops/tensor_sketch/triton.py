@@ -1,4 +1,4 @@
-"""Flat route of the balanced tensor sketch in Triton: contiguous reads, a gather in the block, no atomics."""
+"""Materialized route of the balanced tensor sketch in Triton: contiguous reads, a gather in the block, no atomics."""
 # ruff: noqa: N803 - Triton writes compile-time constants in upper case.
 
 from __future__ import annotations

@@ -24,24 +24,24 @@ class ParameterMap(ABC):
 
     @abstractmethod
     def project_into(self, z: Tensor, grad: Tensor, impl: str | None) -> None:
-        """z += P grad for grad [n, *shape] (flat route)."""
+        """z += P grad for grad [n, *shape] (materialized route)."""
 
     @classmethod
     def project_many_into(cls, z: Tensor, parts: Sequence[tuple[ParameterMap, Tensor]], impl: str | None) -> None:
-        """z += P grad of several parameters of one type (flat route)."""
+        """z += P grad of several parameters of one type (materialized route)."""
         for own, grad in parts:
             own.project_into(z, grad, impl)
 
     def project_outer_into(self, z: Tensor, x: Tensor, dy: Tensor, lengths: Tensor | None, impl: str | None) -> None:
-        """z += P (sum_t dy_t x_t^T) for x [n, t, i], dy [n, t, o] (token route).
+        """z += P (sum_t dy_t x_t^T) for x [n, t, i], dy [n, t, o] (factorized route).
 
         This default forms the per-sample gradient by one batched matrix product and projects it; types that have a
-        token form override it.
+        factorized form override it.
         """
         self.project_into(z, outer_gradient(x, dy, lengths), impl)
 
     def sketch_inputs(self, x: Tensor, impl: str | None) -> Tensor | None:
-        """What the token route needs of a layer's inputs x [m, i], float32 [m, k], where that is shorter; else None."""
+        """What the factorized route needs of a layer's inputs x [m, i], float32 [m, k], where that is shorter; else None."""
         return None
 
     def project_sketched_into(self, z: Tensor, sketched: Tensor, dy: Tensor, impl: str | None) -> None:

@@ -1,6 +1,6 @@
-"""The token route on the CPU (outer_sketch_into): inputs and output gradients of one Linear to 512 numbers.
+"""The factorized route on the CPU (outer_sketch_into): inputs and output gradients of one Linear to 512 numbers.
 
-    python -m benchmarks.kernels.token_route [--quick] [--threads N] [--out DIR]
+    python -m benchmarks.kernels.factorized_route [--quick] [--threads N] [--out DIR]
 
 The baseline is the weight-gradient product dY^T X alone, which this route replaces. Target: at most 0.25 of it at
 1536 x 1536 and 1024 tokens.
@@ -48,7 +48,7 @@ def rows(tokens: int, repeats: int) -> Iterator[Record]:
         yield {
             "op": "outer_sketch_into",
             "impl": "cpp",
-            "route": "token",
+            "route": "factorized",
             "flops": 2 * tokens * min(o, DIM) * min(i, DIM),
             **shape,
             **ours,

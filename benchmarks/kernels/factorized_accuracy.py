@@ -1,6 +1,6 @@
-"""How exactly ways to compute the token route keep a sketch of gradients that cancel.
+"""How exactly ways to compute the factorized route keep a sketch of gradients that cancel.
 
-    python -m benchmarks.kernels.token_accuracy [--quick] [--out DIR]
+    python -m benchmarks.kernels.factorized_accuracy [--quick] [--out DIR]
 
 One bfloat16 layer of 1536 x 1536 and 1,024 tokens: every third of the inputs is 300 larger at all tokens, and the
 output gradients add up to zero over the tokens. Errors are relative to the norm of the sketch in float64. For comparison:
@@ -80,7 +80,7 @@ def rows(tokens: int) -> Iterator[Record]:
         yield {
             "op": "token_accuracy",
             "impl": name,
-            "route": "token",
+            "route": "factorized",
             "dtype": "bfloat16",
             "shape": [1, tokens, WIDTH, WIDTH],
             "relative_error": float((got - want).norm() / want.norm()),

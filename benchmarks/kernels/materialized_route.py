@@ -1,6 +1,6 @@
-"""The flat route of the tensor sketch on the CPU (tensor_sketch_into) against reading the same memory once.
+"""The materialized route of the tensor sketch on the CPU (tensor_sketch_into) against reading the same memory once.
 
-    python -m benchmarks.kernels.flat_route [--quick] [--threads N] [--out DIR]
+    python -m benchmarks.kernels.materialized_route [--quick] [--threads N] [--out DIR]
 
 The ceiling is torch.sum over the gradients with the same threads, timed in turns with the sketch, round after round, so a
 busy machine slows both alike. Target: at most twice torch.sum for [64, 1000, 1000] and [64, 1000000] float32. Other
