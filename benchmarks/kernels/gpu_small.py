@@ -25,12 +25,12 @@ def run(case: Case, impl: str) -> None:
     """One call.
 
     Raises:
-        RuntimeError: a result is not finite.
+        RuntimeError: a result is not a number. Rows that a filter leaves out score minus infinity.
     """
     results = dispatch.OPS[case.op].functions[impl](*case.arguments)
     for value in (case.arguments[0],) if results is None else results:
-        if isinstance(value, torch.Tensor) and not value.isfinite().all():
-            raise RuntimeError(f"benchmarks: {case.op} must be finite, got {value}; run tests/gpu")
+        if isinstance(value, torch.Tensor) and (value.isnan() | value.isposinf()).any():
+            raise RuntimeError(f"benchmarks: {case.op} gives {value}; run tests/gpu")
 
 
 def main(arguments: list[str] | None = None) -> int:

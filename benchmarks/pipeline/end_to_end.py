@@ -27,6 +27,7 @@ from benchmarks.harness.rows import Record, Sink
 from benchmarks.pipeline.models import MODELS, FullModel, conditioning, random_adapter, small
 from motive.adapters.cache import Cache
 from motive.data import Clip
+from motive.data.video.facts import SourceFacts
 from motive.gradients.clips import EncodedClip
 from motive.gradients.draws import DrawConfig
 from motive.indexing.config import IndexConfig
@@ -77,7 +78,8 @@ class TimedWorker(Worker):
         encoder = self._encoder
         for clip in clips:
             content = content_hash(clip.path)
-            facts = {"content_hash": content, "source_seconds": 5.0, "source_fps": 16.0, "static": False,
+            facts = {**SourceFacts(16.0, 81, 5.0, 480, 832, used_last=80, used_end_s=5.0).columns(),
+                     "content_hash": content, "static": False,
                      "magnitude_px_mean": 1.0, "magnitude_px_max": 9.0, "mask_mean": 0.5, "camera": None,
                      "camera_residual_share": None}  # fmt: skip
             note = torch.frombuffer(bytearray(json.dumps(facts).encode()), dtype=torch.uint8)

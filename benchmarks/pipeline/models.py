@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from motive.adapters.base import Adapter, Conditioning, Expert
@@ -148,7 +149,7 @@ def _small_clip(standard: Standard, size: tuple[int, int, int]) -> Standard:
 
 
 def write_folder(model: FullModel, folder: Path) -> None:
-    """The pipeline folder without weights: what an adapter reads when it is made."""
+    """A pipeline folder whose weight files are empty: what an adapter checks and reads when it is made."""
     parts = {"transformer": model.transformer, "vae": model.vae, "text_encoder": model.text_encoder}
     index = {**model.index, **{name: [library, cls] for name, (library, cls, _) in parts.items()}}
     folder.mkdir(parents=True, exist_ok=True)
@@ -156,6 +157,7 @@ def write_folder(model: FullModel, folder: Path) -> None:
     for name, (_, cls, config) in parts.items():
         (folder / name).mkdir(exist_ok=True)
         (folder / name / "config.json").write_text(json.dumps({"_class_name": cls, **config}), encoding="utf-8")
+        save_file({}, folder / name / "model.safetensors")
 
 
 @contextmanager

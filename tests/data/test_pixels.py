@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from motive.data import DecoderPool, Standard, load_clip
+from motive.data.video.encode import encoder_options
 from motive.data.video.facts import describe_use
 from motive.data.video.picture import read_matrix
 from motive.data.video.standardise import fit_to
@@ -181,7 +182,7 @@ def test_the_stated_colour_matrix_and_range_are_used(
     """Y 120, Cb 90, Cr 200 by each matrix and range, from their definitions."""
     path = tmp_path / "colour.mkv"
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("ffv1", rate=16)
+        stream = container.add_stream("ffv1", rate=16, options=encoder_options("ffv1"))
         stream.width, stream.height, stream.pix_fmt = 96, 48, "yuv444p"
         stream.codec_context.colorspace, stream.codec_context.color_range = space, scale
         for _ in range(5):

@@ -60,10 +60,11 @@ def test_ids_and_paths(far: Path, store: Path) -> None:
 
 def test_the_summary_tells_what_was_lost(far: Path, store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["index", str(far / "set"), "--out", str(store), *places(far), *FAST]) == 3
+    used = "frames 0-32 of 34 at 24 fps, 1.38 s, resampled to 12 fps; 128x128 px; stream 0"
     assert capsys.readouterr().out.splitlines() == [
         f"{store}: 0 clips stored, 3 were there, 1 left out",
         f"left out: 1 of 4 clips (25.0%); {store}/failed.parquet has each reason",
-        "  static 1: nothing moves in this clip, so it has no motion gradient",
+        f"  static 1: nothing moves in this clip, so it has no motion gradient ({used})",
         "no caption: 1 of 4 clips",
         "not read: notes.csv: no format has its columns (clip, who)",
     ]

@@ -134,7 +134,7 @@ def test_scores_of_whole_clips_and_lists_of_segments_are_not_summed(
     assert clips < 4, "some clip must be listed twice"
     select = ["select", scores, "--by", f"query:{query[len('query/') :]}", *out]
     assert main([*select, "--segments", "sum", "--top", "1"]) == 2
-    assert "segments must be best for scores that list only the best of a query, got sum" in capsys.readouterr().err
+    assert "segments must be best for scores of a query's top-k alone, got sum" in capsys.readouterr().err
     assert main([*select, "--top", "4"]) == 2
     assert (
         f"at most the {clips} clips that the query has scores of, from 4 segments in its top-k, got 4"
