@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find csrc -name '*.[ch]*' -o -name '*.py' | grep -v __pycache__) setup.py pyproject.toml constraints.txt
 
-.PHONY: demo test test-all test-repeat lint format fuzz bench wheel clean
+.PHONY: demo test test-all test-repeat lint format fuzz bench cuda-on-cpu wheel clean
 
 demo: $(VENV)/ready
 	$(BIN)/motive demo --out demo-run
@@ -42,6 +42,10 @@ format: $(VENV)/ready
 # Mutated input for every reader, a fixed number; docs/durability.md tells of longer runs.
 fuzz: $(VENV)/ready
 	$(BIN)/python -m tests.faults.run --quick --sections fuzz --out build/faults
+
+# The CUDA kernels on the CPU under ThreadSanitizer: fails at a race or a wrong number.
+cuda-on-cpu: $(VENV)/ready
+	$(BIN)/python csrc/cuda_on_cpu/run.py
 
 bench: $(VENV)/ready
 	$(BIN)/python -m benchmarks.run --suite all --out benchmarks/results/local

@@ -32,6 +32,16 @@ X86_LEVELS = {
 }
 SANITIZE_FLAGS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 CHECKED_FLAGS = ["-O1", "-g1", "-fno-omit-frame-pointer", "-Wno-attributes", *SANITIZE_FLAGS]
+ON_CPU_FLAGS = ["-std=c++17", "-g1", "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-fno-strict-aliasing"]
+ON_CPU_PROGRAMS = {
+    "threads": ["-O1", "-fsanitize=thread", "-DMOTIVE_THREAD_SANITIZER"],
+    "addresses": [
+        *["-O1", "-fno-omit-frame-pointer", "-DMOTIVE_ADDRESS_SANITIZER"],
+        *["-fsanitize=address,signed-integer-overflow,alignment", "-fno-sanitize-recover=all"],
+    ],
+}
+"""csrc/cuda on the CPU under ThreadSanitizer and under AddressSanitizer."""
+
 CUDA_FLAGS = ["-std=c++17", "-O3", "-lineinfo", "-Xcompiler", "-fPIC,-fvisibility=hidden", "-cudart", "static"]
 CUDA_ARCHITECTURES = ["compute_90a,code=sm_90a", "compute_80,code=[sm_80,compute_80]"]
 """Machine code for Hopper with its own instructions and for A100, and PTX for everything else from there on."""
@@ -104,6 +114,7 @@ def write_ninja(nvcc: str | None) -> Path:
     _programs(ninja)
     _cross(ninja)
     _cpu_extension(ninja, objects)
+    _cuda_on_cpu(ninja)
     if is_x86_64():
         _emulated(ninja)
     if nvcc is not None:
@@ -160,6 +171,36 @@ def _checked_tests(ninja: Ninja, library: Sequence[str], suffix: str = "") -> li
         inputs = [f"checked/tests/{source.stem}.o", *library]
         tests.append(ninja.build("link", name, inputs, ["-pthread", *SANITIZE_FLAGS]))
     return tests
+
+
+def _cuda_on_cpu(ninja: Ninja) -> None:
+    """The driver of every CUDA launcher, and kernels with faults, as programs for the CPU (csrc/cuda_on_cpu).
+
+    Only kernels are instrumented; the driver is the same in all of them.
+    """
+    here = CSRC / "cuda_on_cpu"
+    include = [f"-I{path}" for path in (here / "include", here, CSRC / "include", CSRC / "cuda")]
+
+    def compiled(folder: str, sources: Sequence[Path], flags: Sequence[str]) -> list[str]:
+        every = [*ON_CPU_FLAGS, *flags, *include]
+        return [
+            ninja.build("cxx", f"cuda_on_cpu/{folder}/{source.stem}.o", [str(source)], ["-x", "c++", *every])
+            for source in sorted(sources)
+        ]
+
+    driver = compiled("driver", list(here.glob("driv*.cpp")), ["-O2"])
+    for program, flags in ON_CPU_PROGRAMS.items():
+        plain = [flag for flag in flags if "sanitize" not in flag]
+        others = [path for path in here.glob("*.cpp") if not path.stem.startswith("driv")]
+        machine = [*compiled(f"{program}/machine", others, plain), "libmotive.a"]
+        kernels = compiled(f"{program}/kernels", list((CSRC / "cuda").glob("*.cu")), flags)
+        faults = compiled(f"{program}/faults", list((here / "faults").glob("*.cu")), flags)
+        link = [*(f for f in flags if "sanitize" in f), "-no-pie", "-pthread", f"-Wl,-T,{here / 'shared_memory.ld'}"]
+        ninja.build("link", f"cuda_on_cpu/{program}/drive", [*driver, *kernels, *machine], link)
+        ninja.build("link", f"cuda_on_cpu/{program}/fail", [*faults, *machine], link)
+    ninja.alias(
+        "cuda_on_cpu", [f"cuda_on_cpu/{name}/{which}" for name in ON_CPU_PROGRAMS for which in ("drive", "fail")]
+    )
 
 
 def _emulated(ninja: Ninja) -> None:
@@ -266,6 +307,14 @@ def _cuda(ninja: Ninja, nvcc: str) -> None:
     source = CSRC / "examples" / "standalone_cuda.cpp"
     obj = ninja.build("nvcc", "examples/standalone_cuda.o", [str(source)], [*CUDA_FLAGS, include[0]])
     ninja.build("link_cuda", "standalone_cuda", [obj, archive, "libmotive.a"], ["-cudart", "static"])
+    here = CSRC / "cuda_on_cpu"
+    driver = [
+        ninja.build("nvcc", f"cuda_drive/{source.stem}.o", [str(source)], [*CUDA_FLAGS, include[0]])
+        for source in sorted(here.glob("driv*.cpp"))
+    ]
+    ninja.build("link_cuda", "cuda_drive", [*driver, archive, "libmotive.a"], ["-cudart", "static"])
+    faults = ninja.build("nvcc", "cuda_fail.o", [str(here / "faults" / "faults.cu")], [*CUDA_FLAGS, *architectures])
+    ninja.build("link_cuda", "cuda_fail", [faults], ["-cudart", "static"])
     flags = _python_flags()
     if flags is None:
         return

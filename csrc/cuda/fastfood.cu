@@ -18,7 +18,7 @@ __device__ void hadamard(float* values, int length) {
 
 template <class T>
 __global__ void __launch_bounds__(kThreads, 2) tile_kernel(const Fastfood a, const Cut cut, float* sums) {
-  extern __shared__ float values[];
+  float* const values = dynamic_shared<float>();
   uint32_t* const signs = reinterpret_cast<uint32_t*>(values + a.tile);
   const int thread = int(threadIdx.x);
   const int64_t sample = blockIdx.x / cut.units, unit = blockIdx.x % cut.units;
@@ -48,7 +48,7 @@ __global__ void __launch_bounds__(kFoldBuckets* kFoldParts)
 }
 
 __global__ void __launch_bounds__(kThreads, 2) outer_kernel(const Fastfood a, const float* buckets) {
-  extern __shared__ float values[];
+  float* const values = dynamic_shared<float>();
   const int64_t start = blockIdx.x * a.dim;
   for (int b = int(threadIdx.x); b < a.dim; b += kThreads) values[b] = buckets[start + b];
   hadamard(values, int(a.dim));

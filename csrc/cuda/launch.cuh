@@ -49,6 +49,18 @@ inline void require_large_parameters(const char* where) {
                            "; update the driver");
 }
 
+// The block's dynamic shared memory. A function, because a C++ compiler knows no extern __shared__: csrc/cuda_on_cpu
+// has its own for the kernels that it runs.
+template <class T>
+__device__ inline T* dynamic_shared() {
+#if defined(MOTIVE_CUDA_ON_CPU)
+  return static_cast<T*>(cuda_on_cpu::dynamic_shared());
+#else
+  extern __shared__ __align__(16) unsigned char memory[];
+  return reinterpret_cast<T*>(memory);
+#endif
+}
+
 // Launches a kernel whose arguments fit, with more than 48 KiB of shared memory where it needs that.
 template <class... Parameters, class... Arguments>
 void launch(const char* where, void (*kernel)(Parameters...), int64_t blocks, int threads, int64_t shared_bytes,
@@ -59,8 +71,12 @@ void launch(const char* where, void (*kernel)(Parameters...), int64_t blocks, in
   }
   if constexpr ((sizeof(Parameters) + ... + 0) > 4096) require_large_parameters(where);
   if (shared_bytes > kMaxDefaultShared) allow_shared(where, kernel, shared_bytes);
-  kernel<<<dim3(unsigned(blocks)), dim3(unsigned(threads)), size_t(shared_bytes), stream>>>(arguments...);
-  check_cuda(where, "the kernel launch", cudaGetLastError());
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(unsigned(blocks));
+  config.blockDim = dim3(unsigned(threads));
+  config.dynamicSmemBytes = size_t(shared_bytes);
+  config.stream = stream;
+  check_cuda(where, "the kernel launch", cudaLaunchKernelEx(&config, kernel, arguments...));
 }
 
 }  // namespace motive::cuda

@@ -17,10 +17,9 @@ template <class T, int LogM>
 __global__ void __launch_bounds__((Shape<T, LogM>::kThreads), Shape<T, LogM>::kThreads > 256 ? 1 : 2)
     outer_kernel(const __grid_constant__ Args args) {
   using S = Shape<T, LogM>;
-  extern __shared__ __align__(16) unsigned char memory[];
   int thread = int(threadIdx.x);
   const int sample = int(blockIdx.x) / args.chunks, chunk = int(blockIdx.x) % args.chunks;
-  const Shared<S, T> shared = shared_views<S, T>(memory, args);
+  const Shared<S, T> shared = shared_views<S, T>(dynamic_shared<unsigned char>(), args);
   State<S> state;
   begin(state, shared, thread);
   __syncthreads();

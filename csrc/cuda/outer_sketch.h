@@ -16,6 +16,8 @@
 // around, which is then folded.
 #pragma once
 
+#include <cuda_runtime.h>
+
 #include "outer_sketch_plan.h"
 #include "reduce.h"
 
@@ -220,18 +222,14 @@ MOTIVE_HOST_DEVICE static inline uint32_t magnitude_bits(float value) {
 }
 
 // *address = max(*address, value) by all threads of the block, any value a thread.
-MOTIVE_HOST_DEVICE static inline void raise(uint32_t* address, uint32_t value) {
-#if defined(__CUDA_ARCH__)
+__device__ static inline void raise(uint32_t* address, uint32_t value) {
   const uint32_t largest = __reduce_max_sync(0xffffffffu, value);
   if (threadIdx.x % 32 == 0) atomicMax(address, largest);
-#else
-  if (value > *address) *address = value;
-#endif
 }
 
 // Phase 3, for x only: the largest magnitude of each token's sketch. All threads of the block take part.
 template <class S, class T>
-MOTIVE_HOST_DEVICE static inline void note_largest(const State<S>& state, const Shared<S, T>& shared) {
+__device__ static inline void note_largest(const State<S>& state, const Shared<S, T>& shared) {
 #pragma unroll
   for (int p = 0; p < S::kTokens; ++p) {
     uint32_t largest = 0;

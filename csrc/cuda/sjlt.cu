@@ -24,7 +24,7 @@ __device__ void add_in_turn(float* sums, int bucket, float value, bool takes_par
 
 template <class T>
 __global__ void __launch_bounds__(256) sparse_kernel(const SparseTransform a, const Cut cut, float* partials) {
-  extern __shared__ float shared[];
+  float* const shared = dynamic_shared<float>();
   const int64_t sample = blockIdx.x / cut.blocks, block = blockIdx.x % cut.blocks;
   const int warp = int(threadIdx.x / 32), lane = int(threadIdx.x % 32);
   float* const partial = partials + blockIdx.x * a.dim;

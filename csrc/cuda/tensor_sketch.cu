@@ -11,9 +11,8 @@ constexpr const char* kWhere = "tensor_sketch_into";
 
 template <class T, int Q>
 __global__ void __launch_bounds__(kThreads, 2) sketch_kernel(const __grid_constant__ Batch batch) {
-  extern __shared__ __align__(16) unsigned char memory[];
   const int thread = int(threadIdx.x);
-  const Shared shared = shared_views(memory, Q, batch.dim);
+  const Shared shared = shared_views(dynamic_shared<unsigned char>(), Q, batch.dim);
   const Work<T> work = work_of<T>(batch, blockIdx.x, Q);
   begin(work, shared, thread);
   __syncthreads();
