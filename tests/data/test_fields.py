@@ -11,6 +11,7 @@ import pytest
 from motive.data import DecodeLimits, Standard, load_clip
 from motive.data.video.combing import COMBED, combing, first_field, thinned
 from motive.data.video.fields import measure_order
+from motive.data.video.picture import EXACT_BILINEAR
 from motive.errors import ClipError, OptionError
 from tests.data.clipmaker import discs, encode, numbered_frames, woven
 
@@ -135,7 +136,7 @@ def plain_frames(path: Path) -> np.ndarray:
     with av.open(str(path)) as container:
         convert = av.video.reformatter.VideoReformatter()
         frames = [
-            convert.reformat(frame, format="rgb24", interpolation="BILINEAR").to_ndarray()
+            convert.reformat(frame, format="rgb24", interpolation=EXACT_BILINEAR).to_ndarray()
             for frame in container.decode(container.streams.best("video"))
         ]
     return np.stack(frames)
