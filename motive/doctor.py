@@ -107,7 +107,7 @@ def _tried(name: str, attempt: Callable[[], str]) -> Finding:
 
 def _h264_round_trip() -> str:
     """Write and read back five frames."""
-    from motive.data import Standard, load_clip
+    from motive.data import ClipSpec, load_clip
     from motive.data.video.encode import write_video
 
     frames = np.zeros((5, 32, 32, 3), dtype=np.uint8)
@@ -115,5 +115,5 @@ def _h264_round_trip() -> str:
     with tempfile.TemporaryDirectory(prefix="motive-doctor-") as folder:
         path = Path(folder) / "probe.mp4"
         write_video(path, frames, fps=8.0)
-        clip = load_clip(path, Standard(fps=8.0, frames=5, height=32, width=32))
+        clip = load_clip(path, ClipSpec(fps=8.0, frames=5, height=32, width=32))
     return f"{clip.decoder}, mean error {np.abs(clip.frames.astype(int) - frames).mean():.1f} of 255"

@@ -24,8 +24,8 @@ def video_rows(model: FullModel, setting: Setting) -> Iterator[Record]:
     for dtype in (torch.float32, torch.bfloat16):
         vae: Any = random_component(model.vae, setting.device, dtype).requires_grad_(False)
         for clip in ("preview", "full"):
-            standard = model.clips[clip]
-            shape = (1, 3, standard.frames, standard.height, standard.width)
+            clip_spec = model.clips[clip]
+            shape = (1, 3, clip_spec.frames, clip_spec.height, clip_spec.width)
             frames = setting.random(*shape, dtype=dtype).clamp_(-1, 1)
             about = {"op": "encode", "impl": model.vae[1], "model": model.name, "clip": clip,
                      "dtype": str(dtype).removeprefix("torch."), "shape": list(shape)}  # fmt: skip

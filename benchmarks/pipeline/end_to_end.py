@@ -101,14 +101,14 @@ def set_up(model: FullModel, clip: str, batch: int, setting: Setting, folder: Pa
     """What motive index settles before the first clip, for random weights."""
     dtype = "float32" if setting.rehearsal else "bfloat16"
     adapter = random_adapter(model, folder / "model", setting.device, dtype)
-    expert, standard = adapter.experts[0], model.clips[clip]
+    expert, clip_spec = adapter.experts[0], model.clips[clip]
     names = adapter.parameter_shapes(expert)
     projector = mk.Projector(mk.ProjectionSpec(), {f"{expert.component}.{n}": s for n, s in names.items()})
     config = IndexConfig(
         model=model.name,
         device=setting.device,
         dtype=dtype,
-        clip_spec=standard,
+        clip_spec=clip_spec,
         draws=DrawConfig("single"),
         cache=str(folder / "cache"),
         batch_size=batch,
@@ -116,7 +116,7 @@ def set_up(model: FullModel, clip: str, batch: int, setting: Setting, folder: Pa
         decode_threads=1 if setting.rehearsal else 8,
     )
     identity = Identity(projector.fields, {"model": model.name, "clip": clip})
-    return Setup(config, adapter, expert, standard, adapter.latent_shape(standard), projector, identity)
+    return Setup(config, adapter, expert, clip_spec, adapter.latent_shape(clip_spec), projector, identity)
 
 
 def rows(model: FullModel, clip: str, batch: int, seconds: float, setting: Setting, folder: Path) -> Iterator[Record]:

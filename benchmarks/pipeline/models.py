@@ -22,7 +22,7 @@ from motive.adapters.base import Adapter, Conditioning, Expert
 from motive.adapters.ltx import LTXAdapter
 from motive.adapters.pipeline import PipelineAdapter
 from motive.adapters.wan import WanAdapter
-from motive.data.video.standardise import Standard
+from motive.data.video.clip_spec import ClipSpec
 
 Config = Mapping[str, Any]
 
@@ -48,7 +48,7 @@ class FullModel:
     vae: tuple[str, str, Config]
     text_encoder: tuple[str, str, Config]
     parameters: int
-    clips: Mapping[str, Standard]
+    clips: Mapping[str, ClipSpec]
     text: tuple[int, int]
     index: Config = field(default_factory=dict)
     mask: bool = False
@@ -61,7 +61,7 @@ WAN_TRANSFORMER = {"patch_size": [1, 2, 2], "attention_head_dim": 128, "text_dim
                    "num_layers": 30, "cross_attn_norm": True, "qk_norm": "rms_norm_across_heads", "eps": 1e-6}  # fmt: skip
 WAN_VAE = {"base_dim": 96, "z_dim": 16, "dim_mult": [1, 2, 4, 4], "num_res_blocks": 2, "attn_scales": [],
            "temperal_downsample": [False, True, True], "latents_mean": [0.0] * 16, "latents_std": [1.0] * 16}  # fmt: skip
-PAPER = Standard(fps=16.0, frames=81, height=480, width=832)
+PAPER = ClipSpec(fps=16.0, frames=81, height=480, width=832)
 """What the paper standardises clips to."""
 
 MODELS = {
@@ -75,7 +75,7 @@ MODELS = {
             ("diffusers", "AutoencoderKLWan", WAN_VAE),
             ("transformers", "UMT5EncoderModel", UMT5_XXL),
             1_418_996_800,
-            {"preview": Standard(fps=16.0, frames=17, height=240, width=416), "full": PAPER},
+            {"preview": ClipSpec(fps=16.0, frames=17, height=240, width=416), "full": PAPER},
             (512, 4096),
         ),
         FullModel(
@@ -89,8 +89,8 @@ MODELS = {
               "latents_mean": [0.0] * 48, "latents_std": [1.0] * 48}),
             ("transformers", "UMT5EncoderModel", UMT5_XXL),
             4_999_787_712,
-            {"preview": Standard(fps=24.0, frames=17, height=256, width=416), "full": PAPER,
-             "own": Standard(fps=24.0, frames=121, height=704, width=1280)},
+            {"preview": ClipSpec(fps=24.0, frames=17, height=256, width=416), "full": PAPER,
+             "own": ClipSpec(fps=24.0, frames=121, height=704, width=1280)},
             (512, 4096),
             {"expand_timesteps": True},
         ),
@@ -104,8 +104,8 @@ MODELS = {
             ("diffusers", "AutoencoderKLLTXVideo", {"latent_channels": 128}),
             ("transformers", "T5EncoderModel", T5_XXL),
             1_923_385_472,
-            {"preview": Standard(fps=25.0, frames=17, height=256, width=416), "full": PAPER,
-             "own": Standard(fps=25.0, frames=161, height=512, width=704)},
+            {"preview": ClipSpec(fps=25.0, frames=17, height=256, width=416), "full": PAPER,
+             "own": ClipSpec(fps=25.0, frames=161, height=512, width=704)},
             (128, 4096),
             mask=True,
         ),
@@ -142,10 +142,10 @@ def small(model: FullModel) -> FullModel:
     )  # fmt: skip
 
 
-def _small_clip(standard: Standard, size: tuple[int, int, int]) -> Standard:
+def _small_clip(clip_spec: ClipSpec, size: tuple[int, int, int]) -> ClipSpec:
     frames, height, width = size
-    grown = 2 * frames - 1 if standard.fps == 25.0 else frames  # LTX has 8 frames a latent frame
-    return replace(standard, frames=grown, height=height, width=width)
+    grown = 2 * frames - 1 if clip_spec.fps == 25.0 else frames  # LTX has 8 frames a latent frame
+    return replace(clip_spec, frames=grown, height=height, width=width)
 
 
 def write_folder(model: FullModel, folder: Path) -> None:

@@ -35,10 +35,10 @@ DRAWS = DrawConfig("uniform", count=4)
 def encoded_clips(seed: int, clips: int) -> tuple[list[EncodedClip], list[EncodedClip], np.ndarray]:
     """The clips with motion weights, the same with weights of one, and their motion types."""
     adapter = load_adapter("toy", device="cpu")
-    standard = adapter.standard
-    shape, step, count = adapter.latent_shape(standard), round(FPS / standard.fps), standard.frames
+    clip_spec = adapter.clip_spec
+    shape, step, count = adapter.latent_shape(clip_spec), round(FPS / clip_spec.fps), clip_spec.frames
     rendered = [render_clip(MOTIONS[i // clips], clip_seed("dev_pool", seed, i)) for i in range(clips * len(MOTIONS))]
-    size = (standard.width, standard.height)
+    size = (clip_spec.width, clip_spec.height)
     frames = [
         np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in clip.frames[::step][:count]])
         for clip in rendered
@@ -47,7 +47,7 @@ def encoded_clips(seed: int, clips: int) -> tuple[list[EncodedClip], list[Encode
         latents = [encode(torch.from_numpy(one)) for one in frames]
     with adapter.text_encoder() as encode:
         texts = encode([clip.caption for clip in rendered])
-    weights = [torch.from_numpy(motion_mask(one, standard.fps, shape[1:], MaskConfig()).weights) for one in frames]
+    weights = [torch.from_numpy(motion_mask(one, clip_spec.fps, shape[1:], MaskConfig()).weights) for one in frames]
     moving = [EncodedClip(*parts) for parts in zip(latents, weights, texts, strict=True)]
     plain = [EncodedClip(one.latents, torch.ones_like(one.weights), one.conditioning) for one in moving]
     return moving, plain, np.array([clip.motion for clip in rendered])

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 import motive_kernels as mk
-from motive.data.video.standardise import Standard
+from motive.data.video.clip_spec import ClipSpec
 from motive.errors import OptionError
 
 Conditioning = Mapping[str, Tensor]
@@ -68,11 +68,11 @@ class Adapter(ABC):
 
     @property
     @abstractmethod
-    def standard(self) -> Standard:
+    def clip_spec(self) -> ClipSpec:
         """The clip standardisation that this model's users expect."""
 
     @abstractmethod
-    def latent_shape(self, standard: Standard) -> tuple[int, int, int, int]:
+    def latent_shape(self, clip_spec: ClipSpec) -> tuple[int, int, int, int]:
         """(c, F, h, w) of the latents of one clip so standardised; OptionError if it does not fit."""
 
     @abstractmethod

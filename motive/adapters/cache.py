@@ -44,8 +44,8 @@ class Cache:
 
         Args:
             kind: one of KINDS.
-            key_fields: JSON-able values; for latents the clip's content hash, the standard, the encoder's fingerprint
-                and settings; for masks the content hash, the standard and the mask's settings; for text the caption,
+            key_fields: JSON-able values; for latents the clip's content hash, the clip spec, the encoder's fingerprint
+                and settings; for masks the content hash, the clip spec and the mask's settings; for text the caption,
                 the text encoder's fingerprint and settings.
         """
         path = self.path(kind, key_fields)

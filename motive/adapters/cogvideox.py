@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from motive.adapters.base import Conditioning, TrainingNoise
 from motive.adapters.loading import LOAD_ERRORS, not_loaded
 from motive.adapters.pipeline import PipelineAdapter
-from motive.data.video.standardise import Standard
+from motive.data.video.clip_spec import ClipSpec
 from motive.errors import ModelError
 from motive.extras import require
 
@@ -62,9 +62,9 @@ class CogVideoXAdapter(PipelineAdapter):
         return time, space, int(self._transformer.get("patch_size", 2))
 
     @property
-    def standard(self) -> Standard:
+    def clip_spec(self) -> ClipSpec:
         """What CogVideoX was trained on: 49 frames at 8 a second, 480 x 720."""
-        return Standard(fps=8.0, frames=49, height=480, width=720)
+        return ClipSpec(fps=8.0, frames=49, height=480, width=720)
 
     @cached_property
     def _alphas(self) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from motive.adapters.base import Conditioning
 from motive.adapters.pipeline import PipelineAdapter
-from motive.data.video.standardise import Standard
+from motive.data.video.clip_spec import ClipSpec
 from motive.extras import require
 
 GUIDANCE = 6000.0
@@ -41,9 +41,9 @@ class HunyuanVideoAdapter(PipelineAdapter):
         return time, space, int(self._transformer.get("patch_size", 2))
 
     @property
-    def standard(self) -> Standard:
+    def clip_spec(self) -> ClipSpec:
         """The pipeline's own: 129 frames at 24 a second, 720 x 1280."""
-        return Standard(fps=24.0, frames=129, height=720, width=1280)
+        return ClipSpec(fps=24.0, frames=129, height=720, width=1280)
 
     def _normalised(self, vae: Any, latents: Tensor) -> Tensor:
         return latents * float(self._vae.get("scaling_factor", 0.476986))

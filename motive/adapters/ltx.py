@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from motive.adapters.base import Conditioning
 from motive.adapters.pipeline import PipelineAdapter
-from motive.data.video.standardise import Standard
+from motive.data.video.clip_spec import ClipSpec
 
 
 class LTXAdapter(PipelineAdapter):
@@ -36,9 +36,9 @@ class LTXAdapter(PipelineAdapter):
         return int(time), int(space), int(self._transformer.get("patch_size", 1))
 
     @property
-    def standard(self) -> Standard:
+    def clip_spec(self) -> ClipSpec:
         """The pipeline's own: 161 frames at 25 a second, 512 x 704."""
-        return Standard(fps=25.0, frames=161, height=512, width=704)
+        return ClipSpec(fps=25.0, frames=161, height=512, width=704)
 
     def _normalised(self, vae: Any, latents: Tensor) -> Tensor:
         mean, std = (v.to(latents).view(1, -1, 1, 1, 1) for v in (vae.latents_mean, vae.latents_std))
@@ -61,7 +61,7 @@ class LTXAdapter(PipelineAdapter):
             num_frames=frames,
             height=height,
             width=width,
-            rope_interpolation_scale=(time / self.standard.fps, space, space),
+            rope_interpolation_scale=(time / self.clip_spec.fps, space, space),
             return_dict=False,
         )[0]
         return tokens.transpose(1, 2).unflatten(2, (frames, height, width)).float()

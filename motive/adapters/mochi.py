@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from motive.adapters.base import Conditioning
 from motive.adapters.pipeline import PipelineAdapter, channel
-from motive.data.video.standardise import Standard
+from motive.data.video.clip_spec import ClipSpec
 
 
 class MochiAdapter(PipelineAdapter):
@@ -40,9 +40,9 @@ class MochiAdapter(PipelineAdapter):
         return time, space, int(self._transformer.get("patch_size", 2))
 
     @property
-    def standard(self) -> Standard:
+    def clip_spec(self) -> ClipSpec:
         """85 frames at 30 a second, 480 x 848."""
-        return Standard(fps=30.0, frames=85, height=480, width=848)
+        return ClipSpec(fps=30.0, frames=85, height=480, width=848)
 
     def _normalised(self, vae: Any, latents: Tensor) -> Tensor:
         scale = float(self._vae.get("scaling_factor", 1.0))

@@ -24,7 +24,7 @@ from motive.adapters.loading import (
     resolve_device,
     resolve_dtype,
 )
-from motive.data.video.standardise import Standard
+from motive.data.video.clip_spec import ClipSpec
 from motive.errors import ModelError, OptionError
 from motive.extras import require
 
@@ -105,22 +105,22 @@ class PipelineAdapter(Adapter):
     _text_components: Mapping[str, str] = {"text_encoder": "tokenizer"}
     """Text encoders and their tokenizers."""
 
-    def latent_shape(self, standard: Standard) -> tuple[int, int, int, int]:
+    def latent_shape(self, clip_spec: ClipSpec) -> tuple[int, int, int, int]:
         time, space, patch = self._strides
         cell = space * patch
-        if standard.height % cell or standard.width % cell:
+        if clip_spec.height % cell or clip_spec.width % cell:
             raise OptionError(
                 f"{self.where}: height and width must be multiples of {cell} and {cell}, "
-                f"got {standard.height} x {standard.width}; "
-                f"use {max(1, standard.height // cell) * cell} x {max(1, standard.width // cell) * cell}"
+                f"got {clip_spec.height} x {clip_spec.width}; "
+                f"use {max(1, clip_spec.height // cell) * cell} x {max(1, clip_spec.width // cell) * cell}"
             )
-        if standard.frames % time != 1 % time:
+        if clip_spec.frames % time != 1 % time:
             raise OptionError(
-                f"{self.where}: frames must be {time} n + 1, got {standard.frames}; "
-                f"use {max(1, standard.frames // time) * time + 1}"
+                f"{self.where}: frames must be {time} n + 1, got {clip_spec.frames}; "
+                f"use {max(1, clip_spec.frames // time) * time + 1}"
             )
-        frames = (standard.frames - 1) // time + 1
-        return self._latent_channels, frames, standard.height // space, standard.width // space
+        frames = (clip_spec.frames - 1) // time + 1
+        return self._latent_channels, frames, clip_spec.height // space, clip_spec.width // space
 
     def fingerprints(self) -> Mapping[str, str]:
         for expert in self.experts:  # the second one too, before any work is done

@@ -29,7 +29,7 @@ from motive.adapters.base import Adapter, Conditioning, Expert, TrainingNoise
 from motive.adapters.files import fingerprint
 from motive.adapters.loading import load_transformer, parameter_shapes, resolve_device, resolve_dtype
 from motive.adapters.wan import original_wan_name, predict_wan
-from motive.data.video.standardise import Standard
+from motive.data.video.clip_spec import ClipSpec
 from motive.errors import ClipError, OptionError
 from motive.extras import require
 
@@ -61,7 +61,7 @@ STD = (
     7.87, 0.808, 1.47, 0.635, 4.73, 0.488, 0.881, 0.367,  # colour
 )
 # fmt: on
-"""Standard deviation of each kept coefficient over procedural training clips with pixels in [-1, 1]."""
+"""ClipSpec deviation of each kept coefficient over procedural training clips with pixels in [-1, 1]."""
 
 
 def _cosines(size: int) -> np.ndarray:
@@ -143,24 +143,24 @@ class ToyAdapter(Adapter):
         self.dtype = resolve_dtype(dtype or "float32", self.device, "ToyAdapter")
 
     @property
-    def standard(self) -> Standard:
+    def clip_spec(self) -> ClipSpec:
         """17 frames at 12 frames a second, 80 x 80; a clip that ends early holds its last frame."""
-        return Standard(fps=12.0, frames=17, height=80, width=80, short="hold")
+        return ClipSpec(fps=12.0, frames=17, height=80, width=80, short="hold")
 
-    def latent_shape(self, standard: Standard) -> tuple[int, int, int, int]:
+    def latent_shape(self, clip_spec: ClipSpec) -> tuple[int, int, int, int]:
         cell = 2 * PATCH
-        if standard.height % cell or standard.width % cell:
+        if clip_spec.height % cell or clip_spec.width % cell:
             raise OptionError(
-                f"ToyAdapter: height and width must be multiples of {cell}, got {standard.height} x {standard.width}; "
-                f"use {max(1, standard.height // cell) * cell} x {max(1, standard.width // cell) * cell}"
+                f"ToyAdapter: height and width must be multiples of {cell}, got {clip_spec.height} x {clip_spec.width}; "
+                f"use {max(1, clip_spec.height // cell) * cell} x {max(1, clip_spec.width // cell) * cell}"
             )
-        if standard.frames % GROUP != 1:
+        if clip_spec.frames % GROUP != 1:
             raise OptionError(
-                f"ToyAdapter: frames must be {GROUP} n + 1, got {standard.frames}; "
-                f"use {max(1, standard.frames // GROUP) * GROUP + 1}"
+                f"ToyAdapter: frames must be {GROUP} n + 1, got {clip_spec.frames}; "
+                f"use {max(1, clip_spec.frames // GROUP) * GROUP + 1}"
             )
-        frames = (standard.frames - 1) // GROUP + 1
-        return len(KEPT), frames, standard.height // PATCH, standard.width // PATCH
+        frames = (clip_spec.frames - 1) // GROUP + 1
+        return len(KEPT), frames, clip_spec.height // PATCH, clip_spec.width // PATCH
 
     def fingerprints(self) -> Mapping[str, str]:
         vae = hashlib.blake2b(repr((GROUP, PATCH, KEPT, STD)).encode(), digest_size=16).hexdigest()

@@ -24,7 +24,7 @@ from motive.adapters.first_frame import (
     image_embedder,
 )
 from motive.adapters.pipeline import PipelineAdapter, channel
-from motive.data.video.standardise import Standard
+from motive.data.video.clip_spec import ClipSpec
 from motive.errors import ModelError
 from motive.extras import require
 
@@ -139,11 +139,11 @@ class WanAdapter(PipelineAdapter):
         return time, space, int(self._transformer.get("patch_size", (1, 2, 2))[1])
 
     @property
-    def standard(self) -> Standard:
+    def clip_spec(self) -> ClipSpec:
         """What the model was trained on: 81 frames at 16 a second, 480 x 832, as in the paper; TI2V-5B: 121 at 24."""
         if self._each_token:
-            return Standard(fps=24.0, frames=121, height=704, width=1280)
-        return Standard()
+            return ClipSpec(fps=24.0, frames=121, height=704, width=1280)
+        return ClipSpec()
 
     @contextmanager
     def clip_encoder(self) -> Iterator[Callable[[Tensor], dict[str, Tensor]]]:

@@ -4,25 +4,25 @@ from motive.data.base import Clip, Dataset, Failure, ReadOptions, Unread
 from motive.data.formats.reader import DatasetFormat, Detection, Row, Subset, SubsetRow
 from motive.data.formats.registry import dataset_format, dataset_formats, read_dataset
 from motive.data.subset import spreadsheet_safe, write_subset
-from motive.data.video.clips import StandardClip, load_clip
+from motive.data.video.clip_spec import ClipSpec
+from motive.data.video.clips import LoadedClip, load_clip
 from motive.data.video.encode import write_video
 from motive.data.video.isolated import ClipReader, DecoderPool
-from motive.data.video.standardise import Standard
 from motive.data.video.video import DecodeLimits
 
 __all__ = [
     "Clip",
     "ClipReader",
+    "ClipSpec",
     "Dataset",
     "DatasetFormat",
     "DecodeLimits",
     "DecoderPool",
     "Detection",
     "Failure",
+    "LoadedClip",
     "ReadOptions",
     "Row",
-    "Standard",
-    "StandardClip",
     "Subset",
     "SubsetRow",
     "Unread",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from motive.data import ClipReader, Standard
+from motive.data import ClipReader, ClipSpec
 from motive.errors import ClipError, ConfigError, DatasetError, OptionError
 from motive.evaluate import baselines
 from motive.evaluate.result import EvaluationResult, LabelCount, MethodResult
@@ -33,7 +33,7 @@ _FEATURES: Mapping[str, Callable[[NDArray[np.uint8]], NDArray[np.float32]]] = {
 _WHERE = "motive.evaluate.compare"
 _ROWS = 4096
 
-FramesOf = Callable[[Path, Standard], NDArray[np.uint8]]
+FramesOf = Callable[[Path, ClipSpec], NDArray[np.uint8]]
 """(path of a clip, the store's clip spec) -> uint8 frames [T, H, W, 3]; ClipError if unreadable."""
 
 
@@ -133,7 +133,7 @@ class _Pool:
     query_labels: NDArray[np.int64]
     queries_left_out: int
     label_names: tuple[str, ...]
-    clip_spec: Standard
+    clip_spec: ClipSpec
 
     @classmethod
     def read(cls, files: Mapping[str, ScoreFile], config: EvaluateConfig) -> _Pool:

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from motive.data.base import Clip
 from motive.data.media import media_of
-from motive.data.video.standardise import Standard, apply_fit, centre_start, fit_to, sample_times
+from motive.data.video.clip_spec import ClipSpec, apply_fit, centre_start, fit_to, sample_times
 from motive.errors import ClipError, OptionError
 
 REST = "rest"
@@ -81,7 +81,7 @@ def check_regions(text: str, clips: Sequence[Clip]) -> None:
 
 
 def clip_segments(
-    text: str, path: Path, facts: Mapping[str, Any], standard: Standard, grid: tuple[int, int, int]
+    text: str, path: Path, facts: Mapping[str, Any], clip_spec: ClipSpec, grid: tuple[int, int, int]
 ) -> Segments | None:
     """The segments of one clip; None for whole clips.
 
@@ -90,7 +90,7 @@ def clip_segments(
         path: the clip's file.
         facts: its ``source_seconds``, and ``source_height``, ``source_width`` and ``sample_aspect`` where its pixels
             are not square.
-        standard: how it was standardised.
+        clip_spec: rate, length and size of the clip.
         grid: (F, h, w) of the latents.
 
     Raises:
@@ -99,7 +99,7 @@ def clip_segments(
     if not text:
         return None
     if text == "regions":
-        return _regions(media_of(path).beside(SUFFIX), facts, standard, grid)
+        return _regions(media_of(path).beside(SUFFIX), facts, clip_spec, grid)
     return time_windows(int(text.partition(":")[2]), grid)
 
 
@@ -113,7 +113,7 @@ def time_windows(count: int, grid: tuple[int, int, int]) -> Segments:
     )
 
 
-def _regions(path: Path | None, facts: Mapping[str, Any], standard: Standard, grid: tuple[int, int, int]) -> Segments:
+def _regions(path: Path | None, facts: Mapping[str, Any], clip_spec: ClipSpec, grid: tuple[int, int, int]) -> Segments:
     """The masks of a file, and what they leave; where masks overlap, they share."""
     if path is None or not path.is_file():
         raise ClipError("no_regions", f"there is no {path.name if path else SUFFIX} beside the clip")
@@ -126,7 +126,7 @@ def _regions(path: Path | None, facts: Mapping[str, Any], standard: Standard, gr
                     f"{path.name} must hold 1 to {_MOST} masks with names of A-Z a-z 0-9 _ . - other than {REST}, "
                     f"got {names[:5]}",
                 )
-            masks = [_on_grid(file.get_slice(name), f"{path.name}: {name}", facts, standard, grid) for name in names]
+            masks = [_on_grid(file.get_slice(name), f"{path.name}: {name}", facts, clip_spec, grid) for name in names]
     except (OSError, SafetensorError, TypeError, ValueError) as error:
         raise ClipError("bad_regions", f"{path.name} cannot be read: {error}") from error
     shares = np.stack(masks)
@@ -135,22 +135,22 @@ def _regions(path: Path | None, facts: Mapping[str, Any], standard: Standard, gr
 
 
 def _on_grid(
-    mask: Any, where: str, facts: Mapping[str, Any], standard: Standard, grid: tuple[int, int, int]
+    mask: Any, where: str, facts: Mapping[str, Any], clip_spec: ClipSpec, grid: tuple[int, int, int]
 ) -> NDArray[np.float32]:
     """One mask [T, H, W] or [H, W], standardised as the clip is and averaged over the cells [F, h, w]."""
     shape = mask.get_shape()
     if len(shape) not in (2, 3) or 0 in shape:
         raise ClipError("bad_regions", f"{where} must be [T, H, W] or [H, W], got {list(shape)}")
     seconds = float(facts["source_seconds"])
-    start = centre_start(standard, seconds) if standard.start == "centre" else 0.0
-    times = sample_times(standard, start)
-    times = np.mod(times, seconds) if standard.short == "loop" and seconds > 0 else times
+    start = centre_start(clip_spec, seconds) if clip_spec.start == "centre" else 0.0
+    times = sample_times(clip_spec, start)
+    times = np.mod(times, seconds) if clip_spec.short == "loop" and seconds > 0 else times
     count = shape[0] if len(shape) == 3 else 1
     # A frame's time is a sum of floats: one that falls on a mask's begin may come out just before it.
     shown = np.minimum((times * count / max(seconds, 1e-9) + 1e-6).astype(np.int64), count - 1)
-    fit = fit_to(standard, shape[-2], shape[-1], _aspect(facts, *shape[-2:]))
+    fit = fit_to(clip_spec, shape[-2], shape[-1], _aspect(facts, *shape[-2:]))
     planes = {
-        int(j): apply_fit(_values(mask[int(j)] if len(shape) == 3 else mask[:], where), fit, standard)
+        int(j): apply_fit(_values(mask[int(j)] if len(shape) == 3 else mask[:], where), fit, clip_spec)
         for j in np.unique(shown)
     }
     cells = {j: torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(np.ascontiguousarray(plane))[None], grid[1:])[0]

@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Any
 
 from motive.config import from_json, to_json
-from motive.data.video.standardise import Standard
+from motive.data.video.clip_spec import ClipSpec
 from motive.errors import ConfigError, OptionError
 from motive.gradients.draws import DrawConfig
 from motive.masks import MaskConfig
@@ -109,7 +109,7 @@ class VectorConfig:
     model: str = field(default="toy", metadata=_CONTENT)
     revision: str | None = field(default=None, metadata=_CONTENT)
     dtype: str = field(default="auto", metadata=_CONTENT)
-    clip_spec: Standard | None = field(default=None, metadata=_COMPARED)
+    clip_spec: ClipSpec | None = field(default=None, metadata=_COMPARED)
     mask: MaskConfig = field(default_factory=MaskConfig, metadata=_COMPARED)
     draws: DrawConfig = field(default_factory=DrawConfig, metadata=_COMPARED)
     projection: ProjectionSpec = field(default_factory=ProjectionSpec, metadata=_COMPARED)

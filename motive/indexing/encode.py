@@ -18,7 +18,7 @@ from torch import Tensor
 from motive.adapters.base import Adapter
 from motive.adapters.cache import Cache
 from motive.config import to_json
-from motive.data import Clip, DecoderPool, Failure, Standard, StandardClip
+from motive.data import Clip, ClipSpec, DecoderPool, Failure, LoadedClip
 from motive.data.media import media_of
 from motive.data.video.facts import PIXEL_RULES, describe_use
 from motive.errors import ClipError
@@ -47,7 +47,7 @@ class Encoder:
     Args:
         adapter: the model family.
         cache: where latents, masks and text embeddings are kept.
-        standard: clip standardisation.
+        clip_spec: frame rate, length and size of every clip.
         mask: motion mask settings.
         threads: clips decoded ahead in parallel, each in a process of its own.
         in_flight: where to note the clips being processed.
@@ -58,7 +58,7 @@ class Encoder:
         self,
         adapter: Adapter,
         cache: Cache,
-        standard: Standard,
+        clip_spec: ClipSpec,
         mask: MaskConfig,
         threads: int,
         in_flight: InFlight,
@@ -67,14 +67,14 @@ class Encoder:
         self._segments = segments
         self._adapter = adapter
         self._cache = cache
-        self._standard = standard
+        self._clip_spec = clip_spec
         self._mask = mask
         self._threads = threads
         self._in_flight = in_flight
-        self._decoders = DecoderPool(standard)
+        self._decoders = DecoderPool(clip_spec)
         self._prints = dict(adapter.fingerprints())
         self._settings = dict(adapter.settings())
-        self._grid = adapter.latent_shape(standard)[1:]
+        self._grid = adapter.latent_shape(clip_spec)[1:]
 
     def close(self) -> None:
         """End the decoder processes."""
@@ -131,13 +131,13 @@ class Encoder:
         text = self._cache.get("text", self._text_key(prepared.clip.caption))
         if latents is None or mask is None or text is None:
             raise ClipError("cache_lost", "a cache entry was removed or damaged during the run")
-        segments = clip_segments(self._segments, prepared.clip.path, prepared.facts, self._standard, self._grid)
+        segments = clip_segments(self._segments, prepared.clip.path, prepared.facts, self._clip_spec, self._grid)
         seen = {name: value for name, value in latents.items() if name != "latents"}
         return EncodedClip(latents["latents"], mask["weights"], {**text, **seen}, segments)
 
     def with_use(self, detail: str, facts: Mapping[str, Any]) -> str:
         """A failure's detail and which part of the file the clip shows."""
-        return f"{detail} ({describe_use(facts, self._standard.fps)})"
+        return f"{detail} ({describe_use(facts, self._clip_spec.fps)})"
 
     def _read(self, clip: Clip) -> tuple[str, dict[str, Any], np.ndarray | None]:
         """(content hash, facts, frames or None where the cache already has the latents). Runs in a thread."""
@@ -159,8 +159,8 @@ class Encoder:
             raise _StagedError("mask", ClipError("static", detail))
         return content, facts, frames if latents is None else None
 
-    def _measure(self, content: str, loaded: StandardClip) -> dict[str, Tensor]:
-        mask = motion_mask(loaded.frames, self._standard.fps, self._grid, self._mask)
+    def _measure(self, content: str, loaded: LoadedClip) -> dict[str, Tensor]:
+        mask = motion_mask(loaded.frames, self._clip_spec.fps, self._grid, self._mask)
         facts = {
             "content_hash": content,
             **loaded.columns(),
@@ -184,7 +184,7 @@ class Encoder:
     def _latent_key(self, content: str) -> dict[str, Any]:
         return {
             "content": content,
-            "standard": asdict(self._standard),
+            "clip_spec": asdict(self._clip_spec),
             "pixels": PIXEL_RULES,
             "encoder": self._prints.get("vae", "") + self._prints.get("image_encoder", ""),
             "settings": self._settings,
@@ -193,7 +193,7 @@ class Encoder:
     def _mask_key(self, content: str) -> dict[str, Any]:
         return {
             "content": content,
-            "standard": asdict(self._standard),
+            "clip_spec": asdict(self._clip_spec),
             "pixels": PIXEL_RULES,
             "mask": to_json(self._mask),
             "grid": list(self._grid),

@@ -17,8 +17,8 @@ from motive.adapters import load_adapter
 from motive.adapters.base import Adapter, Expert
 from motive.adapters.lora import LoraFile
 from motive.config import to_json
+from motive.data.video.clip_spec import ClipSpec
 from motive.data.video.facts import PIXEL_RULES
-from motive.data.video.standardise import Standard
 from motive.errors import ConfigError
 from motive.gradients.segments import check_segments
 from motive.indexing.config import IndexConfig, Role, names_with
@@ -47,7 +47,7 @@ class Setup:
     config: IndexConfig
     adapter: Adapter
     expert: Expert
-    clip_spec: Standard
+    clip_spec: ClipSpec
     latent_shape: tuple[int, int, int, int]
     projector: mk.Projector
     identity: Identity
@@ -71,7 +71,7 @@ def set_up(config: IndexConfig) -> Setup:
     device = default_device() if config.device == "auto" else config.device
     dtype = None if config.dtype == "auto" else config.dtype
     adapter = load_adapter(config.model, revision=config.revision, device=device, dtype=dtype)
-    clip_spec = config.clip_spec or adapter.standard
+    clip_spec = config.clip_spec or adapter.clip_spec
     latent_shape = adapter.latent_shape(clip_spec)
     check_segments(config.segments, latent_shape[1])
     if config.draws.strategy == "model":
@@ -123,7 +123,7 @@ def _gradient(
         family=adapter.family,
         fingerprints=fingerprints if lora is None else {**fingerprints, "lora": lora.fingerprint()},
         settings=dict(adapter.settings()),
-        clip_spec=config.clip_spec or adapter.standard,
+        clip_spec=config.clip_spec or adapter.clip_spec,
         mask=to_json(config.mask),
         motion_source=config.mask.source_identity(),
         draws=to_json(config.draws),
@@ -133,9 +133,9 @@ def _gradient(
     )
 
 
-def model_clip_spec(model: str, revision: str | None = None) -> Standard:
+def model_clip_spec(model: str, revision: str | None = None) -> ClipSpec:
     """The clip spec that a model takes by default."""
-    return load_adapter(model, revision=revision, device="cpu").standard
+    return load_adapter(model, revision=revision, device="cpu").clip_spec
 
 
 def default_device() -> str:

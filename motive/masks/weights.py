@@ -166,7 +166,7 @@ def _check_field(field: MotionField, grid: tuple[int, int, int], config: MaskCon
     if config.pooling != "trilinear" and not fits:
         raise OptionError(
             f"masks: frames must be g ({grid[0]} - 1) + 1 for {grid[0]} latent frames, got {frames}; "
-            "use the model's own Standard, or pooling trilinear"
+            "use the model's own ClipSpec, or pooling trilinear"
         )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motive.config import from_json
-from motive.data.video.standardise import Standard
+from motive.data.video.clip_spec import ClipSpec
 from motive.extras import require
 from motive.store.identity import Gradient
 from motive.store.ids import SEGMENT
@@ -41,7 +41,7 @@ class Recipe:
         segment: the one to show; empty for the whole clip.
     """
 
-    clip_spec: Standard
+    clip_spec: ClipSpec
     mask: Mapping[str, Any]
     grid: tuple[int, int, int]
     segments: str = ""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 from motive.config import from_json, to_json
-from motive.data.video.standardise import Standard
+from motive.data.video.clip_spec import ClipSpec
 from motive.errors import IdentityMismatch, OptionError, StoreError
 from motive.store.fingerprint import digest_json
 
@@ -51,7 +51,7 @@ class Gradient:
     family: str
     fingerprints: Mapping[str, str]
     settings: Mapping[str, Any]
-    clip_spec: Standard
+    clip_spec: ClipSpec
     mask: Mapping[str, Any]
     motion_source: Mapping[str, Any]
     draws: Mapping[str, Any]

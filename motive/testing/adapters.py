@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointFunction
 
 from motive.adapters import Adapter, Conditioning, batch_conditioning
-from motive.data.video.standardise import Standard
+from motive.data.video.clip_spec import ClipSpec
 from motive.errors import OptionError
 
 CAPTIONS = ("a red disc before a grey wall", "", "the blue square &amp; a floor in soft   light")
@@ -27,27 +27,27 @@ class AdapterCase:
 
     Attributes:
         adapter: the adapter under test, with weights small enough for a CPU.
-        standard: of the clips; ``AdapterCase.of`` fills in the rest.
+        clip_spec: of the clips; ``AdapterCase.of`` fills in the rest.
         latents: [3, c, F, h, w].
         conditioning: of CAPTIONS.
         transformer: of the first expert.
     """
 
     adapter: Adapter
-    standard: Standard
+    clip_spec: ClipSpec
     latents: Tensor
     conditioning: list[Conditioning]
     transformer: nn.Module
 
     @classmethod
-    def of(cls, adapter: Adapter, standard: Standard | None = None) -> AdapterCase:
+    def of(cls, adapter: Adapter, clip_spec: ClipSpec | None = None) -> AdapterCase:
         """Encode three clips and captions, and load the transformer."""
-        standard = standard or adapter.standard
+        clip_spec = clip_spec or adapter.clip_spec
         with adapter.video_encoder() as encode:
-            latents = torch.stack([encode(moving_square(standard, seed)) for seed in range(3)])
+            latents = torch.stack([encode(moving_square(clip_spec, seed)) for seed in range(3)])
         with adapter.text_encoder() as encode_text:
             conditioning = encode_text(CAPTIONS)
-        return cls(adapter, standard, latents, conditioning, adapter.load_transformer(adapter.experts[0]))
+        return cls(adapter, clip_spec, latents, conditioning, adapter.load_transformer(adapter.experts[0]))
 
     def predict(self, rows: Sequence[int], sigmas: Sequence[float], transformer: nn.Module | None = None) -> Tensor:
         """The model's prediction for some of the clips, with one noise for all."""
@@ -58,12 +58,14 @@ class AdapterCase:
         return self.adapter.predict(transformer or self.transformer, noisy, sigma, batch)
 
 
-def moving_square(standard: Standard, seed: int) -> Tensor:
+def moving_square(clip_spec: ClipSpec, seed: int) -> Tensor:
     """A square that moves over noise, uint8 [T, H, W, 3]."""
     rng = np.random.default_rng(seed)
-    video = np.tile(rng.integers(0, 80, (1, standard.height, standard.width, 3), np.uint8), (standard.frames, 1, 1, 1))
-    for t in range(standard.frames):
-        x = (3 * seed + 2 * t) % (standard.width - 8)
+    video = np.tile(
+        rng.integers(0, 80, (1, clip_spec.height, clip_spec.width, 3), np.uint8), (clip_spec.frames, 1, 1, 1)
+    )
+    for t in range(clip_spec.frames):
+        x = (3 * seed + 2 * t) % (clip_spec.width - 8)
         video[t, 8:16, x : x + 8] = 250
     return torch.from_numpy(video)
 
@@ -77,24 +79,24 @@ class AdapterContract:
         return False
 
     def test_latents_have_the_promised_shape_and_dtype(self, case: AdapterCase) -> None:
-        assert tuple(case.latents.shape[1:]) == case.adapter.latent_shape(case.standard)
+        assert tuple(case.latents.shape[1:]) == case.adapter.latent_shape(case.clip_spec)
         assert case.latents.dtype == torch.float32
         assert torch.isfinite(case.latents).all()
         assert not torch.equal(case.latents[0], case.latents[1]), "two clips gave the same latents"
 
-    def test_latent_shape_fits_the_adapters_own_standard(self, case: AdapterCase) -> None:
-        channels, depth, height, width = case.adapter.latent_shape(case.adapter.standard)
-        space = case.standard.height // case.latents.shape[3]
+    def test_latent_shape_fits_the_adapters_own_clip_spec(self, case: AdapterCase) -> None:
+        channels, depth, height, width = case.adapter.latent_shape(case.adapter.clip_spec)
+        space = case.clip_spec.height // case.latents.shape[3]
         assert channels == case.latents.shape[1]
         assert depth >= 1
-        assert (height * space, width * space) == (case.adapter.standard.height, case.adapter.standard.width)
+        assert (height * space, width * space) == (case.adapter.clip_spec.height, case.adapter.clip_spec.width)
 
     def test_a_size_that_does_not_divide_is_refused(self, case: AdapterCase) -> None:
         with pytest.raises(OptionError):
-            case.adapter.latent_shape(replace(case.standard, height=83, width=49))
+            case.adapter.latent_shape(replace(case.clip_spec, height=83, width=49))
 
     def test_video_encoding_repeats_and_keeps_its_input(self, case: AdapterCase) -> None:
-        clip = moving_square(case.standard, 1)
+        clip = moving_square(case.clip_spec, 1)
         before = clip.clone()
         with case.adapter.video_encoder() as encode:
             again = encode(clip)
@@ -103,7 +105,7 @@ class AdapterContract:
 
     def test_video_encoding_does_not_depend_on_the_clip_before(self, case: AdapterCase) -> None:
         with case.adapter.video_encoder() as encode:
-            alone = encode(moving_square(case.standard, 2))
+            alone = encode(moving_square(case.clip_spec, 2))
         assert torch.equal(alone, case.latents[2])
 
     def test_text_encoding_does_not_depend_on_batch_mates(self, case: AdapterCase) -> None:

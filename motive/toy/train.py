@@ -194,17 +194,17 @@ def _summary(losses: list[float], parts: int = 20) -> tuple[float, ...]:
 
 def encode_training_clips(adapter: Adapter, count: int, seed: int) -> tuple[Tensor, Conditioning]:
     """Latents and conditioning of `count` training clips of the ten motion types and still clips."""
-    standard = adapter.standard
-    latents = torch.empty(count, *adapter.latent_shape(standard))  # filled in place: small tensors fragment the heap
+    clip_spec = adapter.clip_spec
+    latents = torch.empty(count, *adapter.latent_shape(clip_spec))  # filled in place: small tensors fragment the heap
     captions: list[str] = []
     with adapter.video_encoder() as encode:
         for clip in training_clips(
             count,
             seed,
             (*MOTIONS, "static"),
-            size=standard.height,
-            frames=standard.frames,
-            fps=standard.fps,
+            size=clip_spec.height,
+            frames=clip_spec.frames,
+            fps=clip_spec.fps,
         ):
             latents[len(captions)] = encode(torch.from_numpy(clip.frames))
             captions.append(clip.caption)

@@ -112,8 +112,8 @@ def test_nan_weights_leave_every_clip_out(copy: Path, tmp_path: Path, component:
     poison(copy, component)
     pool = write_pool(tmp_path / "pool", clips_per_motion=1, seed=1, motions=("slide",))
     adapter = load_adapter(copy)
-    standard = {"frames": 5, "height": 32, "width": 48, "fps": 8.0, "short": "hold"}
-    config = IndexConfig(model=str(copy), clip_spec=type(adapter.standard)(**standard))
+    clip_spec = {"frames": 5, "height": 32, "width": 48, "fps": 8.0, "short": "hold"}
+    config = IndexConfig(model=str(copy), clip_spec=type(adapter.clip_spec)(**clip_spec))
     done = index(pool, out=tmp_path / "store", config=config)
     assert (done.stored, done.failed, dict(done.reasons)) == (0, 1, {reason: 1})
 

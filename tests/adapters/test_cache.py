@@ -15,7 +15,7 @@ from motive.errors import OptionError, StoreError
 
 KEY = {
     "content_hash": "abc",
-    "standard": {"fps": 16.0, "frames": 9},
+    "clip_spec": {"fps": 16.0, "frames": 9},
     "encoder": "f00",
     "settings": {"dtype": "float32"},
 }
@@ -48,7 +48,7 @@ def test_every_field_of_the_key_matters_and_their_order_does_not(tmp_path: Path)
     assert cache.get("latents", dict(reversed(KEY.items()))) is not None
     others = [
         {**KEY, "content_hash": "abd"},
-        {**KEY, "standard": {"fps": 16.0, "frames": 13}},
+        {**KEY, "clip_spec": {"fps": 16.0, "frames": 13}},
         {**KEY, "encoder": "f01"},
         {**KEY, "settings": {"dtype": "bfloat16"}},
         {**KEY, "more": None},

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from motive.adapters import load_adapter
-from motive.data import Standard
+from motive.data import ClipSpec
 from motive.errors import ModelError, OptionError
 from motive.testing import AdapterCase, AdapterContract
 from tests.tiny_pipelines import FAMILIES
@@ -25,7 +25,7 @@ def case(request: pytest.FixtureRequest, tiny_folder: Callable[[str], Path]) -> 
     adapter = load_adapter(tiny_folder(request.param))
     height, width = (64, 96) if request.param == "wan22" else (32, 48)
     frames = 7 if request.param == "mochi" else 9  # 6 n + 1
-    return AdapterCase.of(adapter, replace(adapter.standard, frames=frames, height=height, width=width))
+    return AdapterCase.of(adapter, replace(adapter.clip_spec, frames=frames, height=height, width=width))
 
 
 class TestAdapters(AdapterContract):
@@ -34,23 +34,23 @@ class TestAdapters(AdapterContract):
         return case.adapter.family == "mochi" and name.endswith(("norm_added_q.weight", "add_q_proj.weight"))
 
     def test_latent_frames_hold_equally_many_frames(self, case: AdapterCase) -> None:
-        _, depth, _, _ = case.adapter.latent_shape(case.adapter.standard)
-        assert (case.adapter.standard.frames + 3) % (depth - 1) in (0, 4 % (depth - 1))
+        _, depth, _, _ = case.adapter.latent_shape(case.adapter.clip_spec)
+        assert (case.adapter.clip_spec.frames + 3) % (depth - 1) in (0, 4 % (depth - 1))
 
     def test_a_size_that_does_not_divide_is_refused_with_a_size_that_does(self, case: AdapterCase) -> None:
         with pytest.raises(OptionError, match=r"use \d+ x \d+") as refused:
-            case.adapter.latent_shape(replace(case.standard, height=83, width=49))
+            case.adapter.latent_shape(replace(case.clip_spec, height=83, width=49))
         height, width = re.findall(r"use (\d+) x (\d+)", str(refused.value))[0]
-        _, _, h, w = case.adapter.latent_shape(replace(case.standard, height=int(height), width=int(width)))
+        _, _, h, w = case.adapter.latent_shape(replace(case.clip_spec, height=int(height), width=int(width)))
         assert 0 < h <= 83
         assert 0 < w <= 49
 
     def test_a_number_of_frames_that_does_not_divide_is_refused_with_one_that_does(self, case: AdapterCase) -> None:
         with pytest.raises(OptionError, match=r"frames must be \d+ n \+ 1, got 34; use \d+") as refused:
-            case.adapter.latent_shape(replace(case.standard, frames=34))
+            case.adapter.latent_shape(replace(case.clip_spec, frames=34))
         frames = int(re.findall(r"use (\d+)", str(refused.value))[0])
         assert 25 <= frames <= 33
-        case.adapter.latent_shape(replace(case.standard, frames=frames))
+        case.adapter.latent_shape(replace(case.clip_spec, frames=frames))
 
     def test_noise_and_target_are_those_of_the_family(self, case: AdapterCase) -> None:
         """Rectified flow, with the velocity towards the data in Mochi; v of a variance-preserving process in CogVideoX."""
@@ -76,8 +76,8 @@ class TestAdapters(AdapterContract):
 
     def test_the_noise_levels_of_training_are_those_of_the_scheduler(self, case: AdapterCase) -> None:
         shift = {"wan": 3.0, "hunyuan": 7.0}.get(case.adapter.family, 1.0)
-        shift = 5.0 if case.adapter.standard.fps == 24 and case.adapter.family == "wan" else shift
-        noise = case.adapter.training_noise(case.adapter.latent_shape(case.standard))
+        shift = 5.0 if case.adapter.clip_spec.fps == 24 and case.adapter.family == "wan" else shift
+        noise = case.adapter.training_noise(case.adapter.latent_shape(case.clip_spec))
         assert noise.strategy == ("uniform" if case.adapter.family == "cogvideox" else "logit_normal")
         assert noise.shift == shift
 
@@ -97,6 +97,6 @@ def test_another_family_cannot_be_read_from_a_folder_without_a_model(tmp_path: P
 
 def test_a_stride_of_six_takes_lengths_that_a_stride_of_four_does_not(tiny_folder: Callable[[str], Path]) -> None:
     """31 frames are valid for Mochi and invalid for Wan."""
-    assert load_adapter(tiny_folder("mochi")).latent_shape(Standard(frames=31, height=32, width=48))[1] == 6
+    assert load_adapter(tiny_folder("mochi")).latent_shape(ClipSpec(frames=31, height=32, width=48))[1] == 6
     with pytest.raises(OptionError, match="frames must be 4 n"):
-        load_adapter(tiny_folder("wan")).latent_shape(Standard(frames=31, height=32, width=48))
+        load_adapter(tiny_folder("wan")).latent_shape(ClipSpec(frames=31, height=32, width=48))

@@ -40,8 +40,8 @@ class Model:
 
     def __init__(self, adapter: Adapter, conditioning: list[Conditioning], seed: int) -> None:
         self.adapter = adapter
-        frames, side = (13 if adapter.family == "mochi" else 9), (64 if adapter.standard.height == 704 else 32)
-        shape = adapter.latent_shape(replace(adapter.standard, frames=frames, height=side, width=side))
+        frames, side = (13 if adapter.family == "mochi" else 9), (64 if adapter.clip_spec.height == 704 else 32)
+        shape = adapter.latent_shape(replace(adapter.clip_spec, frames=frames, height=side, width=side))
         generator = torch.Generator().manual_seed(seed)
         self.noisy = torch.randn(len(CAPTIONS), *shape, generator=generator)
         self.conditioning = [dict(one) for one in conditioning]

@@ -16,7 +16,7 @@ from motive.adapters import load_adapter
 from motive.adapters import pipeline as pipeline_module
 from motive.adapters.base import Expert
 from motive.adapters.wan import WanAdapter, clean_caption
-from motive.data.video.standardise import Standard
+from motive.data.video.clip_spec import ClipSpec
 from motive.errors import ModelError, OptionError
 
 CAPTIONS = ["a red disc &amp;amp; the  blue\tsquare", "", "a wall " * 400, "Ã©clair in soft light"]
@@ -136,8 +136,8 @@ def test_bfloat16_keeps_what_diffusers_keeps_in_float32(tiny_wan: Path) -> None:
 
 def test_the_standard_is_the_papers_and_its_latents_are_known(tiny_wan: Path) -> None:
     adapter = load_adapter(tiny_wan)
-    assert adapter.standard == Standard(fps=16, frames=81, height=480, width=832)
-    assert adapter.latent_shape(adapter.standard) == (16, 21, 60, 104)
+    assert adapter.clip_spec == ClipSpec(fps=16, frames=81, height=480, width=832)
+    assert adapter.latent_shape(adapter.clip_spec) == (16, 21, 60, 104)
 
 
 def test_a_changed_weight_or_tokenizer_changes_its_fingerprint_alone(tiny_wan: Path, copy: Path) -> None:

@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 from av.error import PermissionError as AvPermissionError
 
-from motive.data import DecodeLimits, Standard, load_clip, write_video
+from motive.data import ClipSpec, DecodeLimits, load_clip, write_video
 from motive.data.video.decode import decode_at, measure_seconds
 from motive.data.video.picture import Painter
 from motive.errors import ClipError, OptionError
 from tests.data.clipmaker import encode, encode_audio, numbered_frames, numbers_of, patched, remux
 
-SMALL = Standard(fps=16, frames=13, height=48, width=96)
+SMALL = ClipSpec(fps=16, frames=13, height=48, width=96)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("fps", "step"), [(16, 1.0), (8, 2.0), (32, 0.5), (5, 3.2)])
 def test_rate_is_resampled_by_time(clip: Path, fps: float, step: float) -> None:
-    frames = load_clip(clip, Standard(fps=fps, frames=9, height=48, width=96)).frames
+    frames = load_clip(clip, ClipSpec(fps=fps, frames=9, height=48, width=96)).frames
     expected = [int(np.floor(j * step + 1e-9)) for j in range(9)]
     assert numbers_of(frames) == expected, f"{fps} fps of a 16 fps clip shows {numbers_of(frames)}"
 
@@ -55,7 +55,7 @@ def test_variable_frame_rate(tmp_path: Path, suffix: str) -> None:
     """A frame is shown until the next one starts, however long that is."""
     stamps = [0, 40, 45, 200, 1000, 1010, 1500, 2000]
     path = encode(tmp_path / f"uneven{suffix}", numbered_frames(8), stamps=stamps, ticks=1000)
-    loaded = load_clip(path, Standard(fps=10, frames=17, height=48, width=96))
+    loaded = load_clip(path, ClipSpec(fps=10, frames=17, height=48, width=96))
     shown = [max(i for i, stamp in enumerate(stamps) if stamp <= 100 * j) for j in range(17)]
     assert numbers_of(loaded.frames) == shown
     np.testing.assert_allclose(loaded.frame_times_s, [stamps[i] / 1000 for i in shown], atol=2e-3)
@@ -67,7 +67,7 @@ def test_joined_recordings_go_on(tmp_path: Path) -> None:
     parts = [encode(tmp_path / name, part) for name, part in (("a.ts", first), ("b.ts", second))]
     path = tmp_path / "joined.ts"
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
-    loaded = load_clip(path, Standard(fps=16, frames=33, height=48, width=96))
+    loaded = load_clip(path, ClipSpec(fps=16, frames=33, height=48, width=96))
     assert numbers_of(loaded.frames)[:20] == list(range(20))
     assert max(numbers_of(loaded.frames)) > 25
 
@@ -79,7 +79,7 @@ def test_rotation_is_applied(tmp_path: Path, turns: int) -> None:
     upright[:, :16, :24] = 255
     stored = np.ascontiguousarray(np.rot90(upright, -turns, axes=(1, 2)))
     path = encode(tmp_path / "turned.mp4", stored, rotate=90.0 * turns)
-    loaded = load_clip(path, Standard(fps=16, frames=5, height=48, width=96))
+    loaded = load_clip(path, ClipSpec(fps=16, frames=5, height=48, width=96))
     assert (loaded.source_height, loaded.source_width) == (48, 96)
     assert np.abs(loaded.frames.astype(int) - upright).mean() < 4, f"{turns} quarter turns load in the wrong direction"
 
@@ -88,7 +88,7 @@ def test_rotation_is_applied(tmp_path: Path, turns: int) -> None:
 def test_odd_sizes(tmp_path: Path, height: int, width: int) -> None:
     frames = np.full((6, height, width, 3), 90, dtype=np.uint8)
     path = encode(tmp_path / "odd.mkv", frames, codec="ffv1", pixel_format="bgr0")
-    loaded = load_clip(path, Standard(fps=16, frames=5, height=40, width=56))
+    loaded = load_clip(path, ClipSpec(fps=16, frames=5, height=40, width=56))
     assert loaded.frames.shape == (5, 40, 56, 3)
     assert (loaded.source_height, loaded.source_width) == (height, width)
     assert np.abs(loaded.frames.astype(int) - 90).max() <= 1
@@ -96,7 +96,7 @@ def test_odd_sizes(tmp_path: Path, height: int, width: int) -> None:
 
 def test_short_clips_follow_the_rule(tmp_path: Path) -> None:
     path = encode(tmp_path / "short.mp4", numbered_frames(6))
-    nine = Standard(fps=16, frames=9, height=48, width=96)
+    nine = ClipSpec(fps=16, frames=9, height=48, width=96)
     with pytest.raises(ClipError, match="too_short"):
         load_clip(path, nine)
     assert numbers_of(load_clip(path, replace(nine, short="hold")).frames) == [0, 1, 2, 3, 4, 5, 5, 5, 5]
@@ -108,20 +108,20 @@ def test_short_clips_follow_the_rule(tmp_path: Path) -> None:
 def test_a_loop_keeps_its_phase(tmp_path: Path) -> None:
     """At a rate that does not divide the clip, the second round shows other source frames than the first."""
     path = encode(tmp_path / "short.mp4", numbered_frames(7))
-    frames = load_clip(path, Standard(fps=8, frames=9, height=48, width=96, short="loop")).frames
+    frames = load_clip(path, ClipSpec(fps=8, frames=9, height=48, width=96, short="loop")).frames
     assert numbers_of(frames) == [j * 2 % 7 for j in range(9)]
 
 
 def test_the_shortest_clip_that_is_long_enough(tmp_path: Path) -> None:
     """(frames - 1) / fps seconds are enough: the last frame is on display up to that moment."""
     path = encode(tmp_path / "just.mp4", numbered_frames(8))
-    assert numbers_of(load_clip(path, Standard(fps=16, frames=9, height=48, width=96)).frames) == [*range(8), 7]
+    assert numbers_of(load_clip(path, ClipSpec(fps=16, frames=9, height=48, width=96)).frames) == [*range(8), 7]
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
 def test_centre_start(tmp_path: Path, suffix: str) -> None:
     path = encode(tmp_path / f"clip{suffix}", numbered_frames(41))
-    frames = load_clip(path, Standard(fps=16, frames=9, height=48, width=96, start="centre")).frames
+    frames = load_clip(path, ClipSpec(fps=16, frames=9, height=48, width=96, start="centre")).frames
     assert numbers_of(frames) == list(range(16, 25))
     assert measure_seconds(path, DecodeLimits()) == pytest.approx(41 / 16, abs=2e-3)
 
@@ -136,7 +136,7 @@ def test_decoding_stops_at_the_last_frame_needed(tmp_path: Path) -> None:
     damaged.write_bytes(bytes(data))
     assert numbers_of(load_clip(damaged, SMALL).frames) == list(range(13))
     with pytest.raises(ClipError) as error:
-        load_clip(damaged, Standard(fps=16, frames=57, height=48, width=96))
+        load_clip(damaged, ClipSpec(fps=16, frames=57, height=48, width=96))
     assert error.value.reason in {"damaged", "truncated"}
 
 
@@ -147,7 +147,7 @@ def test_memory_is_the_standardised_clip(tmp_path: Path) -> None:
     frame_bytes = big[0].nbytes
     del big
     tracemalloc.start()
-    load_clip(path, Standard(fps=16, frames=49, height=32, width=64))
+    load_clip(path, ClipSpec(fps=16, frames=49, height=32, width=64))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4 * frame_bytes, f"peak {peak / 1e6:.1f} MB for frames of {frame_bytes / 1e6:.1f} MB"
@@ -243,7 +243,7 @@ def test_hostile_files_are_refused_with_little_work(
         capfd.readouterr()
         before = time.process_time()
         with pytest.raises(ClipError) as error:
-            load_clip(path, Standard(fps=16, frames=37, height=48, width=96))
+            load_clip(path, ClipSpec(fps=16, frames=37, height=48, width=96))
         seconds = time.process_time() - before
         assert error.value.reason in reasons, f"{name}: {error.value}, expected {reasons}"
         assert seconds < 5, f"{name} took {seconds:.1f} s of processor time"
@@ -297,7 +297,7 @@ def test_no_truncation_crashes(tmp_path: Path, clip: Path) -> None:
         path.write_bytes(whole[:size])
         reason = "whole"
         try:
-            load_clip(path, Standard(fps=16, frames=37, height=48, width=96))
+            load_clip(path, ClipSpec(fps=16, frames=37, height=48, width=96))
         except ClipError as error:
             reason = error.reason
         assert reason in {"whole", "empty_file", "truncated", "unreadable"}, f"{size} bytes of it are {reason}"

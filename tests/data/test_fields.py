@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from motive.data import DecodeLimits, Standard, load_clip
+from motive.data import ClipSpec, DecodeLimits, load_clip
 from motive.data.video.combing import COMBED, combing, first_field, thinned
 from motive.data.video.fields import measure_order
 from motive.data.video.picture import EXACT_BILINEAR
@@ -17,7 +17,7 @@ from tests.data.clipmaker import discs, encode, numbered_frames, woven
 
 STEP = 3.0
 """Pixels that the disc moves in a field; twice that in a frame."""
-SPEC = Standard(fps=16, frames=12, height=96, width=160)
+SPEC = ClipSpec(fps=16, frames=12, height=96, width=160)
 FLAGGED = "+ilme+ildct"
 
 
@@ -102,14 +102,14 @@ def test_a_clip_that_stands_still_follows_its_flags(tmp_path: Path) -> None:
 
 
 def test_interlaced_clips_can_be_left_out(tmp_path: Path) -> None:
-    strict = Standard(fps=16, frames=12, height=96, width=160, interlaced="error")
+    strict = ClipSpec(fps=16, frames=12, height=96, width=160, interlaced="error")
     with pytest.raises(ClipError, match="is interlaced") as refused:
         load_clip(interlaced(tmp_path / "clip.mp4", woven(textured(26)), "tff"), strict)
     assert refused.value.reason == "interlaced"
     progressive = encode(tmp_path / "plain.mp4", textured(14))
     assert load_clip(progressive, strict).deinterlaced == ""
     with pytest.raises(OptionError, match="interlaced must be one of"):
-        Standard(interlaced="weave")  # type: ignore[arg-type]
+        ClipSpec(interlaced="weave")  # type: ignore[arg-type]
 
 
 def test_interlaced_clips_that_are_not_flagged_are_noted_and_kept(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_progressive_frames_of_a_mixed_stream_do_not_change(tmp_path: Path) -> N
     ]
     path = tmp_path / "mixed.ts"
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
-    loaded = load_clip(path, Standard(fps=16, frames=22, height=48, width=96))
+    loaded = load_clip(path, ClipSpec(fps=16, frames=22, height=48, width=96))
     expected, flagged = plain_frames(path), flags_of(path)
     assert loaded.deinterlaced == "top first"
     assert [flagged[0], flagged[12], flagged[21]] == [False, True, False]
@@ -191,7 +191,7 @@ def test_an_interlaced_stream_may_change_its_size(tmp_path: Path) -> None:
     ]
     path = tmp_path / "sizes.ts"
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
-    loaded = load_clip(path, Standard(fps=16, frames=14, height=96, width=160))
+    loaded = load_clip(path, ClipSpec(fps=16, frames=14, height=96, width=160))
     assert loaded.deinterlaced == "top first"
     assert loaded.used_last == 13
     assert {kind for kind, _ in loaded.notes} == {"deinterlaced", "frame_size", "time_stamps"}
@@ -201,6 +201,6 @@ def test_a_turned_interlaced_clip_is_turned_after_deinterlacing(tmp_path: Path) 
     progressive = textured(26)
     options = {"flags": FLAGGED, "crf": "8", "x264-params": "tff=1"}
     path = encode(tmp_path / "turned.mp4", woven(progressive), options=options, rotate=90.0)
-    loaded = load_clip(path, Standard(fps=16, frames=12, height=160, width=96))
+    loaded = load_clip(path, ClipSpec(fps=16, frames=12, height=160, width=96))
     expected = np.rot90(progressive[0:24:2], 1, axes=(1, 2))
     assert np.abs(loaded.frames.astype(int) - expected).mean() < 2.5

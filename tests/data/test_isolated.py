@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from motive.data import DecodeLimits, DecoderPool, Standard, load_clip, write_video
+from motive.data import ClipSpec, DecodeLimits, DecoderPool, load_clip, write_video
 from motive.errors import ClipError
 
-STANDARD = Standard(fps=12.0, frames=5, height=32, width=32, short="hold")
+STANDARD = ClipSpec(fps=12.0, frames=5, height=32, width=32, short="hold")
 
 
 @pytest.fixture(scope="module")

@@ -10,14 +10,14 @@ import av
 import numpy as np
 import pytest
 
-from motive.data import DecoderPool, Standard, load_clip
+from motive.data import ClipSpec, DecoderPool, load_clip
+from motive.data.video.clip_spec import fit_to
 from motive.data.video.encode import encoder_options
 from motive.data.video.facts import describe_use
 from motive.data.video.picture import read_matrix
-from motive.data.video.standardise import fit_to
 from tests.data.clipmaker import discs, encode, extent, numbered_frames, numbers_of, patched, write_two_streams
 
-SMALL = Standard(fps=16, frames=5, height=96, width=160)
+SMALL = ClipSpec(fps=16, frames=5, height=96, width=160)
 ANAMORPHIC = Fraction(16, 11)
 
 
@@ -26,7 +26,7 @@ def test_pixels_that_are_wider_than_high(tmp_path: Path, suffix: str) -> None:
     """160x96 stored pixels of 16:11 are a picture of 233x96: circles are round and motion has its true length."""
     frames = discs(5, 4.0, aspect=float(ANAMORPHIC))
     path = encode(tmp_path / f"sar{suffix}", frames, aspect=ANAMORPHIC)
-    loaded = load_clip(path, Standard(fps=16, frames=5, height=96, width=232))
+    loaded = load_clip(path, ClipSpec(fps=16, frames=5, height=96, width=232))
     assert loaded.sample_aspect == "16:11"
     assert (loaded.source_height, loaded.source_width) == (96, 160)
     found = [extent(frame) for frame in loaded.frames]
@@ -68,7 +68,7 @@ def test_a_turned_picture_turns_its_pixels(tmp_path: Path) -> None:
     upright = discs(5, 0.0, height=96, width=160, aspect=11 / 16)
     stored = np.ascontiguousarray(np.rot90(upright, -1, axes=(1, 2)))
     path = encode(tmp_path / "turned.mp4", stored, aspect=ANAMORPHIC, rotate=90.0)
-    loaded = load_clip(path, Standard(fps=16, frames=5, height=140, width=160))
+    loaded = load_clip(path, ClipSpec(fps=16, frames=5, height=140, width=160))
     assert loaded.sample_aspect == "11:16"
     _, width, height = extent(loaded.frames[0])
     assert width / height == pytest.approx(1.0, abs=0.05)
@@ -85,13 +85,13 @@ def test_mirrored_and_turned_frames_are_shown_as_players_do(tmp_path: Path, degr
     turned = np.rot90(stored, round(degrees / 90), axes=(1, 2))
     expected = turned[:, :, ::-1] if mirror else turned
     height, width = expected.shape[1:3]
-    loaded = load_clip(path, Standard(fps=16, frames=5, height=height, width=width))
+    loaded = load_clip(path, ClipSpec(fps=16, frames=5, height=height, width=width))
     assert np.abs(loaded.frames.astype(int) - expected).mean() < 4, f"{degrees} degrees, mirrored: {mirror}"
 
 
 def test_other_angles_are_left_and_noted(tmp_path: Path) -> None:
     path = encode(tmp_path / "tilted.mp4", numbered_frames(5), rotate=30.0)
-    loaded = load_clip(path, Standard(fps=16, frames=5, height=48, width=96))
+    loaded = load_clip(path, ClipSpec(fps=16, frames=5, height=48, width=96))
     assert numbers_of(loaded.frames) == list(range(5))
     assert [kind for kind, _ in loaded.notes] == ["rotation"]
     assert read_matrix(b"short", 0.0).size(2, 3) == (2, 3)
@@ -101,7 +101,7 @@ def test_other_angles_are_left_and_noted(tmp_path: Path) -> None:
 def test_the_default_stream_is_decoded(tmp_path: Path, default: int) -> None:
     still, moving = np.full((9, 48, 96, 3), 120, np.uint8), numbered_frames(9)
     path = write_two_streams(tmp_path / "two.mp4", still, moving, default)
-    loaded = load_clip(path, Standard(fps=16, frames=9, height=48, width=96))
+    loaded = load_clip(path, ClipSpec(fps=16, frames=9, height=48, width=96))
     assert loaded.source_stream == default
     assert loaded.notes == (("streams", f"two.mp4 has the video streams 0, 1; took {default}, its default"),)
     if default == 1:
@@ -118,7 +118,7 @@ def test_without_a_default_stream_the_best_one_is_decoded(tmp_path: Path) -> Non
         stream = container.streams.best("video")
         assert stream is not None
         best = stream.index
-    loaded = load_clip(path, Standard(fps=16, frames=9, height=48, width=96))
+    loaded = load_clip(path, ClipSpec(fps=16, frames=9, height=48, width=96))
     assert loaded.source_stream == best
     ((kind, text),) = loaded.notes
     assert kind == "streams"
@@ -138,7 +138,7 @@ def test_transparent_pixels_are_composited_on_black(tmp_path: Path, name: str, c
     frames = np.full((5, 96, 96, 4), 255, np.uint8)
     frames[:, :, 32:64, 3], frames[:, :, 64:, 3] = 128, 0
     path = encode(tmp_path / name, frames, codec=codec, pixel_format=pixel_format)
-    loaded = load_clip(path, Standard(fps=16, frames=5, height=96, width=96))
+    loaded = load_clip(path, ClipSpec(fps=16, frames=5, height=96, width=96))
     assert loaded.alpha
     assert [kind for kind, _ in loaded.notes] == ["alpha"]
     columns = loaded.frames[2, 48, [16, 48, 80]].astype(int)
@@ -149,7 +149,7 @@ def test_opaque_pixels_of_a_format_with_alpha_are_not_alpha(tmp_path: Path) -> N
     opaque = np.full((5, 48, 96, 4), 255, np.uint8)
     opaque[..., :3] = numbered_frames(5)
     path = encode(tmp_path / "opaque.mov", opaque, codec="qtrle", pixel_format="argb")
-    loaded = load_clip(path, Standard(fps=16, frames=5, height=48, width=96))
+    loaded = load_clip(path, ClipSpec(fps=16, frames=5, height=48, width=96))
     assert np.array_equal(loaded.frames, numbered_frames(5))
     assert not loaded.alpha
     assert not loaded.notes
@@ -160,7 +160,7 @@ def test_opaque_pixels_of_a_format_with_alpha_are_not_alpha(tmp_path: Path) -> N
 def test_hdr_is_flagged(tmp_path: Path, transfer: int, name: str, suffix: str) -> None:
     colour = {"color_trc": transfer, "color_primaries": 9, "colorspace": 9}
     path = encode(tmp_path / f"hdr{suffix}", numbered_frames(5), colour=colour)
-    loaded = load_clip(path, Standard(fps=16, frames=5, height=48, width=96))
+    loaded = load_clip(path, ClipSpec(fps=16, frames=5, height=48, width=96))
     assert loaded.hdr == name
     assert [kind for kind, _ in loaded.notes] == (["hdr"] if name else [])
     assert numbers_of(loaded.frames) == list(range(5))
@@ -191,7 +191,7 @@ def test_the_stated_colour_matrix_and_range_are_used(
                 plane.update(bytes([value]) * plane.buffer_size)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    loaded = load_clip(path, Standard(fps=16, frames=5, height=48, width=96))
+    loaded = load_clip(path, ClipSpec(fps=16, frames=5, height=48, width=96))
     assert np.abs(loaded.frames[2, 20, 40].astype(int) - right).max() <= 1, loaded.frames[2, 20, 40]
 
 
@@ -202,7 +202,7 @@ def test_a_change_of_frame_size_is_noted(tmp_path: Path) -> None:
     ]
     path = tmp_path / "sizes.ts"
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
-    loaded = load_clip(path, Standard(fps=16, frames=13, height=48, width=96))
+    loaded = load_clip(path, ClipSpec(fps=16, frames=13, height=48, width=96))
     assert "frame_size" in [kind for kind, _ in loaded.notes], loaded.notes
     assert numbers_of(loaded.frames)[:8] == list(range(8))
     assert numbers_of(loaded.frames)[8:] == list(range(5))
@@ -212,12 +212,12 @@ def test_the_record_says_which_frames_were_used(tmp_path: Path) -> None:
     """113 of 240 frames at 29.97 fps make 61 frames at 16 fps."""
     stamps = [index * 1001 for index in range(240)]
     path = encode(tmp_path / "ntsc.mp4", numbered_frames(240), fps=30, stamps=stamps, ticks=30000)
-    loaded = load_clip(path, Standard(fps=16, frames=61, height=48, width=96))
+    loaded = load_clip(path, ClipSpec(fps=16, frames=61, height=48, width=96))
     assert (loaded.used_first, loaded.used_last, loaded.source_frames) == (0, 112, 240)
     assert (loaded.used_start_s, loaded.used_end_s) == (0.0, pytest.approx(113 * 1001 / 30000, abs=1e-3))
     line = describe_use(loaded.source_facts(), 16)
     assert line == "frames 0-112 of 240 at 29.97 fps, 3.77 s, resampled to 16 fps; 96x48 px; stream 0"
-    centre = load_clip(path, Standard(fps=16, frames=61, height=48, width=96, start="centre"))
+    centre = load_clip(path, ClipSpec(fps=16, frames=61, height=48, width=96, start="centre"))
     assert (centre.used_first, centre.used_last) == (62, 175)
     assert "from 2.07 s" in describe_use(centre.columns(), 16)
     assert describe_use({"source_fps": 8.0}, 16) == ""
@@ -226,7 +226,7 @@ def test_the_record_says_which_frames_were_used(tmp_path: Path) -> None:
 @pytest.mark.parametrize("short", ["hold", "loop"])
 def test_the_record_of_a_short_clip(tmp_path: Path, short: str) -> None:
     path = encode(tmp_path / "short.mp4", numbered_frames(6))
-    spec = replace(Standard(fps=16, frames=9, height=48, width=96), short=short)
+    spec = replace(ClipSpec(fps=16, frames=9, height=48, width=96), short=short)
     loaded = load_clip(path, spec)
     assert (loaded.used_first, loaded.used_last, loaded.source_frames) == (0, 5, 6)
     assert loaded.used_end_s == pytest.approx(6 / 16)

@@ -9,13 +9,13 @@ import av
 import numpy as np
 import pytest
 
-from motive.data import DecodeLimits, Standard, load_clip
+from motive.data import ClipSpec, DecodeLimits, load_clip
 from motive.data.video.clock import MAX_JUMPS, Clock
 from motive.data.video.decode import measure_seconds
 from motive.errors import ClipError
 from tests.data.clipmaker import encode, numbered_frames, numbers_of
 
-SMALL = Standard(fps=16, frames=13, height=48, width=96)
+SMALL = ClipSpec(fps=16, frames=13, height=48, width=96)
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ SMALL = Standard(fps=16, frames=13, height=48, width=96)
 )
 def test_rates(tmp_path: Path, rate: int, spec_fps: float, shown: list[int]) -> None:
     path = encode(tmp_path / "rate.mp4", numbered_frames(60), fps=rate)
-    loaded = load_clip(path, Standard(fps=spec_fps, frames=5, height=48, width=96))
+    loaded = load_clip(path, ClipSpec(fps=spec_fps, frames=5, height=48, width=96))
     assert numbers_of(loaded.frames) == shown
     assert loaded.source_fps == pytest.approx(rate)
     assert loaded.notes == ()
@@ -38,7 +38,7 @@ def test_film_rate_in_a_container_of_25_frames_a_second(tmp_path: Path) -> None:
     """The stamps count, not the rate that the header states."""
     stamps = [round(index * 1001 / 24000 * 90000) for index in range(60)]
     path = encode(tmp_path / "film.mp4", numbered_frames(60), fps=25, stamps=stamps, ticks=90000)
-    loaded = load_clip(path, Standard(fps=16, frames=33, height=48, width=96))
+    loaded = load_clip(path, ClipSpec(fps=16, frames=33, height=48, width=96))
     expected = [int(np.floor(j / 16 * 24000 / 1001 + 1e-4)) for j in range(33)]
     assert numbers_of(loaded.frames) == expected
     assert loaded.source_fps == pytest.approx(24000 / 1001, rel=1e-3)
@@ -75,7 +75,7 @@ def test_of_frames_with_equal_stamps_the_last_is_shown(tmp_path: Path) -> None:
     path = encode(
         tmp_path / "equal.mkv", numbered_frames(6), codec="ffv1", pixel_format="bgr0", stamps=stamps, ticks=1000
     )
-    loaded = load_clip(path, Standard(fps=10, frames=5, height=48, width=96))
+    loaded = load_clip(path, ClipSpec(fps=10, frames=5, height=48, width=96))
     assert numbers_of(loaded.frames) == [0, 1, 3, 4, 5]
     assert loaded.notes == ()
 
@@ -92,7 +92,7 @@ def joined(folder: Path, lengths: list[int]) -> Path:
 
 
 def test_a_jump_back_is_noted_with_file_frame_and_both_stamps(tmp_path: Path) -> None:
-    loaded = load_clip(joined(tmp_path, [10, 20]), Standard(fps=16, frames=25, height=48, width=96))
+    loaded = load_clip(joined(tmp_path, [10, 20]), ClipSpec(fps=16, frames=25, height=48, width=96))
     assert numbers_of(loaded.frames) == list(range(25))
     ((kind, text),) = loaded.notes
     assert kind == "time_stamps"
@@ -104,16 +104,16 @@ def test_a_jump_back_is_noted_with_file_frame_and_both_stamps(tmp_path: Path) ->
 def test_too_many_jumps_are_a_failure(tmp_path: Path) -> None:
     path = joined(tmp_path, [4] * (MAX_JUMPS + 2))
     with pytest.raises(ClipError, match="jumps back") as refused:
-        load_clip(path, Standard(fps=16, frames=4 * MAX_JUMPS + 8, height=48, width=96))
+        load_clip(path, ClipSpec(fps=16, frames=4 * MAX_JUMPS + 8, height=48, width=96))
     assert refused.value.reason == "bad_time_stamps"
-    enough = load_clip(path, Standard(fps=16, frames=20, height=48, width=96))
+    enough = load_clip(path, ClipSpec(fps=16, frames=20, height=48, width=96))
     assert numbers_of(enough.frames) == list(range(20)), "jumps after the last frame needed do not count"
 
 
 def test_the_length_of_joined_recordings_is_their_sum(tmp_path: Path) -> None:
     path = joined(tmp_path, [10, 20])
     assert measure_seconds(path, DecodeLimits()) == pytest.approx(30 / 16, abs=2e-3)
-    centre = load_clip(path, Standard(fps=16, frames=8, height=48, width=96, start="centre"))
+    centre = load_clip(path, ClipSpec(fps=16, frames=8, height=48, width=96, start="centre"))
     assert numbers_of(centre.frames) == list(range(11, 19))
 
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from motive.data import ClipReader, Dataset, Standard, SubsetRow, load_clip, read_dataset, write_subset, write_video
+from motive.data import ClipReader, ClipSpec, Dataset, SubsetRow, load_clip, read_dataset, write_subset, write_video
 from motive.data.formats.tar import members
 from motive.data.formats.webdataset import WebDataset
 from motive.data.media import ByteRange, Media, media_of
@@ -24,7 +24,7 @@ from motive.indexing.encode import content_hash
 from motive.store.source import Source
 
 Entry = tuple[str, bytes]
-STANDARD = Standard(fps=12.0, frames=5, height=32, width=32, short="hold")
+STANDARD = ClipSpec(fps=12.0, frames=5, height=32, width=32, short="hold")
 
 
 def add(archive: tarfile.TarFile, name: str, data: bytes = b"", **fields: object) -> None:

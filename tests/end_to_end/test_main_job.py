@@ -209,7 +209,7 @@ def test_a_failed_start_leaves_no_store(pool: Path, tmp_path: Path) -> None:
 
 def test_a_flag_changes_the_models_own_clip_spec(queries: Path, tmp_path: Path) -> None:
     assert main(["index", str(queries), "--out", str(tmp_path), "--clip-fps", "10", *FAST]) in (0, 3)
-    toy = motive.adapters.load_adapter("toy").standard
+    toy = motive.adapters.load_adapter("toy").clip_spec
     assert motive.Store.open(tmp_path).identity.require("test").clip_spec == replace(toy, fps=10.0)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from motive.data import Standard
+from motive.data import ClipSpec
 from motive.errors import ClipError, DatasetError, OptionError, StoreError
 from motive.evaluate import BASELINES, EvaluateConfig, compare, load, save
 from motive.evaluate.compare import MAGNITUDE, MAGNITUDE_CLOSENESS, PIXELS
@@ -24,7 +24,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return make_world(tmp_path_factory.mktemp("world"))
 
 
-def frames_of(path: Path, standard: object) -> np.ndarray:
+def frames_of(path: Path, clip_spec: object) -> np.ndarray:
     """Frames that differ from clip to clip; brightness patterns repeat every four clips, like the labels."""
     n = int(path.stem)
     frames = np.random.default_rng(n).integers(0, 60, (5, 32, 32, 3), np.uint8)
@@ -108,15 +108,15 @@ def test_the_result_is_repeatable_and_survives_saving(world: World, tmp_path: Pa
 
 
 def test_unreadable_clips_never_rank_and_unreadable_queries_stop(world: World) -> None:
-    def broken(path: Path, standard: object) -> np.ndarray:
+    def broken(path: Path, clip_spec: object) -> np.ndarray:
         if path.stem == "5" and path.parent.name == "clips":
             raise ClipError("missing_file", "gone")
-        return frames_of(path, standard)
+        return frames_of(path, clip_spec)
 
-    def no_query(path: Path, standard: object) -> np.ndarray:
+    def no_query(path: Path, clip_spec: object) -> np.ndarray:
         if path.parent.name == "queries":
             raise ClipError("missing_file", "gone")
-        return frames_of(path, standard)
+        return frames_of(path, clip_spec)
 
     found = compare({"ours": world.scores}, replace(CONFIG, baselines=(PIXELS,)), frames_of=broken)
     assert found.unreadable == 1
@@ -134,7 +134,7 @@ def test_frames_are_those_of_the_stores_clip_spec(world: World) -> None:
 
     compare({"ours": world.scores}, replace(CONFIG, baselines=(PIXELS,)), frames_of=spy)
     assert len(asked) == 34, "each clip and query once"
-    assert set(asked) == {Standard(fps=16.0, frames=9, height=48, width=64)}
+    assert set(asked) == {ClipSpec(fps=16.0, frames=9, height=48, width=64)}
 
 
 def test_what_cannot_be_compared_is_named(world: World, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from motive.adapters.cache import Cache
-from motive.data import DecoderPool, Failure, Standard, load_clip, read_dataset, write_video
+from motive.data import ClipSpec, DecoderPool, Failure, load_clip, read_dataset, write_video
 from motive.gradients.draws import DrawConfig
 from motive.indexing.config import IndexConfig
 from motive.indexing.encode import Encoder
@@ -100,12 +100,12 @@ def _drop(failure: Failure) -> None:
 
 
 class _Here:
-    def __init__(self, standard: Standard) -> None:
-        self._standard = standard
+    def __init__(self, clip_spec: ClipSpec) -> None:
+        self._clip_spec = clip_spec
 
     def load_clip(self, path: Path) -> Any:
         """As DecoderPool.load_clip, in this process."""
-        return load_clip(path, self._standard)
+        return load_clip(path, self._clip_spec)
 
     def close(self) -> None:
         """Nothing is held."""
@@ -132,13 +132,13 @@ def _decode(folder: Path, repetitions: int) -> tuple[float, float]:
     still = np.kron(noise, np.ones((8, 8, 1), np.uint8))
     path = folder / "large.mp4"
     write_video(path, np.stack([np.roll(still, 3 * t, 1) for t in range(81)]), 16.0)
-    standard = Standard(fps=16.0, frames=81, height=480, width=832)
+    clip_spec = ClipSpec(fps=16.0, frames=81, height=480, width=832)
     there, here = [], []
-    with DecoderPool(standard) as pool:
+    with DecoderPool(clip_spec) as pool:
         pool.load_clip(path)
         for _ in range(repetitions):
             there.append(_timed(lambda: pool.load_clip(path)))
-            here.append(_timed(lambda: load_clip(path, standard)))
+            here.append(_timed(lambda: load_clip(path, clip_spec)))
     return 1e3 * statistics.median(there), 1e3 * statistics.median(here)
 
 

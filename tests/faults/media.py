@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from motive.data import DecodeLimits, DecoderPool, Standard, write_video
+from motive.data import ClipSpec, DecodeLimits, DecoderPool, write_video
 from motive.data.video.encode import MUXER_OPTIONS, encoder_options, to_pixels
 from motive.errors import ClipError
 from motive.extras import require as package
 from tests.faults.rows import Row, require
 
-STANDARD = Standard(fps=12.0, frames=9, height=32, width=32, short="hold")
+STANDARD = ClipSpec(fps=12.0, frames=9, height=32, width=32, short="hold")
 LIMITS = DecodeLimits(timeout_s=10.0, memory_bytes=2 << 30)
 _MEAN_S = 2.0
 """Most processor time of a file on average, twenty times what it takes; a decoder that hangs is ended by its limit."""

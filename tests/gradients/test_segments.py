@@ -14,7 +14,7 @@ from torch import nn
 import motive_kernels as mk
 from motive.adapters.base import Adapter
 from motive.adapters.toy import ToyAdapter, toy_transformer
-from motive.data.video.standardise import Standard
+from motive.data.video.clip_spec import ClipSpec
 from motive.errors import ClipError, OptionError
 from motive.gradients.clips import ClipGradients, EncodedClip
 from motive.gradients.draws import DrawConfig
@@ -108,7 +108,7 @@ def test_windows_of_time_are_disjoint_and_cover_the_clip() -> None:
     assert [int(share[:, 0, 0].sum()) for share in segments.shares] == [6, 5, 5, 5]
 
 
-STANDARD = Standard(fps=4.0, frames=9, height=32, width=64)
+STANDARD = ClipSpec(fps=4.0, frames=9, height=32, width=64)
 REGION_GRID = (3, 4, 8)
 
 
@@ -127,7 +127,7 @@ def test_regions_of_a_clip_whose_pixels_are_not_square(tmp_path: Path, size: tup
     mask[:, size[1] // 2 :] = 1
     mask[:, -size[1] // 8 :] = 0
     save_file({"right": mask}, tmp_path / "clip.regions.safetensors")
-    wide = Standard(fps=4.0, frames=9, height=96, width=192)
+    wide = ClipSpec(fps=4.0, frames=9, height=96, width=192)
     found = clip_segments("regions", tmp_path / "clip.mp4", facts, wide, (3, 1, 192))
     assert found is not None
     share = found.shares[0, 0, 0]

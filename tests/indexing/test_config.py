@@ -13,7 +13,7 @@ import pytest
 from motive.cli.flags import add_flags, config_from, flag
 from motive.config import field_help, from_json, to_json
 from motive.curate import SelectConfig
-from motive.data.video.standardise import Standard
+from motive.data.video.clip_spec import ClipSpec
 from motive.errors import ConfigError, OptionError, StoreError
 from motive.gradients.draws import DrawConfig
 from motive.indexing.config import IndexConfig, Role, RunConfig, VectorConfig, names_with
@@ -25,7 +25,7 @@ from motive_kernels import ProjectionSpec
 
 UNUSUAL = IndexConfig(
     model="some/dir",
-    clip_spec=Standard(fps=12.5, frames=17, height=64, width=96, short="loop"),
+    clip_spec=ClipSpec(fps=12.5, frames=17, height=64, width=96, short="loop"),
     mask=MaskConfig(weighting="uniform"),
     draws=DrawConfig("logit_normal", count=3, seed=7),
     projection=ProjectionSpec(dim=64, seed=3, options={"terms": 2}),
@@ -41,17 +41,17 @@ def test_json_round_trip(config: IndexConfig) -> None:
 
 
 def test_equal_configs_have_equal_json() -> None:
-    assert json.dumps(to_json(Standard(fps=16))) == json.dumps(to_json(Standard(fps=16.0)))
+    assert json.dumps(to_json(ClipSpec(fps=16))) == json.dumps(to_json(ClipSpec(fps=16.0)))
 
 
 def test_a_config_of_version_1_is_read_with_its_old_names() -> None:
     old = {
-        "model": "some/dir", "device": "cuda:1", "standard": to_json(Standard(frames=17)), "clips_per_pass": 4,
+        "model": "some/dir", "device": "cuda:1", "standard": to_json(ClipSpec(frames=17)), "clips_per_pass": 4,
         "draws_per_pass": 2, "threads": 3, "shard_rows": 5, "segments": "time:2", "projection": {"kind": "sjlt"}, "costs": {"cpu": {}},
         "draws": {"count": 2, "per_draw": "normalised"},
     }  # fmt: skip
     assert IndexConfig.from_json(old, "run.json") == IndexConfig(
-        model="some/dir", device="cuda:1", clip_spec=Standard(frames=17), batch_size=4, micro_batch_draws=2, threads=3,
+        model="some/dir", device="cuda:1", clip_spec=ClipSpec(frames=17), batch_size=4, micro_batch_draws=2, threads=3,
         shard_rows=5, segments="time:2", projection=ProjectionSpec("sjlt"),
         draws=DrawConfig(count=2, combine="normalized-mean"),
     )  # fmt: skip
@@ -65,7 +65,7 @@ def test_a_config_of_version_1_is_read_with_its_old_names() -> None:
         ("run", {"model": "toy"}, "fields of RunConfig must be among .*, got 'model'"),
         ("vectors", {"draws": {"count": 2.5}}, "DrawConfig.count must be an integer"),
         ("vectors", {"draws": {"strategy": "all"}}, "strategy must be one of single, uniform"),
-        ("vectors", {"clip_spec": []}, "Standard must be an object"),
+        ("vectors", {"clip_spec": []}, "ClipSpec must be an object"),
         ("vectors", {"parameters": "*"}, "parameters must be a list"),
         ("vectors", {"parameters": ["*", 3]}, r"parameters\[1\] must be text"),
         ("vectors", {"projection": {"type": 3}}, "type must be text"),
@@ -136,7 +136,7 @@ def test_flags_reach_every_level() -> None:
         "--model", "some/dir", "--clip-frames", "17", "--clip-fps", "12.5", "--noise-strategy", "single",
         "--projection-dim", "64", "--projection-options", '{"terms": 2}', "--parameters", "*bias", "*norm*",
     )  # fmt: skip
-    assert config.clip_spec == Standard(fps=12.5, frames=17)
+    assert config.clip_spec == ClipSpec(fps=12.5, frames=17)
     assert config.draws == DrawConfig("single")
     assert config.projection == ProjectionSpec(dim=64, options={"terms": 2})
     assert config.parameters == ("*bias", "*norm*")
@@ -178,7 +178,7 @@ def test_flags_of_nested_fields() -> None:
     [
         (lambda: MaskConfig(camera="pan"), "MaskConfig: camera must be one of keep, report, remove, got 'pan'"),
         (lambda: DrawConfig("all"), "DrawConfig: strategy must be one of single, uniform, logit_normal, model"),
-        (lambda: Standard(fit="squash"), "Standard: fit must be one of crop, stretch, got 'squash'"),
+        (lambda: ClipSpec(fit="squash"), "ClipSpec: fit must be one of crop, stretch, got 'squash'"),
         (lambda: ScoreConfig(similarity=["cosine"]), "ScoreConfig: similarity must be one of cosine, dot"),
         (lambda: SelectConfig(segments="all"), "SelectConfig: segments must be one of best, sum"),
         (lambda: LaunchConfig(launcher="pbs"), "LaunchConfig: launcher must be one of local, torchrun, slurm, ray"),
@@ -191,7 +191,7 @@ def test_choices_are_those_of_the_annotation(make: Callable[[], object], message
 
 
 @pytest.mark.parametrize(
-    "cls", [IndexConfig, VectorConfig, RunConfig, Standard, MaskConfig, DrawConfig, ProjectionSpec]
+    "cls", [IndexConfig, VectorConfig, RunConfig, ClipSpec, MaskConfig, DrawConfig, ProjectionSpec]
 )
 def test_every_field_has_help(cls: type) -> None:
     helps = field_help(cls)

@@ -17,7 +17,7 @@ from motive.store import INDEX_COLUMNS, Store, StoreRow
 from motive.store.info import clip_info
 from tests.data.clipmaker import discs, encode
 
-FAST = ("--draws-strategy", "single", "--quiet")
+FAST = ("--noise-strategy", "single", "--quiet")
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from motive.cli.main import main
-from motive.data import Standard, load_clip, write_video
+from motive.data import ClipSpec, load_clip, write_video
 from motive.errors import ClipError, ConfigError, OptionError
 from motive.indexing.config import IndexConfig
 from motive.indexing.setup import set_up
@@ -256,10 +256,10 @@ def test_confidence_is_refused_at_once_where_the_source_gives_none(
 
 def test_from_a_video_file(tmp_path: Path) -> None:
     """Compression does not move the mask, and a still file is static."""
-    standard = Standard(fps=16, frames=9, height=120, width=160)
+    clip_spec = ClipSpec(fps=16, frames=9, height=120, width=160)
     write_video(tmp_path / "box.mp4", scene(9, box=(3.0, 0.0)), 16, crf=23)
     write_video(tmp_path / "still.mp4", np.repeat(scene(1), 9, axis=0), 16, crf=23)
-    mask = motion_mask(load_clip(tmp_path / "box.mp4", standard).frames, 16, GRID)
+    mask = motion_mask(load_clip(tmp_path / "box.mp4", clip_spec).frames, 16, GRID)
     inside = cells(np.logical_and.reduce([box_mask(t, (3.0, 0.0), margin=-4) for t in range(5, 9)])) == 1
     assert mask.weights[2][inside].min() > 0.4
-    assert motion_mask(load_clip(tmp_path / "still.mp4", standard).frames, 16, GRID).static
+    assert motion_mask(load_clip(tmp_path / "still.mp4", clip_spec).frames, 16, GRID).static

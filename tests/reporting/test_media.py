@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from motive.data import ClipReader, Standard, write_video
+from motive.data import ClipReader, ClipSpec, write_video
 from motive.errors import ClipError
 from motive.masks import MaskConfig
 from motive.reporting import report
@@ -91,8 +91,8 @@ def test_films_hold_the_standard_frames_at_their_rate(world: World, tmp_path: Pa
 
 
 def test_from_real_files(tmp_path: Path) -> None:
-    standard = asdict(Standard(fps=12.0, frames=9, height=48, width=64))
-    identity = {"clip_spec": standard, "mask": asdict(MaskConfig()), "latent_shape": [16, 3, 6, 8]}
+    clip_spec = asdict(ClipSpec(fps=12.0, frames=9, height=48, width=64))
+    identity = {"clip_spec": clip_spec, "mask": asdict(MaskConfig()), "latent_shape": [16, 3, 6, 8]}
     world = make_world(tmp_path, clips=4, queries=1, gradient=identity)
     rng = np.random.default_rng(0)
     ground = rng.integers(0, 120, (48, 64, 3), np.uint8)
@@ -121,4 +121,4 @@ def test_a_missing_file_is_a_clip_error(tmp_path: Path) -> None:
     with ClipReader() as decoders:
         for path in (tmp_path / "absent.mp4", Path("https://example.com/clip.mp4")):
             with pytest.raises(ClipError, match="missing_file"):
-                clip_media(path, Recipe(Standard(), {}, (1, 1, 1)), decoders)
+                clip_media(path, Recipe(ClipSpec(), {}, (1, 1, 1)), decoders)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from motive.config import to_json
-from motive.data import Standard
+from motive.data import ClipSpec
 from motive.errors import StoreError
 from motive.scores.file import ScoreFile
 from motive.scores.stores import ScoredStores
@@ -20,7 +20,7 @@ from motive.store.fingerprint import digest_json
 PROJECTION = {"kind": "tensor_sketch", "dim": 3}
 GRADIENT = {
     "loss": "x/1", "family": "toy", "fingerprints": {}, "settings": {}, "mask": {}, "motion_source": {},
-    "standard": to_json(Standard()), "draws": {"per_draw": "sum"}, "latent_shape": [4, 1, 2, 2],
+    "standard": to_json(ClipSpec()), "draws": {"per_draw": "sum"}, "latent_shape": [4, 1, 2, 2],
 }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
-from motive.data import Standard
+from motive.data import ClipSpec
 from motive.data.base import Failure
 from motive.errors import StoreError
 from motive.store import Code, Origin, PlanConfig, Source, Store, StoreRow, verify_store
@@ -145,7 +145,7 @@ def test_a_manifest_of_version_1_comes_to_the_fields_of_version_2() -> None:
     record["digest"] = digest_json(record)
     manifest = parse_manifest(json.dumps(record).encode(), "m")
     known = manifest.identity.require("test")
-    assert known.clip_spec == Standard(16.0, 9, 48, 64)
+    assert known.clip_spec == ClipSpec(16.0, 9, 48, 64)
     assert known.latent_shape == (4, 3, 6, 8)
     assert known.draws == {"count": 2, "combine": "concat"}
     assert manifest.identity.model_parts == ("blocks.0", "rest")

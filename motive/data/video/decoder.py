@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from motive.data.video.clip_spec import ClipSpec
 from motive.data.video.clips import load_clip
-from motive.data.video.standardise import Standard
 from motive.data.video.video import DecodeLimits
 from motive.errors import ClipError, MissingExtra
 
@@ -51,11 +51,11 @@ def _limit(memory_bytes: int) -> None:
 
 
 def _answer(request: dict[str, Any], shared: mmap.mmap) -> dict[str, Any]:
-    standard, limits = Standard(**request["standard"]), DecodeLimits(**request["limits"])
-    shape = (standard.frames, standard.height, standard.width, 3)
+    clip_spec, limits = ClipSpec(**request["clip_spec"]), DecodeLimits(**request["limits"])
+    shape = (clip_spec.frames, clip_spec.height, clip_spec.width, 3)
     out = np.frombuffer(shared, np.uint8, count=int(np.prod(shape))).reshape(shape)
     try:
-        clip = load_clip(Path(request["path"]), standard, limits, out)
+        clip = load_clip(Path(request["path"]), clip_spec, limits, out)
     except ClipError as error:
         return {"error": [error.reason, error.detail]}
     except MissingExtra as error:

@@ -18,9 +18,9 @@ import numpy as np
 
 from motive.child import describe_exit, python_command
 from motive.data.media import media_of
-from motive.data.video.clips import StandardClip
+from motive.data.video.clip_spec import ClipSpec
+from motive.data.video.clips import LoadedClip
 from motive.data.video.facts import checked_facts
-from motive.data.video.standardise import Standard
 from motive.data.video.video import DEFAULT_LIMITS, DecodeLimits
 from motive.errors import ClipError, MissingExtra
 
@@ -36,18 +36,18 @@ class DecoderPool:
     ended, its clip is reported, and the next clip gets a new one.
 
     Args:
-        standard: of all clips.
+        clip_spec: of all clips.
         limits: what one clip may cost.
     """
 
-    def __init__(self, standard: Standard, limits: DecodeLimits = DEFAULT_LIMITS) -> None:
-        self._standard = standard
+    def __init__(self, clip_spec: ClipSpec, limits: DecodeLimits = DEFAULT_LIMITS) -> None:
+        self._clip_spec = clip_spec
         self._limits = limits
         self._idle: list[_Decoder] = []
         self._lock = threading.Lock()
         self.started = 0
 
-    def load_clip(self, path: Path | str) -> StandardClip:
+    def load_clip(self, path: Path | str) -> LoadedClip:
         """As motive.data.load_clip.
 
         Raises:
@@ -57,7 +57,7 @@ class DecoderPool:
         with self._lock:
             decoder = self._idle.pop() if self._idle else None
         if decoder is None:
-            decoder = _Decoder(self._standard, self._limits)
+            decoder = _Decoder(self._clip_spec, self._limits)
             self.started += 1
         try:
             clip = decoder.load_clip(path)
@@ -93,10 +93,10 @@ class ClipReader:
     """Decodes clips of several standards in this way: for whoever looks again at what a store was made from."""
 
     def __init__(self) -> None:
-        self._pools: dict[Standard, DecoderPool] = {}
+        self._pools: dict[ClipSpec, DecoderPool] = {}
         self._lock = threading.Lock()
 
-    def load_clip(self, path: Path, standard: Standard) -> StandardClip:
+    def load_clip(self, path: Path, clip_spec: ClipSpec) -> LoadedClip:
         """As motive.data.load_clip, safe to use from several threads.
 
         Raises:
@@ -105,7 +105,7 @@ class ClipReader:
         if not media_of(path).file.is_file():
             raise ClipError("missing_file", f"{path.name} is no longer where indexing found it")
         with self._lock:
-            pool = self._pools.setdefault(standard, DecoderPool(standard))
+            pool = self._pools.setdefault(clip_spec, DecoderPool(clip_spec))
         return pool.load_clip(path)
 
     def __enter__(self) -> ClipReader:
@@ -119,9 +119,9 @@ class ClipReader:
 class _Decoder:
     """One process, and the memory that it writes frames to."""
 
-    def __init__(self, standard: Standard, limits: DecodeLimits) -> None:
-        self._standard, self._limits = standard, limits
-        self._shape = (standard.frames, standard.height, standard.width, 3)
+    def __init__(self, clip_spec: ClipSpec, limits: DecodeLimits) -> None:
+        self._clip_spec, self._limits = clip_spec, limits
+        self._shape = (clip_spec.frames, clip_spec.height, clip_spec.width, 3)
         size = int(np.prod(self._shape))
         handle = _memory()
         try:
@@ -140,9 +140,9 @@ class _Decoder:
         self._fresh = True
         self.alive = True
 
-    def load_clip(self, path: Path | str) -> StandardClip:
+    def load_clip(self, path: Path | str) -> LoadedClip:
         name = Path(path).name
-        request = {"path": str(path), "standard": asdict(self._standard), "limits": asdict(self._limits)}
+        request = {"path": str(path), "clip_spec": asdict(self._clip_spec), "limits": asdict(self._limits)}
         answer = self._ask(json.dumps(request).encode("ascii") + b"\n", name)
         if "missing" in answer:
             raise MissingExtra(*map(str, answer["missing"]))
@@ -153,11 +153,11 @@ class _Decoder:
             found = answer["clip"]
             times = np.array(found["frame_times_s"], np.float64)
             texts = {name: found[name] for name in ("decoder", "resize")}
-            if times.shape != (self._standard.frames,) or not all(isinstance(text, str) for text in texts.values()):
+            if times.shape != (self._clip_spec.frames,) or not all(isinstance(text, str) for text in texts.values()):
                 raise ValueError("times or texts of another form")
             facts = checked_facts(found)
             frames = np.frombuffer(self._frames, np.uint8).reshape(self._shape).copy()
-            return StandardClip(**facts, **texts, frames=frames, frame_times_s=times)
+            return LoadedClip(**facts, **texts, frames=frames, frame_times_s=times)
         except (KeyError, TypeError, ValueError) as error:
             self.close()
             raise ClipError("decoder_died", f"the decoder of {name} gave an answer of another form") from error

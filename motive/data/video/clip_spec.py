@@ -14,11 +14,11 @@ from motive.extras import require
 
 
 @dataclass(frozen=True)
-class Standard:
+class ClipSpec:
     """Clip standardisation: resample to fps, cut to frames, resize and crop to height x width.
 
     A gradient's length and the shared noise both depend on the latent shape, so all clips of a store
-    share one standard; it is part of the store's identity.
+    share one clip_spec; it is part of the store's identity.
 
     Attributes:
         fps: frames a second after resampling (by time stamp, not by frame index).
@@ -45,30 +45,30 @@ class Standard:
     def __post_init__(self) -> None:
         check_choices(self)
         if not 0 < self.fps <= 1000:
-            raise ConfigError("Standard", f"{{fps}} must be in (0, 1000], got {self.fps}; give frames a second")
+            raise ConfigError("ClipSpec", f"{{fps}} must be in (0, 1000], got {self.fps}; give frames a second")
         if self.frames < 2:
-            raise ConfigError("Standard", f"{{frames}} must be at least 2, got {self.frames}; motion needs two frames")
+            raise ConfigError("ClipSpec", f"{{frames}} must be at least 2, got {self.frames}; motion needs two frames")
         for name in ("height", "width"):
             if not 8 <= getattr(self, name) <= 16384:
                 raise ConfigError(
-                    "Standard",
+                    "ClipSpec",
                     f"{{{name}}} must be 8 to 16384 pixels, got {getattr(self, name)}; give the training size",
                 )
 
 
-def sample_times(standard: Standard, start_s: float = 0.0) -> np.ndarray:
+def sample_times(clip_spec: ClipSpec, start_s: float = 0.0) -> np.ndarray:
     """[frames] float64: the source time in seconds of each frame, start_s + j / fps."""
-    return start_s + np.arange(standard.frames, dtype=np.float64) / standard.fps
+    return start_s + np.arange(clip_spec.frames, dtype=np.float64) / clip_spec.fps
 
 
-def centre_start(standard: Standard, seconds: float) -> float:
+def centre_start(clip_spec: ClipSpec, seconds: float) -> float:
     """Start that puts the frames in the middle of a clip of that length; 0 for a clip that is too short."""
-    return max(0.0, (seconds - standard.frames / standard.fps) / 2)
+    return max(0.0, (seconds - clip_spec.frames / clip_spec.fps) / 2)
 
 
 @dataclass(frozen=True)
 class Fit:
-    """How one frame size is brought to the standard's size.
+    """How one frame size is brought to the clip spec's size.
 
     Attributes:
         top, left, keep_height, keep_width: part of the source that is resized. What a centre crop would cut
@@ -89,19 +89,19 @@ class Fit:
     method: str
 
 
-def fit_to(standard: Standard, height: int, width: int, aspect: float = 1.0) -> Fit:
+def fit_to(clip_spec: ClipSpec, height: int, width: int, aspect: float = 1.0) -> Fit:
     """Plan the resize and crop of height x width frames whose pixels are ``aspect`` times as wide as high.
 
-    ``crop`` scales the displayed picture, height x (aspect width), by max(standard.height / height,
-    standard.width / (aspect width)) and crops the centre; ``stretch`` scales each axis by itself. Each axis is resized
+    ``crop`` scales the displayed picture, height x (aspect width), by max(clip_spec.height / height,
+    clip_spec.width / (aspect width)) and crops the centre; ``stretch`` scales each axis by itself. Each axis is resized
     once, from the stored pixels to the result's.
     """
-    if standard.fit == "stretch":
-        method = _method((height, width), (standard.height, standard.width))
-        return Fit(0, 0, height, width, standard.height, standard.width, 0, 0, method)
-    scale = max(standard.height / height, standard.width / (width * aspect))
-    top, keep_height, new_height, crop_top = _cover_axis(height, standard.height, scale)
-    left, keep_width, new_width, crop_left = _cover_axis(width, standard.width, scale * aspect)
+    if clip_spec.fit == "stretch":
+        method = _method((height, width), (clip_spec.height, clip_spec.width))
+        return Fit(0, 0, height, width, clip_spec.height, clip_spec.width, 0, 0, method)
+    scale = max(clip_spec.height / height, clip_spec.width / (width * aspect))
+    top, keep_height, new_height, crop_top = _cover_axis(height, clip_spec.height, scale)
+    left, keep_width, new_width, crop_left = _cover_axis(width, clip_spec.width, scale * aspect)
     method = _method((keep_height, keep_width), (new_height, new_width))
     return Fit(top, left, keep_height, keep_width, new_height, new_width, crop_top, crop_left, method)
 
@@ -123,13 +123,13 @@ def _method(source: tuple[int, int], target: tuple[int, int]) -> str:
     return "+".join(names) or "none"
 
 
-def apply_fit(frame: np.ndarray, fit: Fit, standard: Standard) -> np.ndarray:
-    """Resize and crop one frame [H, W, 3] uint8 to [standard.height, standard.width, 3]."""
-    cv2 = require("cv2", "motive.data.video.standardise", extra="video")
+def apply_fit(frame: np.ndarray, fit: Fit, clip_spec: ClipSpec) -> np.ndarray:
+    """Resize and crop one frame [H, W, 3] uint8 to [clip_spec.height, clip_spec.width, 3]."""
+    cv2 = require("cv2", "motive.data.video.clip_spec", extra="video")
     image = frame[fit.top : fit.top + fit.keep_height, fit.left : fit.left + fit.keep_width]
     shrunk = (min(fit.keep_width, fit.width), min(fit.keep_height, fit.height))
     if shrunk != (fit.keep_width, fit.keep_height):
         image = cv2.resize(np.ascontiguousarray(image), shrunk, interpolation=cv2.INTER_AREA)
     if shrunk != (fit.width, fit.height):
         image = cv2.resize(np.ascontiguousarray(image), (fit.width, fit.height), interpolation=cv2.INTER_LINEAR)
-    return image[fit.crop_top : fit.crop_top + standard.height, fit.crop_left : fit.crop_left + standard.width]
+    return image[fit.crop_top : fit.crop_top + clip_spec.height, fit.crop_left : fit.crop_left + clip_spec.width]
