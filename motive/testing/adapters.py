@@ -88,7 +88,9 @@ class AdapterContract:
         channels, depth, height, width = case.adapter.latent_shape(case.adapter.clip_spec)
         space = case.clip_spec.height // case.latents.shape[3]
         assert channels == case.latents.shape[1]
-        assert depth >= 1
+        assert case.latents.shape[2] > 1, "the case must have several latent frames, or their spacing is not tested"
+        spacing = (case.clip_spec.frames - 1) // (case.latents.shape[2] - 1)
+        assert depth == 1 + (case.adapter.clip_spec.frames - 1) // spacing, "latent frames hold equally many frames"
         assert (height * space, width * space) == (case.adapter.clip_spec.height, case.adapter.clip_spec.width)
 
     def test_a_size_that_does_not_divide_is_refused(self, case: AdapterCase) -> None:
