@@ -309,7 +309,7 @@ def _cuda(ninja: Ninja, nvcc: str) -> None:
     ninja.build("link_cuda", "standalone_cuda", [obj, archive, "libmotive.a"], ["-cudart", "static"])
     here = CSRC / "cuda_on_cpu"
     driver = [
-        ninja.build("nvcc", f"cuda_drive/{source.stem}.o", [str(source)], [*CUDA_FLAGS, include[0]])
+        ninja.build("nvcc", f"cuda_driver_objects/{source.stem}.o", [str(source)], [*CUDA_FLAGS, include[0]])
         for source in sorted(here.glob("driv*.cpp"))
     ]
     ninja.build("link_cuda", "cuda_drive", [*driver, archive, "libmotive.a"], ["-cudart", "static"])
