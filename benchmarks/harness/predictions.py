@@ -92,7 +92,7 @@ def pass_ms(card: Card, shape: Shape, tokens: int, weights: bool, recomputed: fl
 
 
 def flat_ms(card: Card, parameters: int = wan.PARAMETERS) -> float:
-    """Expected time of the materialized route over so many bfloat16 parameters of one sample."""
+    """Expected time of the materialized route over this many bfloat16 parameters of one sample."""
     return 2.0 * parameters / card.read / FLAT_SHARE
 
 

@@ -19,7 +19,7 @@ from typing import Any
 Record = dict[str, Any]
 FILE = "results.jsonl"
 COMPLETE = "complete"
-"""In a line of its own: a case was measured to its end."""
+"""Printed on a separate line once a case is measured to its end."""
 
 SUITES = (
     "capture",
@@ -145,7 +145,7 @@ def _check_figures(where: str, row: Record) -> None:
     if times and (len(times) < len(names) or times != sorted(times)):
         raise ValueError(f"{where}: ms_min <= ms_median <= ms_max must all be given, got {times}; give the three")
     if "ratio" in row and "baseline" not in row:
-        raise ValueError(f"{where}: ratio must come with its baseline, got none; name the implementation compared with")
+        raise ValueError(f"{where}: ratio must come with its baseline; name the implementation it is compared with")
     if row.get("ratio") is not None and not 0 < row["ratio"] < math.inf:
         raise ValueError(f"{where}: ratio must be positive and finite, got {row['ratio']}; it is ours / baseline")
 

@@ -17,7 +17,7 @@ struct Phases {
 };
 std::map<uint64_t*, Phases> phases;
 
-// Copies as a thread of its own that knows what happened before they were issued and no more.
+// Copies run as a separate thread that is ordered after what came before their issue, and nothing else.
 void make(const std::vector<Copy>& copies, sanitizer::Fiber& copier, sanitizer::Fiber& me, void* issued, void* done) {
   if (!copier.thread) sanitizer::create(copier, "asynchronous copies", nullptr, 0);
   sanitizer::borrow(copier);

@@ -57,7 +57,7 @@ void add_cpu(std::vector<float>& z, const Typed& whole, const Layer& layer, cons
   cpu::tensor_sketch_into(a);
 }
 
-// The sketch of a list of gradients, each in an array of its own; checks it and returns it.
+// The sketch of a list of gradients, each in a separate array; checks it and returns it.
 std::vector<float> sketch(int64_t samples, int64_t dim, const std::vector<Typed>& arrays,
                           const std::vector<Layer>& layers, bool finite = true) {
   const std::vector<float> before = numbers(samples * dim, 99);

@@ -24,7 +24,7 @@ struct Copy {
   size_t bytes, zeros;  // zeros follow the bytes
 };
 
-// A thread of a block on a stack of its own, reused from block to block.
+// A thread of a block with its stack, reused from block to block.
 struct Fiber : Thread {
   int number = 0;
   State state = State::finished;
