@@ -22,15 +22,19 @@ class Detection:
         path: what was given: a file or a folder.
         source: the table to read; None where the media files themselves are the dataset.
         unread: what the format saw beside it and will not read.
+        base: folder that relative paths start from, where that is not the table's own.
     """
 
     path: Path
     source: Path | None = None
     unread: tuple[Unread, ...] = ()
+    base: Path | None = None
 
     @property
     def folder(self) -> Path:
         """The folder that relative paths start from where no root is given."""
+        if self.base is not None:
+            return self.base
         if self.source is not None:
             return self.source.parent
         return self.path if self.path.is_dir() else self.path.parent
@@ -99,6 +103,9 @@ class DatasetFormat(ABC):
 
     source_keys: tuple[str, ...] = ("root", "table", "format")
     """Fields of a store's source that must be equal for two datasets of this format to be the same one."""
+
+    reads_archives: bool = False
+    """Whether it reads the tar and zip files of a folder; for other formats the summary names them."""
 
     @abstractmethod
     def detect(self, path: Path, named: bool) -> Detection | None:

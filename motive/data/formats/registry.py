@@ -12,6 +12,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from motive.data.base import Dataset, ReadOptions, Unread
+from motive.data.formats.archive import is_archive
 from motive.data.formats.reader import DatasetFormat, Detection
 from motive.data.formats.tables import SUFFIXES, column_names
 from motive.data.paths import parse_path_map
@@ -121,7 +122,8 @@ def read_dataset(
         detected = reader.detect(path, named=False)
         if detected is not None:
             dataset = reader.read(detected, options)
-            return replace(dataset, unread=(*dataset.unread, *_unread_tables(detected, known, dataset.unread)))
+            unread = (*_unread_tables(detected, known, dataset.unread), *_unread_archives(reader, detected))
+            return replace(dataset, unread=(*dataset.unread, *unread))
     raise DatasetError(
         f"{path} holds no dataset that is read here ({', '.join(known)}): neither a table of clips nor tar shards nor "
         f"video files{_seen(Detection(path), known)}; docs/formats/datasets.md lists what is recognised"
@@ -145,6 +147,20 @@ def _unread_tables(detected: Detection, known: Mapping[str, DatasetFormat], told
         yield Unread(table.relative_to(detected.path).as_posix(), _why(table, known))
     if len(tables) > _EXPLAINED:
         yield Unread(f"{len(tables) - _EXPLAINED} more tables", "only metadata.* of a folder is looked for")
+
+
+def _unread_archives(reader: DatasetFormat, detected: Detection) -> Iterator[Unread]:
+    """Archives in a folder whose format reads none."""
+    if reader.reads_archives or not detected.path.is_dir():
+        return
+    names = sorted(child.name for child in detected.path.iterdir() if is_archive(child.name) and child.is_file())
+    if names:
+        one = len(names) == 1
+        name = names[0] if one else f"{len(names)} archives ({names[0]} for one)"
+        yield Unread(
+            name,
+            f"{'it lies' if one else 'they lie'} beside unpacked videos; give {'its path' if one else 'the path of one'} to read it",
+        )
 
 
 def _tables(folder: Path) -> list[Path]:

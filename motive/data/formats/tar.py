@@ -22,18 +22,20 @@ _ODD = (tarfile.TarError, OSError, ValueError, LookupError, ArithmeticError, Att
 
 @dataclass(frozen=True)
 class Member:
-    """One entry of a tar file.
+    """One entry of an archive.
 
     Attributes:
         name: as it is written, which may be any text.
         start, size: of its bytes.
         problem: (reason, detail) if they are not simply there.
+        inflated: its size once inflated, where the bytes are deflated.
     """
 
     name: str
     start: int
     size: int
     problem: tuple[str, str] | None = None
+    inflated: int | None = None
 
 
 def members(path: Path) -> Iterator[Member]:

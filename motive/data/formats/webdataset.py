@@ -1,28 +1,28 @@
-"""WebDataset: tar shards that hold ``key.mp4`` and, under the same key, ``key.txt`` or ``key.json``."""
+"""WebDataset: tar shards that hold ``key.mp4`` and, under the same key, ``key.txt`` or ``key.json``.
+
+Layout by webdataset 1.0.2 (commit e0953f9, 5 February 2026), looked up on 29 November 2026.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from motive.data.base import Clip, Unread
+from motive.data.formats.archive import PACKED, check_parts, members, part_of, text_of
 from motive.data.formats.folder import VIDEO_SUFFIXES, video_names
 from motive.data.formats.metadata import ID_COLUMNS, caption_of
 from motive.data.formats.reader import DatasetFormat, Detection, Row, Subset
 from motive.data.formats.tables import cell_text, json_object
-from motive.data.formats.tar import Member, members
-from motive.data.media import ByteRange, changed, media_of
+from motive.data.formats.tar import Member
 from motive.data.paths import PathGuard, check_id, is_clean, printable
 from motive.errors import ClipError, DatasetError
 
 _TAR = ".tar"
-_COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 _CAPTIONS = ("caption", "prompt", "text")
 _TEXTS = (".txt", ".json")
-_MAX_TEXT_BYTES = 1 << 20
 
 
 class WebDataset(DatasetFormat):
@@ -33,6 +33,7 @@ class WebDataset(DatasetFormat):
 
     name = "webdataset"
     priority = 60
+    reads_archives = True
     source_keys = (*DatasetFormat.source_keys, "location")  # two shards of a folder have one root, and may share ids
 
     def detect(self, path: Path, named: bool) -> Detection | None:
@@ -55,42 +56,46 @@ class WebDataset(DatasetFormat):
         return Detection(path)
 
     def rows(self, found: Detection, guard: PathGuard) -> Iterator[Row | Unread]:
-        path = found.path
-        folder = path.parent if path.is_file() else path
-        names = [path.name] if path.is_file() else sorted(child.name for child in path.iterdir())
-        shards = [name for name in names if name.lower().endswith(_TAR) and not name.startswith(".")]
-        if not shards:
-            raise DatasetError(f"{path} holds no {_TAR} files; check the path")
-        for name in shards:
-            try:
-                shard = check_id(guard.relative(os.path.join(os.path.abspath(folder), name)))
-                yield from _shard_rows(shard, guard.file(shard))
-            except ClipError as error:
-                yield Row(name, name, problem=(error.reason, error.detail))
+        yield from archive_rows(found.path, _TAR, guard)
 
     def check_unchanged(self, clips: Sequence[Clip]) -> None:
         """Refuse videos that no longer lie where they did: the shard was written again since it was read."""
-        wanted: dict[Path, list[ByteRange]] = {}
-        for clip in clips:
-            media = media_of(clip.path)
-            if isinstance(media, ByteRange):
-                wanted.setdefault(media.file, []).append(media)
-        for file, parts in wanted.items():
-            held = _parts_of(file)
-            for part in parts:
-                if part not in held:
-                    raise changed(part, "other bytes")
+        check_parts(clips)
 
     def write(self, subset: Subset, out: Path) -> None:
         """Write captions beside the videos, which are files of their own in a selection."""
-        for row, file in zip(subset.rows, subset.files, strict=True):
-            target = (out / file).with_suffix(".txt")
-            if row.clip.caption and not target.exists():
-                target.write_text(row.clip.caption, encoding="utf-8", newline="")
+        write_captions(subset, out)
+
+
+def archive_rows(path: Path, suffix: str, guard: PathGuard) -> Iterator[Row | Unread]:
+    """Rows of one archive, or of those directly in a folder.
+
+    Raises:
+        DatasetError: there is none.
+    """
+    folder = path.parent if path.is_file() else path
+    names = [path.name] if path.is_file() else sorted(child.name for child in path.iterdir())
+    shards = [name for name in names if name.lower().endswith(suffix) and not name.startswith(".")]
+    if not shards:
+        raise DatasetError(f"{path} holds no {suffix} files; check the path")
+    for name in shards:
+        try:
+            shard = check_id(guard.relative(os.path.join(os.path.abspath(folder), name)))
+            yield from _shard_rows(shard, guard.file(shard))
+        except ClipError as error:
+            yield Row(name, name, problem=(error.reason, error.detail))
+
+
+def write_captions(subset: Subset, out: Path) -> None:
+    """Write each clip's caption to a text file beside its video."""
+    for row, file in zip(subset.rows, subset.files, strict=True):
+        target = (out / file).with_suffix(".txt")
+        if row.clip.caption and not target.exists():
+            target.write_text(row.clip.caption, encoding="utf-8", newline="")
 
 
 def _shard_rows(shard: str, file: Path) -> Iterator[Row | Unread]:
-    """Rows of one tar file.
+    """Rows of one archive.
 
     Raises:
         ClipError: it could be read up to a place only.
@@ -105,7 +110,7 @@ def _shard_rows(shard: str, file: Path) -> Iterator[Row | Unread]:
             if suffix in VIDEO_SUFFIXES and not name.name.startswith("."):
                 videos.append(member)
             elif suffix in _TEXTS and not name.name.startswith("."):
-                texts.setdefault(member.name[: -len(suffix)] + suffix, _text(file, member))
+                texts.setdefault(member.name[: -len(suffix)] + suffix, text_of(file, member))
     except ClipError as error:
         broken = error
     unused, inner = set(texts), PathGuard(file)
@@ -136,8 +141,7 @@ def _row(shard: str, guard: PathGuard, member: Member, texts: Mapping[str, bytes
         clip_id = clip_id or check_id(f"{shard}/{name}")
     except ClipError as error:
         return Row(label, label, problem=(error.reason, error.detail))
-    media = ByteRange(guard.root, name, member.start, member.size)
-    return Row(media, label, caption.strip() or None, columns, clip_id)
+    return Row(part_of(guard.root, name, member), label, caption.strip() or None, columns, clip_id)
 
 
 def _fields(text: str | None) -> Mapping[str, Any]:
@@ -176,32 +180,8 @@ def _decoded(data: bytes | ClipError | None, suffix: str) -> str | None:
     return text
 
 
-def _text(file: Path, member: Member) -> bytes | ClipError:
-    """Bytes of a small member, or why there are none."""
-    if member.problem is not None:
-        return ClipError(*member.problem)
-    if member.size > _MAX_TEXT_BYTES:
-        return ClipError("bad_text", f"{printable(member.name)!r} is longer than 1 MiB")
-    with ByteRange(file, "text", member.start, member.size).open() as stream:
-        return stream.read()
-
-
-def _parts_of(file: Path) -> set[ByteRange]:
-    """The sound members of a tar file, up to the place where it is damaged."""
-    found: set[ByteRange] = set()
-    guard = PathGuard(file)
-    try:
-        for member in members(file):
-            if member.problem is None:
-                with contextlib.suppress(ClipError):  # a name that no clip can have
-                    found.add(ByteRange(file, guard.relative(member.name), member.start, member.size))
-    except ClipError:
-        pass
-    return found
-
-
 def _refuse_compressed(files: Sequence[Path]) -> None:
-    packed = next((file.name for file in files if file.name.lower().endswith(_COMPRESSED)), None)
+    packed = next((file.name for file in files if file.name.lower().endswith(PACKED)), None)
     if packed is not None:
         raise DatasetError(
             f"shards must be plain {_TAR} files, got {packed}, in which no place can be found without unpacking all "
