@@ -99,13 +99,19 @@ def check_choices(config: Any) -> None:
     for name, hint in field_hints(type(config)).items():
         kind, optional = field_type(hint)
         value = getattr(config, name)
-        if typing.get_origin(kind) is not typing.Literal or (value is None and optional):
-            continue
-        choices = typing.get_args(kind)
-        if not isinstance(value, str) or value not in choices:
-            raise ConfigError(
-                type(config).__name__, f"{{{name}}} must be one of {', '.join(choices)}, got {value!r}; choose one"
-            )
+        if typing.get_origin(kind) is typing.Literal and not (value is None and optional):
+            check_choice(type(config).__name__, name, value, kind)
+
+
+def check_choice(where: str, name: str, value: Any, choices: Any) -> None:
+    """Refuse a value that a ``Literal`` does not list.
+
+    Raises:
+        ConfigError: names where, the field or parameter, and the choices.
+    """
+    known = typing.get_args(choices)
+    if not isinstance(value, str) or value not in known:
+        raise ConfigError(where, f"{{{name}}} must be one of {', '.join(known)}, got {value!r}; choose one")
 
 
 def field_help(cls: type) -> dict[str, str]:

@@ -9,7 +9,7 @@ import logging
 
 from motive_kernels.capture import GradientCapture, projected_gradients
 from motive_kernels.ops.dot_scores.api import dot_scores
-from motive_kernels.ops.motion_weights.api import motion_weights
+from motive_kernels.ops.motion_weights.api import MotionOrder, MotionPooling, MotionSpatial, motion_weights
 from motive_kernels.ops.noise_latents.api import noise_latents
 from motive_kernels.ops.quantize_rows.api import quantize_rows
 from motive_kernels.ops.registry import implementations
@@ -25,6 +25,9 @@ logging.getLogger("motive_kernels").addHandler(logging.NullHandler())
 
 __all__ = [
     "GradientCapture",
+    "MotionOrder",
+    "MotionPooling",
+    "MotionSpatial",
     "ProjectionSpec",
     "Projector",
     "VoteStatistics",

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from motive.config import check_choices, to_json
+from motive.data.media import Placement
 from motive.errors import ConfigError, OptionError
+from motive.scores.ranking import RankBy
 
 QUERY_BY = "query:"
 GROUP_BY = "group:"
 DROP_BOTTOM = "drop_bottom"
-_PLAIN_BY = ("votes", "mean", "max", DROP_BOTTOM)
+_PLAIN_BY = (*get_args(RankBy), DROP_BOTTOM)
 _DEFAULT = "10%"
 _PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*%")
 
@@ -82,7 +84,7 @@ class SelectConfig:
     drop: str | None = None
     min_votes: int = 0
     segments: Literal["best", "sum"] | None = None
-    files: Literal["link", "copy"] = "link"
+    files: Placement = "link"
 
     def __post_init__(self) -> None:
         named = isinstance(self.by, str) and self.by.startswith((QUERY_BY, GROUP_BY)) and self.by.partition(":")[2]

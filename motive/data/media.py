@@ -22,6 +22,9 @@ from typing import Any, BinaryIO, Literal, cast
 from motive.errors import ClipError, DatasetError
 from motive.extras import require
 
+Placement = Literal["link", "copy"]
+"""How a video is put into a folder: as a link to its file, or as bytes."""
+
 _SPAN = re.compile(r"([0-9]{1,18})\+([0-9]{1,18})(?:=([0-9]{1,18}))?")
 _CELL = re.compile(r"row ([0-9]{1,12}) of (.+)", re.DOTALL)
 _CHECKPOINT_BYTES = 4 << 20
@@ -76,7 +79,7 @@ class Media:
         """Path of the file of the same name with another suffix; None where no file can lie beside the video."""
         return self.file.with_suffix(suffix)
 
-    def place(self, target: Path, how: Literal["link", "copy"]) -> None:
+    def place(self, target: Path, how: Placement) -> None:
         """Bring the video to a path that is free: a copy, a hard link, or a symbolic link where hard links fail.
 
         Raises:
@@ -127,7 +130,7 @@ class ByteRange(Media):
     def beside(self, suffix: str) -> Path | None:
         return None
 
-    def place(self, target: Path, how: Literal["link", "copy"]) -> None:
+    def place(self, target: Path, how: Placement) -> None:
         """Copy the bytes, whatever was asked: no link can point at part of a file."""
         with self.open() as source, open(target, "xb") as written:
             shutil.copyfileobj(source, written, 1 << 20)
@@ -188,7 +191,7 @@ class Cell(Media):
     def beside(self, suffix: str) -> Path | None:
         return None
 
-    def place(self, target: Path, how: Literal["link", "copy"]) -> None:
+    def place(self, target: Path, how: Placement) -> None:
         """Write the cell's bytes, whatever was asked: no link can point into a table."""
         with open(target, "xb") as written:
             written.write(self._read())

@@ -6,14 +6,15 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
+from motive.config import check_choice
 from motive.data.base import Clip, Dataset
 from motive.data.formats.metadata import CLIP_COLUMNS, SUBSET_CSV
 from motive.data.formats.reader import Subset, SubsetRow
 from motive.data.formats.registry import dataset_format
 from motive.data.formats.tables import write_csv
-from motive.data.media import media_of
+from motive.data.media import Placement, media_of
 from motive.data.paths import PathGuard
 from motive.errors import ClipError, DatasetError, OptionError
 
@@ -21,7 +22,7 @@ from motive.errors import ClipError, DatasetError, OptionError
 _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 
 
-def write_subset(dataset: Dataset, rows: Sequence[SubsetRow], out: Path, *, files: Literal["link", "copy"]) -> None:
+def write_subset(dataset: Dataset, rows: Sequence[SubsetRow], out: Path, *, files: Placement) -> None:
     """Write selected clips as a dataset in the input's own format, with their scores as columns.
 
     Videos keep their path relative to the dataset, so clips of the same name in different folders stay apart.
@@ -46,8 +47,7 @@ def write_subset(dataset: Dataset, rows: Sequence[SubsetRow], out: Path, *, file
     """
     out = Path(out)
     names = _score_names(rows)
-    if files not in ("link", "copy"):
-        raise OptionError(f"write_subset: files must be link or copy, got {files!r}; choose one")
+    check_choice("write_subset", "files", files, Placement)
     guard = PathGuard.of(dataset.root, dataset.options)
     targets = [_target(guard, row.clip) for row in rows]
     if len({row.clip.clip_id for row in rows}) < len(rows):

@@ -8,13 +8,16 @@ import platform
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import motive_kernels as mk
 from motive.errors import StoreError
 from motive.indexing.setup import Setup
 from motive.store.files import Files
 from motive.versions import git_commit, versions
+
+Verb = Literal["index", "query"]
+"""Verbs that fill a store, and that a record can be replayed of."""
 
 
 def ending(error: BaseException) -> str:
@@ -33,7 +36,7 @@ class RunRecord:
         setup: with resolved settings.
     """
 
-    def __init__(self, files: Files, name: str, verb: str, arguments: Mapping[str, Any], setup: Setup) -> None:
+    def __init__(self, files: Files, name: str, verb: Verb, arguments: Mapping[str, Any], setup: Setup) -> None:
         self._files, self._name = files, name
         self._began = time.time()
         self._record: dict[str, Any] = {
@@ -84,7 +87,7 @@ def read_record(path: Path) -> dict[str, Any]:
     if not isinstance(record, dict) or not {"verb", "arguments", "config"} <= set(record):
         raise StoreError(f"replay: {path} must hold verb, arguments and config, got others; give a run.json")
     verb, arguments = record["verb"], record["arguments"]
-    if verb not in ("index", "query") or not isinstance(arguments, dict):
+    if verb not in get_args(Verb) or not isinstance(arguments, dict):
         raise StoreError(
             f"replay: {path} must hold the verb index or query and its arguments, got {str(verb)[:100]!r} and "
             f"{type(arguments).__name__}; restore the file"

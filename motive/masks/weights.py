@@ -41,9 +41,9 @@ class MaskConfig:
     preset: str = "default"
     weighting: Literal["motion", "uniform"] = "motion"
     reference: Reference = "previous"
-    order: Literal["normalise_first", "resize_first"] = "normalise_first"
-    pooling: Literal["causal_mean", "causal_max", "stride", "trilinear"] = "causal_mean"
-    spatial: Literal["bilinear", "area"] = "bilinear"
+    order: mk.MotionOrder = "normalise_first"
+    pooling: mk.MotionPooling = "causal_mean"
+    spatial: mk.MotionSpatial = "bilinear"
     camera: Literal["keep", "report", "remove"] = "keep"
     confidence: Literal["ignore", "weight"] = "ignore"
     static_px: float = 0.1

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Rows = NDArray[np.int64]
+RankBy = Literal["votes", "mean", "max"]
+"""Columns of a scores file that a ranking may start with."""
 
 
 def share_count(share: float | Fraction, total: int) -> int:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from motive.config import check_choices, to_json
 from motive.errors import ConfigError
+from motive.scores.ranking import RankBy
 
 _NO_GROUPS: Mapping[str, str] = MappingProxyType({})
 _NO_WEIGHTS: Mapping[str, float] = MappingProxyType({})
@@ -63,7 +64,7 @@ class ScoreConfig:
     damping: float | None = None
     damping_auto: bool = False
     vote_share: float = 0.10
-    rank_by: Literal["votes", "mean", "max"] = "votes"
+    rank_by: RankBy = "votes"
     groups: Mapping[str, str] = field(default_factory=lambda: _NO_GROUPS)
     weights: Mapping[str, float] = field(default_factory=lambda: _NO_WEIGHTS)
     model_part: str = ""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from torch import Tensor, nn
 
 from motive_kernels.capture.capture import GradientCapture
+from motive_kernels.capture.scope import Route
 from motive_kernels.projection.projector import Projector
 
 __all__ = ["GradientCapture", "projected_gradients"]
@@ -17,7 +18,7 @@ def projected_gradients(
     compute_losses: Callable[[], Tensor],
     projector: Projector,
     *,
-    route: str = "auto",
+    route: Route = "auto",
     parameters: Collection[str] | None = None,
     prefix: str = "",
     verify: bool = True,

@@ -11,7 +11,7 @@ from motive_kernels.capture.passes import Pass, checked
 from motive_kernels.capture.plan import LATE, LAYER, OPERAND, Plan
 from motive_kernels.capture.probe import probe
 from motive_kernels.capture.replay import Snapshot
-from motive_kernels.capture.scope import Scope
+from motive_kernels.capture.scope import Route, Scope
 from motive_kernels.projection.projector import Projector
 
 _ACTIVE = "projected_gradients: this capture is already active; leave it first"
@@ -49,7 +49,7 @@ class GradientCapture:
         model: nn.Module,
         projector: Projector,
         *,
-        route: str = "auto",
+        route: Route = "auto",
         parameters: Collection[str] | None = None,
         prefix: str = "",
         groups: Mapping[str, Collection[str]] | None = None,

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 from torch import Tensor, nn
 
 from motive_kernels.capture.choice import factorized_is_cheaper
 from motive_kernels.capture.parameters import owners, select_parameters
 from motive_kernels.projection.projector import Projector
+from motive_kernels.runtime.checks import check_choice
 
-ROUTES = ("auto", "factorized", "stream")
+Route = Literal["auto", "factorized", "stream"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Scope:
     Attributes:
         model: left as it was found by every pass.
         projector, impl: how to project.
-        route: which routes are allowed, one of ROUTES.
+        route: which routes are allowed.
         chosen: the projector's name -> parameter of the model.
         group_of: name -> number of the vector that it adds to.
         groups: number of vectors of a sample.
@@ -32,7 +34,7 @@ class Scope:
     model: nn.Module
     projector: Projector
     impl: str | None
-    route: str
+    route: Route
     chosen: Mapping[str, nn.Parameter]
     group_of: Mapping[str, int]
     groups: int
@@ -43,17 +45,14 @@ class Scope:
         cls,
         model: nn.Module,
         projector: Projector,
-        route: str,
+        route: Route,
         parameters: Collection[str] | None,
         prefix: str,
         groups: Mapping[str, Collection[str]] | None,
         impl: str | None,
     ) -> Scope:
         """Check a capture's arguments; they are those of GradientCapture."""
-        if route not in ROUTES:
-            raise ValueError(
-                f"projected_gradients: route must be one of {', '.join(ROUTES)}, got {route!r}; choose one"
-            )
+        check_choice("projected_gradients", "route", route, Route)
         if groups is not None and parameters is None:
             parameters = [name for names in groups.values() for name in names]
         chosen = select_parameters(model, projector, parameters, prefix)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import typing
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -14,6 +17,13 @@ def fail(where: str, name: str, must: str, got: object, remedy: str) -> ValueErr
 def describe(tensor: Tensor) -> str:
     """Dtype, shape and device in one phrase."""
     return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)} on {tensor.device}"
+
+
+def check_choice(where: str, name: str, value: object, choices: Any) -> None:
+    """One of the texts of a ``Literal``, so that the annotation is the only list of them."""
+    known = typing.get_args(choices)
+    if not isinstance(value, str) or value not in known:
+        raise fail(where, name, f"one of {', '.join(known)}", repr(value), "choose one")
 
 
 def check_tensor(where: str, name: str, value: object, ndim: int, form: str) -> Tensor:

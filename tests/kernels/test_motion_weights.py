@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import motive_kernels as mk
-from motive_kernels.ops.motion_weights.api import ORDERS, POOLINGS, SPATIALS, _motion_weights
+from motive_kernels.ops.motion_weights.api import _motion_weights
 
 AVAILABLE = [i for i in ("torch", "cpp") if mk.implementations()["motion_weights"][i] is None]
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+ORDERS, POOLINGS, SPATIALS = (get_args(choices) for choices in (mk.MotionOrder, mk.MotionPooling, mk.MotionSpatial))
 
 every_implementation = pytest.mark.parametrize("impl", AVAILABLE)
 every_option = pytest.mark.parametrize(

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Literal, Optional
 
 import torch
 from torch import Tensor
 
 from motive_kernels.ops.motion_weights import compiled, reference
-from motive_kernels.runtime.checks import check_tensor, describe, fail
+from motive_kernels.runtime.checks import check_choice, check_tensor, describe, fail
 from motive_kernels.runtime.dispatch import Op, on_first_use
 
-ORDERS = ("normalise_first", "resize_first")
-POOLINGS = ("causal_mean", "causal_max", "stride", "trilinear")
-SPATIALS = ("bilinear", "area")
-
+MotionOrder = Literal["normalise_first", "resize_first"]
+MotionPooling = Literal["causal_mean", "causal_max", "stride", "trilinear"]
+MotionSpatial = Literal["bilinear", "area"]
 
 OP = Op(
     "motion_weights",
@@ -31,9 +30,9 @@ def motion_weights(
     flow: Tensor,
     grid: tuple[int, int, int],
     *,
-    order: str = "normalise_first",
-    pooling: str = "causal_mean",
-    spatial: str = "bilinear",
+    order: MotionOrder = "normalise_first",
+    pooling: MotionPooling = "causal_mean",
+    spatial: MotionSpatial = "bilinear",
     confidence: Tensor | None = None,
     impl: str | None = None,
 ) -> Tensor:
@@ -70,13 +69,9 @@ def motion_weights(
     _, t, height, width, two = check_tensor(where, "flow", flow, 5, "[n, T, H, W, 2]").shape
     if two != 2 or min(t, height, width) < 1:
         raise fail(where, "flow", "[n, T, H, W, 2] with T, H, W >= 1", describe(flow), "put (dx, dy) last")
-    for name, value, known in (
-        ("order", order, ORDERS),
-        ("pooling", pooling, POOLINGS),
-        ("spatial", spatial, SPATIALS),
-    ):
-        if value not in known:
-            raise fail(where, name, f"one of {', '.join(known)}", repr(value), "choose one")
+    check_choice(where, "order", order, MotionOrder)
+    check_choice(where, "pooling", pooling, MotionPooling)
+    check_choice(where, "spatial", spatial, MotionSpatial)
     _check_grid(where, grid, t, pooling)
     if confidence is not None:
         check_tensor(where, "confidence", confidence, 4, "[n, T, H, W]")
