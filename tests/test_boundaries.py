@@ -187,6 +187,17 @@ def test_kernels_stand_alone() -> None:
     assert answer.stdout.strip() == "(2, 8)", answer.stderr
 
 
+def test_one_converter_to_json() -> None:
+    """motive.config.to_json: equal configs have equal JSON, also where one of them says 16 and the other 16.0."""
+    others = {"asdict", "astuple"}
+    for path in (path for path in sized_sources() if path.suffix == ".py"):
+        for node in ast.walk(parse(path)):
+            names = {alias.name for alias in node.names} if isinstance(node, ast.ImportFrom) else set()
+            if isinstance(node, ast.Attribute):
+                names = {node.attr}
+            assert not names & others, f"{path.relative_to(ROOT)} uses {names & others}; use motive.config.to_json"
+
+
 def sized_sources() -> list[Path]:
     folders = ("benchmarks", "csrc", "examples", "motive", "motive_kernels", "tests")
     kinds = {".py", ".h", ".cpp", ".cu", ".cuh"}

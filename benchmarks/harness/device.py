@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from benchmarks.harness.predictions import Card
 from benchmarks.harness.rows import FILE, Record, Sink, common, read_rows
+from motive.config import to_json
 
 L2_BYTES = 256 * 2**20
 """More than any card's caches hold: what is flushed between calls, and what inputs rotate over."""
@@ -184,7 +185,7 @@ def ceiling_rows(setting: Setting) -> Iterator[Record]:
         is_bytes = op in ("read", "copy")
         yield {"op": op, "impl": "torch", "dtype": dtype, "shape": [], "bytes": amount if is_bytes else None,
                "flops": None if is_bytes else amount, **times, "fraction_of_ceiling": 1.0}  # fmt: skip
-    yield {"op": "ceilings", "impl": "torch", "dtype": "", "shape": [], "per_ms": asdict(Ceilings(**best))}
+    yield {"op": "ceilings", "impl": "torch", "dtype": "", "shape": [], "per_ms": to_json(Ceilings(**best))}
 
 
 def _tried(call: Call) -> Call | None:

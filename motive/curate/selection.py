@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from motive.config import to_json
 from motive.curate.config import SelectConfig
 from motive.curate.place import check_target, placed, write_record
 from motive.curate.ranking import Cut, Ranking
@@ -131,5 +132,5 @@ def _record(scores: Path, config: SelectConfig, ranking: Ranking, cut: Cut, stor
         "segmented": bool(cut.segments),
         "ranked_by": ranking.names,
         "last_score": cut.last,
-        "ties": None if cut.ties is None else asdict(cut.ties),
+        "ties": to_json(cut.ties),
     }

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from motive.config import to_json
 from motive.errors import OptionError
 from motive.publish import published
 from motive.result import Result
@@ -98,7 +99,7 @@ class EvaluationResult(Result):
 def save(result: EvaluationResult, path: Path) -> None:
     """Write a result as JSON; the file appears whole or not at all."""
     path = Path(path)
-    text = json.dumps({"format": _FORMAT, "version": _VERSION, **asdict(result)}, indent=2, ensure_ascii=False)
+    text = json.dumps({"format": _FORMAT, "version": _VERSION, **to_json(result)}, indent=2, ensure_ascii=False)
     with published(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
 

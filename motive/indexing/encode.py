@@ -7,7 +7,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +184,7 @@ class Encoder:
     def _latent_key(self, content: str) -> dict[str, Any]:
         return {
             "content": content,
-            "clip_spec": asdict(self._clip_spec),
+            "clip_spec": to_json(self._clip_spec),
             "pixels": PIXEL_RULES,
             "encoder": self._prints.get("vae", "") + self._prints.get("image_encoder", ""),
             "settings": self._settings,
@@ -193,7 +193,7 @@ class Encoder:
     def _mask_key(self, content: str) -> dict[str, Any]:
         return {
             "content": content,
-            "clip_spec": asdict(self._clip_spec),
+            "clip_spec": to_json(self._clip_spec),
             "pixels": PIXEL_RULES,
             "mask": to_json(self._mask),
             "grid": list(self._grid),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
+from motive.config import to_json
 from motive.data import Dataset, read_dataset
 from motive.data.video.facts import NoteCounts
 from motive.errors import ConfigError, OptionError, StoreError
@@ -16,7 +17,7 @@ from motive.gradients.segments import check_regions
 from motive.indexing.config import IndexConfig, ReadConfig, Role, names_with
 from motive.indexing.probe import check_probe
 from motive.indexing.probe import probe as probe_clips
-from motive.indexing.record import RunRecord, ending, publish_json
+from motive.indexing.record import RunRecord, Verb, ending, publish_json
 from motive.indexing.setup import Setup, set_up
 from motive.indexing.summary import IndexSummary, facts, tally
 from motive.indexing.work import QUARANTINED, in_processes, work
@@ -145,7 +146,7 @@ class Job:
         launch: who does the work.
     """
 
-    verb: str
+    verb: Verb
     dataset: Dataset
     out: Path | str
     probe: int
@@ -170,7 +171,7 @@ class Job:
             store.append_failures(dataset.failures)
         if self.probe:
             with Worker(setup, store, self.show_progress) as prober:  # of its own: what it notes is not counted twice
-                record.add(probe=asdict(probe_clips(setup, prober, dataset.clips, self.probe)))
+                record.add(probe=to_json(probe_clips(setup, prober, dataset.clips, self.probe)))
         tasks = share(
             make_tasks(ids, plan_of(store, ids, setup.config), done, self._poison(store)), rank.rank, rank.world
         )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from motive.config import to_json
 from motive.data import Failure, Unread
 from motive.data.video.facts import NoteCounts, notes_lines
 from motive.result import Result
@@ -65,7 +66,7 @@ def facts(done: IndexSummary) -> dict[str, Any]:
         "rows": done.rows,
         "lost_share": done.lost / done.rows if done.rows else 0.0,
         "without_caption": done.without_caption,
-        "unread": [asdict(item) for item in done.unread],
+        "unread": to_json(done.unread),
     }
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from motive.config import to_json
 from motive.errors import OptionError
 from motive.scores.format import columns_of, row_groups, scores_writer, summary_path, write_summary
 from motive.scores.ranking import CutTies, rank_rows, share_count, ties_at_cut, top_rows, vote_threshold
@@ -113,7 +114,7 @@ class Run:
             "clips": self.clips,
             "vote_count": self.vote_count,
             "thresholds": {query.clip_id: query.threshold for query in self.summaries},
-            "ties": {share: asdict(tie) for share, tie in ties.items()},
+            "ties": to_json(ties),
         }
         columns = columns_of(self.query_ids, list(self.groups), weighted=bool(self.config.weights))
         with scores_writer(out, columns, metadata) as write:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from motive.config import to_json
 from motive.result import Result
 from motive.scores.ranking import CutTies
 
@@ -90,5 +91,5 @@ class ScoreSummary(Result):
             "scores": self.path.name,
             "coverage": {"voted_clips": self.voted_clips, "voteless_clips": self.voteless_clips},
             "zero_vectors": {"clips": self.zero_clips, "examples": list(self.zero_examples)},
-            "query_summaries": [asdict(query) for query in self.queries],
+            "query_summaries": to_json(self.queries),
         }

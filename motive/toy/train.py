@@ -12,9 +12,9 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from safetensors.torch import save_file
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from motive.adapters.base import Adapter, Conditioning, batch_conditioning
 from motive.adapters.toy import ToyAdapter, toy_transformer
-from motive.config import check_choices
+from motive.config import check_choices, to_json
 from motive.errors import OptionError
 from motive.extras import require
 from motive.toy.pool import training_clips
@@ -83,10 +83,6 @@ class TrainRecord:
     seconds: float
     losses: tuple[float, ...]
     diverged: bool
-
-    def as_json(self) -> dict[str, Any]:
-        """The record as a JSON-able dict."""
-        return asdict(self)
 
 
 def train(
@@ -249,7 +245,7 @@ def write_checkpoint(model: nn.Module, out: Path, record: TrainRecord) -> None:
     weights = {name: value.to(torch.bfloat16).contiguous() for name, value in model.state_dict().items()}
     save_file(weights, out / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
     versions = {"python": platform.python_version(), "torch": torch.__version__, "diffusers": diffusers.__version__}
-    text = json.dumps({**record.as_json(), "versions": versions}, indent=2, sort_keys=True)
+    text = json.dumps({**to_json(record), "versions": versions}, indent=2, sort_keys=True)
     (out / "training.json").write_text(text + "\n", encoding="utf-8")
 
 

@@ -15,9 +15,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
+from motive.config import to_json
 from motive.versions import git_commit, versions
 from tests.faults.rows import Row
 
@@ -100,7 +100,7 @@ def _record(path: Path, section: str, quick: bool, seconds: float, rows: list[Ro
                 "device": "cpu",
                 "quick": quick,
                 "seconds": seconds,
-                **asdict(row),
+                **to_json(row),
                 "time": stamp,
                 "commit": git_commit(),
                 "versions": versions(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import av
@@ -11,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from motive.config import to_json
 from motive.data import ClipReader, ClipSpec, write_video
 from motive.errors import ClipError
 from motive.masks import MaskConfig
@@ -91,8 +91,8 @@ def test_films_hold_the_standard_frames_at_their_rate(world: World, tmp_path: Pa
 
 
 def test_from_real_files(tmp_path: Path) -> None:
-    clip_spec = asdict(ClipSpec(fps=12.0, frames=9, height=48, width=64))
-    identity = {"clip_spec": clip_spec, "mask": asdict(MaskConfig()), "latent_shape": [16, 3, 6, 8]}
+    clip_spec = to_json(ClipSpec(fps=12.0, frames=9, height=48, width=64))
+    identity = {"clip_spec": clip_spec, "mask": to_json(MaskConfig()), "latent_shape": [16, 3, 6, 8]}
     world = make_world(tmp_path, clips=4, queries=1, gradient=identity)
     rng = np.random.default_rng(0)
     ground = rng.integers(0, 120, (48, 64, 3), np.uint8)

@@ -12,6 +12,7 @@ import torch
 from motive.adapters import Conditioning, load_adapter
 from motive.adapters.base import Expert
 from motive.adapters.toy import KEPT, TEXT_DIM
+from motive.config import to_json
 from motive.errors import OptionError
 from motive.toy.train import TrainConfig, encode_training_clips, main, train
 
@@ -52,7 +53,7 @@ def test_the_loss_falls(data: tuple[Tensor, Conditioning]) -> None:
     assert record.losses[-1] < 0.75 * record.losses[0], f"losses {record.losses}"
     assert not record.diverged
     assert record.clips == 11
-    json.dumps(record.as_json(), allow_nan=False)
+    json.dumps(to_json(record), allow_nan=False)
 
 
 def test_training_repeats_and_leaves_the_random_state_and_the_data(data: tuple[Tensor, Conditioning]) -> None:

@@ -10,13 +10,13 @@ import subprocess
 import tempfile
 import threading
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, cast
 
 import numpy as np
 
 from motive.child import describe_exit, python_command
+from motive.config import to_json
 from motive.data.media import media_of
 from motive.data.video.clip_spec import ClipSpec
 from motive.data.video.clips import LoadedClip
@@ -142,7 +142,7 @@ class _Decoder:
 
     def load_clip(self, path: Path | str) -> LoadedClip:
         name = Path(path).name
-        request = {"path": str(path), "clip_spec": asdict(self._clip_spec), "limits": asdict(self._limits)}
+        request = {"path": str(path), "clip_spec": to_json(self._clip_spec), "limits": to_json(self._limits)}
         answer = self._ask(json.dumps(request).encode("ascii") + b"\n", name)
         if "missing" in answer:
             raise MissingExtra(*map(str, answer["missing"]))
