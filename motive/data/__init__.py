@@ -1,6 +1,6 @@
 """Datasets in, standardised clips out, selections back in the form they came in."""
 
-from motive.data.base import Clip, Dataset, Failure, ReadOptions, Unread
+from motive.data.base import Clip, Dataset, Failure, Part, ReadOptions, Unread
 from motive.data.formats.reader import DatasetFormat, Detection, Row, Subset, SubsetRow
 from motive.data.formats.registry import dataset_format, dataset_formats, read_dataset
 from motive.data.subset import spreadsheet_safe, write_subset
@@ -21,6 +21,7 @@ __all__ = [
     "Detection",
     "Failure",
     "LoadedClip",
+    "Part",
     "ReadOptions",
     "Row",
     "Subset",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 _NO_COLUMNS: Mapping[str, str] = MappingProxyType({})
 
@@ -21,12 +22,14 @@ class Clip:
         caption: untrusted text; empty where the dataset has none.
         columns: every column of the clip's row as text, in the dataset's own column names, so that
             a selection can be written in the input's format.
+        parts: indices into ``Dataset.parts``, where a trainer's configuration lists the clip; ascending.
     """
 
     clip_id: str
     path: Path
     caption: str = ""
     columns: Mapping[str, str] = field(default_factory=lambda: _NO_COLUMNS)
+    parts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,58 @@ class Unread:
 
 
 @dataclass(frozen=True)
+class Part:
+    """One entry of a trainer's configuration, and the clip shapes it trains on.
+
+    The trainer makes a bucket of each size with each number of frames, unless ``buckets`` lists whole shapes.
+
+    Attributes:
+        name: the entry as a person finds it in the file, e.g. ``datasets[0] /data/clips``.
+        frames: numbers of frames; empty where the entry states none.
+        whole_clips: a clip's own length counts, up to the largest of ``frames``.
+        sizes: (width, height) in pixels; empty where the entry states none.
+        keeps_aspect: a size stands for its area: a clip keeps its aspect ratio, or is cropped to the nearest of
+            ``aspect_ratios``. Otherwise clips are cropped to the size itself.
+        aspect_ratios: width / height; empty for any.
+        buckets: (width, height, frames) where whole shapes are listed.
+        fps: rate at which frames are taken, in frames per second; None where the model decides, or every frame counts.
+        source_fps: rate that the files are said to have, whatever they say themselves.
+        repeats: how often an epoch shows each clip.
+        settings: every key that applies to the entry with its value, defaults left out; JSON values.
+    """
+
+    name: str
+    frames: tuple[int, ...] = ()
+    whole_clips: bool = False
+    sizes: tuple[tuple[int, int], ...] = ()
+    keeps_aspect: bool = False
+    aspect_ratios: tuple[float, ...] = ()
+    buckets: tuple[tuple[int, int, int], ...] = ()
+    fps: float | None = None
+    source_fps: float | None = None
+    repeats: float = 1
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def line(self) -> str:
+        """The shapes for a person."""
+        facts = []
+        if self.buckets:
+            facts.append("buckets " + ", ".join(f"{width}x{height}x{frames}" for width, height, frames in self.buckets))
+        if self.frames:
+            most = "up to " if self.whole_clips else ""
+            facts.append(f"{most}{', '.join(map(str, self.frames))} frames")
+        if self.sizes:
+            kind = "the area of " if self.keeps_aspect else ""
+            facts.append(kind + ", ".join(f"{width}x{height}" for width, height in self.sizes))
+        if self.aspect_ratios:
+            facts.append(f"{len(self.aspect_ratios)} aspect ratios")
+        facts += [f"{self.fps:g} fps"] if self.fps else []
+        facts += [f"read as {self.source_fps:g} fps"] if self.source_fps else []
+        facts += [f"{self.repeats:g} repeats"] if self.repeats != 1 else []
+        return f"{self.name}: {'; '.join(facts) or 'no shapes stated'}"
+
+
+@dataclass(frozen=True)
 class ReadOptions:
     """How the paths of a dataset become files.
 
@@ -91,6 +146,7 @@ class Dataset:
         source: the metadata file that was read, or None where the files themselves are the dataset.
         unread: what lies in the dataset and was not read.
         options: how its paths became files.
+        parts: entries of a trainer's configuration, if one was read.
     """
 
     location: Path
@@ -101,6 +157,7 @@ class Dataset:
     source: Path | None = None
     unread: tuple[Unread, ...] = ()
     options: ReadOptions = ReadOptions()
+    parts: tuple[Part, ...] = ()
 
     @property
     def rows(self) -> int:

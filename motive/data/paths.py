@@ -134,6 +134,37 @@ class PathGuard:
             raise ClipError("not_a_file", f"{relative!r} is not a regular file")
         return path
 
+    def folder(self, text: str) -> Path:
+        """Absolute path of a folder in a root, or of a root itself, that a trainer's configuration names.
+
+        Relative and absolute paths as in ``relative``; of several roots, one alone may hold a relative one.
+
+        Raises:
+            ClipError: path_escapes_root, bad_path, ambiguous_path, or missing_file: no such folder.
+        """
+        if not text.strip() or not is_clean(text):
+            raise ClipError("bad_path", "the path is empty, holds a NUL byte or is not valid UTF-8")
+        written, text = text, self._portable(self._mapped(text.rstrip("/\\") + "/"))
+        joined = dict.fromkeys(os.path.normpath(os.path.join(base, text)) for base in self._bases)
+        inside = [path for path in joined if any(_inside(root, path) is not None for root in self._roots)]
+        if not inside:
+            raise _escapes(written, whole=True)
+        there = [path for path in inside if os.path.isdir(path)]
+        if len(there) > 1:
+            raise ClipError("ambiguous_path", f"{text!r} is {' and '.join(there)}; pass one --root, or absolute paths")
+        if not there:
+            raise ClipError("missing_file", f"{written!r} is no folder in {' or '.join(self._bases)}")
+        if not self._allowed(os.path.realpath(there[0])):
+            raise ClipError(
+                "path_escapes_root",
+                f"{written!r} is a symbolic link out of the dataset's folder; pass --follow-links if you trust it",
+            )
+        return Path(there[0])
+
+    def name_in(self, folder: Path) -> str:
+        """The part of the names of a folder's files that names the folder; empty for the only root."""
+        return self.relative(os.path.join(folder, "_"))[:-2]
+
     def _mapped(self, text: str) -> str:
         for old, new in self._path_map:
             rest = _after(text, old)
@@ -277,13 +308,15 @@ def _inside(root: _Root, joined: str) -> str | None:
     return None
 
 
-def _escapes(text: str) -> ClipError:
+def _escapes(text: str, whole: bool = False) -> ClipError:
+    """The error for a path outside every root; ``whole`` if it is a folder of clips."""
     if not os.path.isabs(text):
         return ClipError("path_escapes_root", f"{text!r} leads out of the dataset's folder")
+    folder = printable(text.rstrip("/")) if whole else _parent(text)
     return ClipError(
         "path_escapes_root",
-        f"{text!r} lies outside the dataset's folder; pass --root {_parent(text)} if its files are yours, or "
-        f"--path-map {_parent(text)}=FOLDER if they are elsewhere on this machine",
+        f"{text!r} lies outside the dataset's folder; pass --root {folder} if its files are yours, or "
+        f"--path-map {folder}=FOLDER if they are elsewhere on this machine",
     )
 
 

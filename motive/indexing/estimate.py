@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from motive.data import Clip, Dataset, Failure, Unread
+from motive.data import Clip, Dataset, Failure, Part, Unread
 from motive.data.video.decode import measure_seconds
 from motive.data.video.video import DEFAULT_LIMITS
 from motive.errors import ClipError, DatasetError, OptionError
@@ -44,6 +44,7 @@ class Estimate(Result):
         left_out: the failures of clips that were tried, and of rows that could not be read.
         without_caption: clips of the dataset that have no caption.
         unread: what lies in the dataset and was not read.
+        parts: entries of the trainer's configuration that was read, with the clip shapes they train on.
     """
 
     clips: int
@@ -58,6 +59,7 @@ class Estimate(Result):
     left_out: Sequence[Failure] = ()
     without_caption: int = 0
     unread: Sequence[Unread] = ()
+    parts: Sequence[Part] = ()
 
     def lines(self) -> list[str]:
         """The estimate for a person."""
@@ -71,7 +73,7 @@ class Estimate(Result):
         ]
         if self.left_out:
             lines += ["left out so far:", *reason_lines(*tally(self.left_out))]
-        return lines + dataset_lines(self.rows, self.without_caption, self.unread)
+        return lines + dataset_lines(self.rows, self.without_caption, self.unread, self.parts)
 
 
 def estimate(dataset: Path | str, *, config: IndexConfig | None = None, clips: int = 3) -> Estimate:
@@ -113,6 +115,7 @@ def estimate(dataset: Path | str, *, config: IndexConfig | None = None, clips: i
         left_out=(*found.failures, *failed),
         without_caption=found.without_caption,
         unread=found.unread,
+        parts=found.parts,
     )
 
 

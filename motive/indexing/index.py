@@ -206,6 +206,7 @@ class Job:
             without_caption=self.dataset.without_caption,
             unread=self.dataset.unread,
             notes=notes,
+            parts=self.dataset.parts,
         )
 
     def _poison(self, store: Store) -> set[str]:

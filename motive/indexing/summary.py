@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from motive.config import to_json
-from motive.data import Failure, Unread
+from motive.data import Failure, Part, Unread
 from motive.data.video.facts import NoteCounts, notes_lines
 from motive.result import Result
 
@@ -29,6 +29,7 @@ class IndexSummary(Result):
         unread: what lies in the dataset and was not read.
         notes: kind (motive.data.video.facts.NOTES) -> (clips stored by this run with such a note about their file, the
             text of the first).
+        parts: entries of the trainer's configuration that was read, with the clip shapes they train on.
     """
 
     store: Path | str
@@ -41,6 +42,7 @@ class IndexSummary(Result):
     without_caption: int = 0
     unread: Sequence[Unread] = ()
     notes: NoteCounts = field(default_factory=dict)
+    parts: Sequence[Part] = ()
 
     @property
     def lost(self) -> int:
@@ -56,7 +58,8 @@ class IndexSummary(Result):
                 f"left out: {self.lost} of {self.rows} clips{share}; {self.store}/failed.parquet has each reason"
             )
             lines += reason_lines(self.reasons, self.examples)
-        return lines + dataset_lines(self.rows, self.without_caption, self.unread) + notes_lines(self.notes)
+        lines += dataset_lines(self.rows, self.without_caption, self.unread, self.parts)
+        return lines + notes_lines(self.notes)
 
 
 def facts(done: IndexSummary) -> dict[str, Any]:
@@ -67,6 +70,7 @@ def facts(done: IndexSummary) -> dict[str, Any]:
         "lost_share": done.lost / done.rows if done.rows else 0.0,
         "without_caption": done.without_caption,
         "unread": to_json(done.unread),
+        "parts": to_json(done.parts),
     }
 
 
@@ -76,9 +80,10 @@ def reason_lines(reasons: Mapping[str, int], examples: Mapping[str, str]) -> lis
     return [f"  {reason} {count}: {examples.get(reason, '')}" for reason, count in ordered]
 
 
-def dataset_lines(rows: int, without_caption: int, unread: Sequence[Unread]) -> list[str]:
-    """What is missing from a dataset although nothing failed."""
-    lines = [f"no caption: {without_caption} of {rows} clips"] if without_caption else []
+def dataset_lines(rows: int, without_caption: int, unread: Sequence[Unread], parts: Sequence[Part] = ()) -> list[str]:
+    """What is missing from a dataset although nothing failed, and the shapes that its trainer uses."""
+    lines = [f"trainer's {part.line()}" for part in parts]
+    lines += [f"no caption: {without_caption} of {rows} clips"] if without_caption else []
     return lines + [f"not read: {item.name}: {item.why}" for item in unread]
 
 

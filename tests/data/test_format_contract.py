@@ -109,7 +109,7 @@ class TestWebDataset(FormatContract):
 
 def test_every_format_of_the_tree_keeps_the_contract() -> None:
     tests = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.rglob("test_*.py"))
-    tried = set(re.findall(r'^ +format(?:, \w+)* = "(\w+)"', tests, re.MULTILINE))
+    tried = set(re.findall(r'^ +format(?:, \w+)* = "([\w-]+)"', tests, re.MULTILINE))
     assert set(registry._built_in()) <= tried, "each format needs a subclass of FormatContract under tests/data"
 
 
@@ -161,6 +161,6 @@ def test_a_broken_entry_point_is_named(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_formats_are_asked_in_the_order_of_their_priority() -> None:
-    known = {"diffsynth", "videofolder", "jsonl", "webdataset", "zip", "folder"}
+    known = {"musubi", "diffsynth", "videofolder", "jsonl", "webdataset", "zip", "folder"}
     asked = [name for name in registry.dataset_formats() if name in known]
-    assert asked == ["diffsynth", "videofolder", "jsonl", "webdataset", "zip", "folder"]
+    assert asked == ["musubi", "diffsynth", "videofolder", "jsonl", "webdataset", "zip", "folder"]

@@ -128,7 +128,7 @@ def _folder_rows(
         media, caption, problem = os.path.join(os.path.abspath(path), name), None, None
         if text is not None:
             try:
-                caption = _caption(guard, os.path.join(os.path.abspath(path), folder, text))
+                caption = read_caption(guard, os.path.join(os.path.abspath(path), folder, text))
             except ClipError as error:
                 problem = (error.reason, error.detail)
         yield Row(media, name, caption, {}, None, problem)
@@ -160,7 +160,12 @@ def _sidecars(videos: Sequence[str], files: Sequence[str]) -> Iterator[str]:
             yield suffix.lower()
 
 
-def _caption(guard: PathGuard, path: str) -> str:
+def read_caption(guard: PathGuard, path: str) -> str:
+    """The text of a caption file under a root.
+
+    Raises:
+        ClipError: it leads out of the roots, cannot be read, or is not text of at most 1 MiB.
+    """
     name = printable(os.path.basename(path))
     try:
         with open(guard.file(guard.relative(path)), "rb") as stream:

@@ -82,7 +82,7 @@ class TableFormat(DatasetFormat):
         for row in read_rows(source):
             count += 1
             has_path = has_path or any(name in row.values for name in self.path_columns)
-            yield self._row(row, source.name)
+            yield self.row_of(row, source.name)
         if not count:
             raise DatasetError(f"{source} has no rows; check the file")
         if not has_path:
@@ -91,7 +91,8 @@ class TableFormat(DatasetFormat):
                 f"are {', '.join(column_names(source)) or 'none'}; rename one or choose another --dataset-format"
             )
 
-    def _row(self, row: TableRow, table: str) -> Row:
+    def row_of(self, row: TableRow, table: str) -> Row:
+        """The entry that a row of a table is; ``table`` is its file name, for messages."""
         values = row.values
         column = self._path_column(values)
         written = values[column] if column is not None else ""
@@ -147,7 +148,7 @@ class TableFormat(DatasetFormat):
         guard = PathGuard.of(source.parent, subset.dataset.options)
         found: dict[str, tuple[int, str]] = {}
         for values in read_rows(source):
-            row, column = self._row(values, source.name), self._path_column(values.values)
+            row, column = self.row_of(values, source.name), self._path_column(values.values)
             if row.problem is not None or column is None or not isinstance(row.media, str):
                 continue
             try:

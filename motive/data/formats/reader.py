@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from motive.data.base import Clip, Dataset, Failure, ReadOptions, Unread
+from motive.data.base import Clip, Dataset, Failure, Part, ReadOptions, Unread
 from motive.data.media import Media
 from motive.data.paths import PathGuard, check_id, printable
 from motive.errors import ClipError
@@ -52,6 +52,8 @@ class Row:
         columns: every cell as text, by the dataset's own column names.
         clip_id: the dataset's own id; None takes the path.
         problem: (reason, detail) where the row cannot be used; its other fields then hold what could be made out.
+        part: index of the configuration's entry that lists it, counted over the Parts yielded; None without one. A
+            clip that several entries list, with one caption, is one clip with several parts.
     """
 
     media: str | Media
@@ -60,6 +62,7 @@ class Row:
     columns: Mapping[str, str] = field(default_factory=dict)
     clip_id: str | None = None
     problem: tuple[str, str] | None = None
+    part: int | None = None
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ class DatasetFormat(ABC):
         """
 
     @abstractmethod
-    def rows(self, found: Detection, guard: PathGuard) -> Iterator[Row | Unread]:
+    def rows(self, found: Detection, guard: PathGuard) -> Iterator[Row | Unread | Part]:
         """Every entry, in any order; one that cannot be used is a Row with a problem, and never raises.
 
         Args:
@@ -132,7 +135,7 @@ class DatasetFormat(ABC):
             guard: resolves paths; ``read`` resolves those of the rows.
 
         Yields:
-            Rows, and whatever turns out to lie there without being read.
+            Rows, whatever turns out to lie there without being read, and the Parts of a trainer's configuration.
 
         Raises:
             DatasetError: the dataset as a whole cannot be read, or is empty.
@@ -160,7 +163,7 @@ class DatasetFormat(ABC):
             DatasetError: as rows.
         """
         guard = PathGuard.of(found.folder, options)
-        clips, failures, unread = _collect(self.rows(found, guard), guard)
+        clips, failures, unread, parts = _collect(self.rows(found, guard), guard)
         return Dataset(
             location=Path(os.path.abspath(found.path)),
             root=guard.root,
@@ -170,34 +173,50 @@ class DatasetFormat(ABC):
             source=None if found.source is None else Path(os.path.abspath(found.source)),
             unread=(*found.unread, *unread),
             options=options,
+            parts=tuple(parts),
         )
 
 
-def _collect(rows: Iterable[Row | Unread], guard: PathGuard) -> tuple[list[Clip], list[Failure], list[Unread]]:
-    clips: list[Clip] = []
+def _collect(
+    rows: Iterable[Row | Unread | Part], guard: PathGuard
+) -> tuple[list[Clip], list[Failure], list[Unread], list[Part]]:
+    clips: dict[str, Clip | None] = {}
     failures: list[Failure] = []
     unread: list[Unread] = []
-    seen: set[str] = set()
+    parts: list[Part] = []
     for row in rows:
         if isinstance(row, Unread):
             unread.append(row)
-            continue
-        try:
-            clips.append(_clip(row, guard, seen))
-        except ClipError as error:
-            path = row.media if isinstance(row.media, str) else row.label
-            failures.append(Failure(printable(row.label), printable(path), "read", error.reason, error.detail))
-    return clips, failures, unread
+        elif isinstance(row, Part):
+            parts.append(row)
+        else:
+            try:
+                _add(clips, row, guard)
+            except ClipError as error:
+                path = row.media if isinstance(row.media, str) else row.label
+                failures.append(Failure(printable(row.label), printable(path), "read", error.reason, error.detail))
+    return [clip for clip in clips.values() if clip is not None], failures, unread, parts
 
 
-def _clip(row: Row, guard: PathGuard, seen: set[str]) -> Clip:
-    """The clip of a row; ``seen`` collects the ids."""
+def _add(clips: dict[str, Clip | None], row: Row, guard: PathGuard) -> None:
+    """Put the clip of a row under its id; None stands for one whose file cannot be used."""
     if row.problem is not None:
         raise ClipError(*row.problem)
     name = guard.relative(row.media) if isinstance(row.media, str) else row.label
     clip_id = check_id(name if row.clip_id is None else row.clip_id)
-    if clip_id in seen:
-        raise ClipError("duplicate_id", f"an earlier row has the id {clip_id!r}")
-    seen.add(clip_id)
+    if clip_id in clips:
+        clips[clip_id] = _in_one_more_part(clips[clip_id], row, name, guard)
+        return
+    clips[clip_id] = None
     path = guard.file(name) if isinstance(row.media, str) else row.media.path
-    return Clip(clip_id, path, row.caption or "", row.columns)
+    clips[clip_id] = Clip(clip_id, path, row.caption or "", row.columns, () if row.part is None else (row.part,))
+
+
+def _in_one_more_part(clip: Clip | None, row: Row, name: str, guard: PathGuard) -> Clip:
+    """A clip that another entry of the configuration lists too."""
+    if clip is None or row.part is None or row.part in clip.parts or clip.caption != (row.caption or ""):
+        raise ClipError("duplicate_id", f"an earlier row has the id {row.clip_id or name!r}")
+    path = guard.file(name) if isinstance(row.media, str) else row.media.path
+    if path != clip.path:
+        raise ClipError("duplicate_id", f"an earlier row has the id {clip.clip_id!r} for another file")
+    return replace(clip, columns={**row.columns, **clip.columns}, parts=tuple(sorted((*clip.parts, row.part))))

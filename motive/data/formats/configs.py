@@ -1,0 +1,311 @@
+"""Trainers' configuration files: TOML, YAML and JSON objects of unknown origin, read whole and written again."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import sys
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from motive.data.base import Part, Unread
+from motive.data.formats.reader import DatasetFormat, Detection, Row, Subset
+from motive.data.paths import PathGuard, is_clean
+from motive.errors import ClipError, DatasetError
+from motive.extras import require
+from motive.publish import published
+
+_WHERE = "motive.data.formats.configs"
+_MAX_BYTES = 1 << 20
+_MAX_VALUES = 100_000
+"""Values in a file, counted with what its YAML aliases stand for: a small file can otherwise describe a huge one."""
+_MAX_DEPTH = 32
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class ConfigFormat(DatasetFormat):
+    """A trainer's configuration file that lists folders and tables of clips.
+
+    It is read when its path is given, and not because it lies in a folder: it may name other folders than that one.
+    Relative paths in it start from its own folder, or from ``--root``. The trainers take them relative to the folder
+    that they are started in, which no file tells; a selection is therefore trained on from its own folder.
+
+    Attributes:
+        suffixes: kinds of file this format uses.
+        called: what a person calls such a file.
+    """
+
+    suffixes: tuple[str, ...]
+    called: str
+
+    @abstractmethod
+    def owns(self, config: Mapping[str, Any]) -> bool:
+        """Whether a configuration is of this format; it may hold any values."""
+
+    def detect(self, path: Path, named: bool) -> Detection | None:
+        if path.is_dir():
+            return self._in_folder(path) if named else None
+        if path.suffix.lower() not in self.suffixes:
+            if named:
+                raise DatasetError(f"{path} must end in {' or '.join(self.suffixes)} to be {self.called}")
+            return None
+        if path.suffix.lower() == ".json" and not named and not self._is_ours(path):
+            return None  # a table, perhaps; a file that is not even JSON is left to the formats of tables
+        if self.owns(load_config(path)):
+            return Detection(path, path)
+        if named:
+            raise DatasetError(f"{path} lists no clips in the form of {self.called}; docs/formats/datasets.md shows it")
+        return None
+
+    def _is_ours(self, path: Path) -> bool:
+        """Whether a file of a fitting suffix is of this format; one that cannot be read is not."""
+        if path.suffix.lower() == ".json" and not _holds_object(path):
+            return False
+        try:
+            return self.owns(load_config(path))
+        except DatasetError:
+            return False
+
+    def _in_folder(self, path: Path) -> Detection:
+        """The one configuration that lies in a folder."""
+        files = [file for file in sorted(path.iterdir()) if file.suffix.lower() in self.suffixes and file.is_file()]
+        found = [file for file in files if self._is_ours(file)]
+        if len(found) != 1:
+            names = ", ".join(file.name for file in found) or "none"
+            raise DatasetError(
+                f"{path} must hold one file that is {self.called}, got {names}; give the path of the file"
+            )
+        return Detection(path, found[0])
+
+
+def load_config(path: Path) -> dict[str, Any]:
+    """The object in a ``.toml``, ``.yaml``, ``.yml``, ``.json`` file: strings, numbers, booleans, lists, objects, null.
+
+    Raises:
+        DatasetError: it cannot be read, or holds something else.
+        MissingExtra: the parser of such files is not installed.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+        text = data.decode("utf-8-sig")
+    except OSError as error:
+        raise DatasetError(f"cannot read {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path} must be UTF-8, got other bytes: {error.reason}; convert the file") from error
+    if len(data) > _MAX_BYTES:
+        raise DatasetError(f"{path} must be at most 1 MiB to be a configuration, got more; check the path")
+    try:
+        config = _parsed(text, path.suffix.lower())
+        values = 0
+        open_values: list[tuple[Any, int]] = [(config, 0)]
+        while open_values:
+            value, depth = open_values.pop()
+            values += 1
+            _check_value(value, depth, values)
+            items = [part for pair in value.items() for part in pair] if isinstance(value, dict) else value
+            if isinstance(items, list):
+                open_values.extend((item, depth + 1) for item in items)
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(f"{path} must be a configuration, got: {_one_line(error)}; check the file") from error
+    return config
+
+
+def _parsed(text: str, suffix: str) -> dict[str, Any]:
+    if suffix == ".toml":
+        toml = require("tomllib" if sys.version_info >= (3, 11) else "tomli", _WHERE, extra="tables")
+        config: Any = toml.loads(text)
+    elif suffix == ".json":
+        config = json.loads(text)
+    else:
+        yaml = require("yaml", _WHERE, extra="tables")
+        plain = {
+            first: [(tag, form) for tag, form in forms if not tag.endswith(":timestamp")]
+            for first, forms in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+        loader = type("Loader", (yaml.SafeLoader,), {"yaml_implicit_resolvers": plain})  # dates stay text
+        try:
+            config = yaml.load(text, Loader=loader)
+        except yaml.YAMLError as error:
+            raise ValueError(str(error)) from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{type(config).__name__}, not an object with keys")
+    return config
+
+
+def _check_value(value: Any, depth: int, values: int) -> None:
+    if depth > _MAX_DEPTH:
+        raise ValueError(f"values nest deeper than {_MAX_DEPTH} levels")
+    if values > _MAX_VALUES:
+        raise ValueError(f"more than {_MAX_VALUES:,} values")
+    if isinstance(value, str) and not is_clean(value):
+        raise ValueError("text with a NUL byte or half a surrogate pair")
+    if not (value is None or isinstance(value, (str, bool, int, float, list, dict))):
+        raise ValueError(f"a value of the kind {type(value).__name__}")
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def _holds_object(path: Path) -> bool:
+    """Whether a JSON file starts as an object does, and is no larger than a configuration may be."""
+    if path.stat().st_size > _MAX_BYTES:
+        return False
+    with open(path, "rb") as file:
+        return file.read(256).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
+
+
+def save_config(path: Path, config: Mapping[str, Any]) -> None:
+    """Write what load_config returned, or a changed copy of it; keys keep their order, comments are not known.
+
+    Raises:
+        DatasetError: the kind of file has no form for a value (null in TOML).
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".toml":
+        text = _toml_table((), config)
+    elif suffix == ".json":
+        text = json.dumps(config, ensure_ascii=False, indent=2) + "\n"
+    else:
+        yaml = require("yaml", _WHERE, extra="tables")
+        dumper = type("Dumper", (yaml.SafeDumper,), {"ignore_aliases": lambda self, data: True})
+        text = yaml.dump(config, Dumper=dumper, sort_keys=False, allow_unicode=True, width=1000)
+    with published(path) as temporary, open(temporary, "x", encoding="utf-8", newline="") as file:
+        file.write(text)
+
+
+def _toml_table(name: tuple[str, ...], table: Mapping[str, Any]) -> str:
+    """A table with its values first and its tables after them, as TOML wants."""
+    inner = {key: value for key, value in table.items() if isinstance(value, dict) or _is_tables(value)}
+    lines = [f"{_toml_key(key)} = {_toml_value(value)}" for key, value in table.items() if key not in inner]
+    text = "".join(line + "\n" for line in lines)
+    for key, value in inner.items():
+        path = (*name, key)
+        title = ".".join(map(_toml_key, path))
+        for each in value if isinstance(value, list) else [value]:
+            brackets = f"[[{title}]]" if isinstance(value, list) else f"[{title}]"
+            text += f"\n{brackets}\n{_toml_table(path, each)}"
+    return text
+
+
+def _is_tables(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)
+
+
+def _toml_key(key: str) -> str:
+    return key if _BARE_KEY.fullmatch(key) else _toml_text(key)
+
+
+def _toml_text(text: str) -> str:
+    """A basic string: JSON's escapes are TOML's, but for DEL."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return _toml_text(value)
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return repr(value) if math.isfinite(value) else str(value)
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml_value, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_toml_key(k)} = {_toml_value(v)}' for k, v in value.items())}}}"
+    raise DatasetError(f"TOML has no value for {value!r}")
+
+
+def integers(value: Any) -> tuple[int, ...]:
+    """The whole numbers above 0 of a number or a list, ascending; anything else counts as not stated."""
+    given: Sequence[Any] = value if isinstance(value, list) else [value]
+    return tuple(sorted({item for item in given if isinstance(item, int) and not isinstance(item, bool) and item > 0}))
+
+
+def size(value: Any) -> tuple[int, int] | None:
+    """(width, height) of a pair, or of one number for a square; None for anything else."""
+    pair = value if isinstance(value, list) else [value, value]
+    if len(pair) != 2 or not all(isinstance(item, (int, float)) and not isinstance(item, bool) for item in pair):
+        return None
+    return (round(pair[0]), round(pair[1])) if all(math.isfinite(item) and item >= 1 for item in pair) else None
+
+
+def number(value: Any, default: float | None = None) -> float | None:
+    """A finite number above 0, or the default."""
+    plain = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return value if plain and math.isfinite(value) and value > 0 else default
+
+
+def refused(name: str, text: Any, error: ClipError, part: int | None = None) -> Row:
+    """The row that stands for a folder or table of a configuration that cannot be read."""
+    written = text if isinstance(text, str) else ""
+    return Row(written, name, problem=(error.reason, error.detail), part=part)
+
+
+class Selected:
+    """The clips of a subset, as the entries of a configuration take them.
+
+    Args:
+        subset: selected clips whose videos are in place.
+        guard: of the dataset.
+
+    Attributes:
+        files: clip id -> its video, relative to the selection.
+        scores: clip id -> its score columns.
+    """
+
+    def __init__(self, subset: Subset, guard: PathGuard) -> None:
+        self._guard = guard
+        self.files = {row.clip.clip_id: file for row, file in zip(subset.rows, subset.files, strict=True)}
+        self.scores = {row.clip.clip_id: row.scores for row in subset.rows}
+        self._left = dict.fromkeys(self.files)
+
+    def of(self, rows: Iterable[Row | Unread | Part]) -> dict[str, Row]:
+        """The selected ones of an entry's rows, by clip id."""
+        found: dict[str, Row] = {}
+        for row in rows:
+            if not isinstance(row, Row) or row.problem is not None:
+                continue
+            try:
+                name = self._guard.relative(row.media) if isinstance(row.media, str) else row.label
+            except ClipError:
+                continue
+            clip_id = row.clip_id or name
+            if clip_id in self.files:
+                found.setdefault(clip_id, row)
+                self._left.pop(clip_id, None)
+        return found
+
+    def folder(self, folder: Path) -> str:
+        """Where the files of a folder of the dataset lie in the selection, relative to it."""
+        return self._guard.name_in(folder) or "."
+
+    def check(self, source: Path) -> None:
+        """Refuse a selection whose clips no entry holds any more.
+
+        Raises:
+            DatasetError: the configuration or what it names has changed.
+        """
+        if self._left:
+            raise DatasetError(
+                f"{source} no longer lists every selected clip: {next(iter(self._left))!r} is missing "
+                f"({len(self._left)} in all); restore what was read"
+            )
+
+
+def at_home(entry: Mapping[str, Any], keys: Iterable[str], guard: PathGuard) -> dict[str, Any]:
+    """An entry with some of its paths absolute, for a file that lies elsewhere; lists of paths too."""
+
+    def absolute(value: Any) -> Any:
+        if isinstance(value, list):
+            return [absolute(item) for item in value]
+        return os.path.join(guard.root, value) if isinstance(value, str) and value else value
+
+    names = set(keys)
+    return {key: absolute(value) if key in names else value for key, value in entry.items()}
