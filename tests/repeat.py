@@ -173,7 +173,7 @@ def unprivileged(folder: Path) -> Iterator[Place]:
 def copy_tree(target: Path) -> None:
     """The files that git knows or would add, and what is built in place."""
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-clip_spec"],
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
         capture_output=True,
         check=True,

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import repeat
+
 TESTS = Path(__file__).resolve().parent
 FILES = sorted(TESTS.rglob("*.py"))
 
@@ -118,3 +120,49 @@ def test_exempt_files_exist_and_have_reasons() -> None:
     for name, reason in MAY_SEE_THE_CLOCK.items():
         assert (TESTS / name).is_file(), f"{name} is gone; take it off the list"
         assert len(reason.split()) > 4, f"{name}: say why"
+
+
+def test_the_copy_for_another_user_holds_what_git_knows_and_what_is_built(tmp_path: Path) -> None:
+    """`make test-repeat` runs it under a user who is not root; a copy that fails or lacks a file tests nothing."""
+    if not (repeat.ROOT / ".git").exists():
+        pytest.skip("not a checkout of git, so nothing lists its files")
+    repeat.copy_tree(tmp_path / "tree")
+    names = {path.relative_to(tmp_path / "tree").as_posix() for path in (tmp_path / "tree").rglob("*.*")}
+    assert {"pyproject.toml", "motive/__init__.py", "tests/test_suite.py", "tests/golden/noise.json"} <= names
+    assert {path.name for path in (repeat.ROOT / "motive_kernels").glob("*.so")} <= {Path(name).name for name in names}
+    assert not [name for name in names if name.startswith((".venv/", ".git/"))]
+
+
+def test_the_table_of_repeated_runs_tells_failures_and_seeds() -> None:
+    rows = [
+        {"condition": "one core", "seed": seed, "tests": 5, "failed": failed, "seconds": 60, "note": ""}
+        for seed, failed in ((1, []), (8, ["tests.a::b"]))
+    ]
+    assert repeat.table(rows).splitlines()[2:] == ["| one core | 2 | 5 | 1.0 | tests.a::b (seed 8) |"]
+
+
+def test_each_condition_is_in_force(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program in pytest's place writes down what a run of each condition would see."""
+    monkeypatch.setattr(repeat, "PYTEST", ("-c", _SEEN, str(tmp_path)))
+    monkeypatch.setattr(repeat, "copy_tree", lambda target: target.mkdir())
+    for number, condition in enumerate(repeat.CONDITIONS):
+        repeat.run(condition, number, tmp_path, [])
+    logs = {path.stem.rsplit(" ", 1)[0]: ast.literal_eval(path.read_text()) for path in tmp_path.glob("*.log")}
+    assert len(logs) == len(repeat.CONDITIONS) == 7
+    assert logs["one core"]["cores"] == 1
+    assert logs["TZ=Asia-Kolkata"]["TZ"] == "Asia/Kolkata"
+    assert logs["LC_ALL=C"]["LC_ALL"] == "C"
+    assert logs["OPENBLAS_NUM_THREADS=1"]["OPENBLAS_NUM_THREADS"] == "1"
+    other = logs["unprivileged user and read-only HOME"]
+    assert other["user"] != 0
+    assert not other["home"], "the home must not be writable"
+    assert other["umask"] == 0o077
+
+
+_SEEN = """
+import os
+umask = os.umask(0)
+names = ("TZ", "LC_ALL", "OPENBLAS_NUM_THREADS")
+print({"cores": len(os.sched_getaffinity(0)), "user": os.geteuid(), "umask": umask,
+       "home": os.access(os.environ["HOME"], os.W_OK), **{n: os.environ.get(n, "") for n in names}})
+"""

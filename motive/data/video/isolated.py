@@ -90,7 +90,7 @@ class DecoderPool:
 
 
 class ClipReader:
-    """Decodes clips of several standards in this way: for whoever looks again at what a store was made from."""
+    """Decodes clips by several clip specs in this way: for whoever looks again at what a store was made from."""
 
     def __init__(self) -> None:
         self._pools: dict[ClipSpec, DecoderPool] = {}
