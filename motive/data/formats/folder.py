@@ -48,15 +48,20 @@ class VideoFiles(DatasetFormat):
             yield from _folder_rows(found.path.parent, "", [found.path.name], guard, os.listdir(found.path.parent))
             return
         sidecars: Counter[str] = Counter()
-        count = 0
+        count, latents = 0, 0
         for folder, files in _walk(found.path, guard.follow_links):
             videos = [name for name in files if _is_video(name)]
             count += len(videos)
             sidecars.update(_sidecars(videos, files))
+            latents += sum(is_latents(name) for name in files)
             yield from _folder_rows(found.path, folder, videos, guard, files)
         if not count:
             raise DatasetError(
                 f"{found.path} holds no video files ({', '.join(sorted(VIDEO_SUFFIXES))}); check the path"
+            )
+        if latents:
+            yield Unread(
+                f"{latents} .safetensors files", "precomputed latents are not read; the videos are encoded again"
             )
         for suffix, number in sorted(sidecars.items()):
             yield Unread(f"{number} {suffix} files", f"captions beside videos are read from {_CAPTION} files only")
@@ -71,6 +76,11 @@ class VideoFiles(DatasetFormat):
                 shutil.copyfile(source, target)
             else:
                 target.write_text(row.clip.caption, encoding="utf-8", newline="")
+
+
+def is_latents(name: str) -> bool:
+    """Whether a file of that name holds what a trainer precomputed; the regions of a clip are another thing."""
+    return name.lower().endswith(".safetensors") and not name.lower().endswith(".regions.safetensors")
 
 
 def _refuse_tables(path: Path) -> None:

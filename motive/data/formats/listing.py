@@ -10,14 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from motive.data.base import Unread
-from motive.data.formats.folder import VIDEO_SUFFIXES, read_caption
+from motive.data.formats.folder import VIDEO_SUFFIXES, is_latents, read_caption
 from motive.data.formats.reader import Row
 from motive.data.paths import PathGuard, printable
 from motive.errors import ClipError
 
 IMAGE_SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".jxl", ".png", ".tif", ".tiff", ".webp"})
-LATENTS_SUFFIX = ".safetensors"
-REGIONS_SUFFIX = ".regions.safetensors"
 
 
 @dataclass
@@ -79,7 +77,7 @@ def _sort(found: Listing, name: str, wanted: frozenset[str], here: bool) -> None
         found.others[f"{suffix} files"] += 1
     elif suffix in IMAGE_SUFFIXES and here:
         found.others["images"] += 1
-    elif name.lower().endswith(LATENTS_SUFFIX) and not name.lower().endswith(REGIONS_SUFFIX):
+    elif is_latents(name):
         found.others["latents"] += 1
 
 

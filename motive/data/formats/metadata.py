@@ -107,7 +107,7 @@ class TableFormat(DatasetFormat):
         except ClipError as error:
             problem, caption = problem or (error.reason, error.detail), None
         return Row(
-            media=written,
+            media=self.media_path(written),
             label=(own_id or "").strip() or written.strip() or f"{table}:{row.number}",
             caption=caption,
             columns={name: cell_text(value) for name, value in values.items()},
@@ -118,6 +118,14 @@ class TableFormat(DatasetFormat):
     def _path_column(self, values: Mapping[str, Any]) -> str | None:
         """The column that names the file."""
         return next((name for name in self.path_columns if not is_missing(values.get(name))), None)
+
+    def media_path(self, written: str) -> str:
+        """The path of a video, relative to the table's folder, that a cell stands for."""
+        return written
+
+    def table_path(self, file: str) -> str:
+        """The cell that stands for a video at this path relative to the table's folder."""
+        return file
 
     def write(self, subset: Subset, out: Path) -> None:
         """Write the subset's rows to a table of the input's own kind and name.
@@ -135,7 +143,7 @@ class TableFormat(DatasetFormat):
         updates: list[dict[str, Any]] = []
         located = self._locate(subset, source)
         for row, file, (_, path_column) in zip(subset.rows, subset.files, located, strict=True):
-            update: dict[str, Any] = {path_column: file}
+            update: dict[str, Any] = {path_column: self.table_path(file)}
             if target.name == SUBSET_CSV:
                 known = row.clip.columns
                 added = {"file_name": file, "clip_id": row.clip.clip_id, "caption": row.clip.caption}

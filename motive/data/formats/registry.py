@@ -16,13 +16,16 @@ from motive.data.formats.archive import is_archive
 from motive.data.formats.reader import DatasetFormat, Detection
 from motive.data.formats.tables import SUFFIXES, column_names
 from motive.data.paths import parse_path_map
-from motive.errors import DatasetError, OptionError
+from motive.errors import DatasetError, MissingExtra, OptionError
 
 ENTRY_POINTS = "motive.formats"
 """Group of entry points through which another package adds formats: name = format, object = DatasetFormat subclass."""
 
 _PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib")
 _TABLES = (*SUFFIXES, ".arrow", ".feather", ".parq", ".xls", ".xlsx")
+_CONFIGS = (".toml", ".yaml", ".yml")
+_LATENTS = "vae_latent_bytes"
+"""Column of the Parquet files that FastVideo precomputes."""
 _EXPLAINED = 5
 """Tables whose columns are looked at to say why they were not read; further ones are counted."""
 _MAX_JSON_BYTES = 1 << 24
@@ -122,8 +125,9 @@ def read_dataset(
         detected = reader.detect(path, named=False)
         if detected is not None:
             dataset = reader.read(detected, options)
-            unread = (*_unread_tables(detected, known, dataset.unread), *_unread_archives(reader, detected))
-            return replace(dataset, unread=(*dataset.unread, *unread))
+            unread = (*dataset.unread, *_unread_tables(detected, known, dataset.unread))
+            unread += (*_unread_lists(reader, detected, known), *_unread_archives(reader, detected))
+            return replace(dataset, unread=unread)
     raise DatasetError(
         f"{path} holds no dataset that is read here ({', '.join(known)}): neither a table of clips nor tar shards nor "
         f"video files{_seen(Detection(path), known)}; docs/formats/datasets.md lists what is recognised"
@@ -143,10 +147,32 @@ def _unread_tables(detected: Detection, known: Mapping[str, DatasetFormat], told
     names = {unread.name for unread in told}
     tables = [table for table in _tables(detected.path) if table != detected.source]
     tables = [table for table in tables if table.relative_to(detected.path).as_posix() not in names]
+    tables = [table for table in tables if not table.name.lower().endswith(_CONFIGS) or _is_dataset(table, known)]
     for table in tables[:_EXPLAINED]:
         yield Unread(table.relative_to(detected.path).as_posix(), _why(table, known))
     if len(tables) > _EXPLAINED:
         yield Unread(f"{len(tables) - _EXPLAINED} more tables", "only metadata.* of a folder is looked for")
+
+
+def _is_dataset(file: Path, known: Mapping[str, DatasetFormat]) -> bool:
+    """Whether a file, read by its path, is a dataset; one that cannot be read is not."""
+    try:
+        return any(reader.detect(file, named=False) is not None for reader in known.values())
+    except (DatasetError, MissingExtra):
+        return False
+
+
+def _unread_lists(reader: DatasetFormat, detected: Detection, known: Mapping[str, DatasetFormat]) -> Iterator[Unread]:
+    """Text files in a folder by which another format would have read it."""
+    for other in known.values() if detected.path.is_dir() else ():
+        if other.name == reader.name:
+            continue
+        try:
+            found = other.detect(detected.path, named=False)
+        except DatasetError:
+            continue
+        if found is not None and found.source is not None and found.source.suffix.lower() == ".txt":
+            yield Unread(found.source.name, f"pass --dataset-format {other.name} to read the dataset by it")
 
 
 def _unread_archives(reader: DatasetFormat, detected: Detection) -> Iterator[Unread]:
@@ -167,12 +193,14 @@ def _tables(folder: Path) -> list[Path]:
     """Tables in a folder and its direct subfolders; files that go with a video of the same name are none."""
     found: list[Path] = []
     for parent, folders, files in os.walk(folder):
-        others = {name for name in files if not name.lower().endswith(_TABLES)}
+        others = {name for name in files if not name.lower().endswith((*_TABLES, *_CONFIGS))}
         others |= {os.path.splitext(name)[0] for name in others}
         found += [
             Path(parent, name)
             for name in files
-            if name.lower().endswith(_TABLES) and not name.startswith(".") and os.path.splitext(name)[0] not in others
+            if name.lower().endswith((*_TABLES, *_CONFIGS))
+            and not name.startswith(".")
+            and os.path.splitext(name)[0] not in others
         ]
         folders[:] = [name for name in sorted(folders) if not name.startswith(".")] if Path(parent) == folder else []
     return sorted(found)
@@ -181,6 +209,8 @@ def _tables(folder: Path) -> list[Path]:
 def _why(table: Path, known: Mapping[str, DatasetFormat]) -> str:
     """Why a table of a folder was not read."""
     suffix = table.suffix.lower()
+    if suffix in _CONFIGS:
+        return "it is the configuration of a trainer; give its path to read what it lists"
     if suffix not in SUFFIXES:
         return f"tables are read from {', '.join(SUFFIXES)}"
     if suffix == ".json" and table.stat().st_size > _MAX_JSON_BYTES:
@@ -191,6 +221,8 @@ def _why(table: Path, known: Mapping[str, DatasetFormat]) -> str:
         columns = column_names(table)
     except DatasetError as error:
         return f"it cannot be read: {error}"
+    if _LATENTS in columns:
+        return "it holds latents that FastVideo precomputed, which are not read; give the videos they were made from"
     shown = ", ".join(columns[:8]) + (", ..." if len(columns) > 8 else "")
     return f"no format has its columns ({shown or 'none'})"
 

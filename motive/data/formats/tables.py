@@ -188,6 +188,21 @@ def _lines(path: Path, with_nul: set[int]) -> Generator[str, None, None]:
             yield text
 
 
+def text_lines(path: Path) -> Iterator[str]:
+    """Lines of a UTF-8 text file without their ends (LF, CR LF or CR) and without a byte order mark.
+
+    Bytes that are not UTF-8 become lone surrogates and NUL stays, by which ``is_clean`` tells such lines.
+
+    Raises:
+        DatasetError: it cannot be read, is UTF-16, or has a line of more than 16 MiB.
+    """
+    with_nul: set[int] = set()
+    with _readable(path), closing(_lines(path, with_nul)) as lines:
+        for number, line in enumerate(lines, 1):
+            text = line.removesuffix("\n").removesuffix("\r")
+            yield from ("\0" + text if number in with_nul else text).split("\r")
+
+
 def _csv_reader(path: Path, lines: Iterable[str]) -> Any:
     return csv.reader(lines, delimiter=_DELIMITERS[path.suffix.lower()], strict=True)
 
