@@ -275,3 +275,48 @@ def test_an_odd_module_is_right(name: str, verify: bool) -> None:
                 assert torch.equal(dict(model.named_buffers())[key], value), f"{key}: statistics of one forward pass"
                 with torch.no_grad():
                     dict(model.named_buffers())[key].copy_(before[key])
+
+
+class Counting(nn.Module):
+    """Its output depends on how often it was called, as that of a model with a cache does."""
+
+    def __init__(self, in_place: bool) -> None:
+        super().__init__()
+        self.l = linear()
+        self.in_place = in_place
+        self.calls: Tensor
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.in_place:
+            self.calls += 1
+        else:
+            self.calls = self.calls + 1
+        return self.l(x) * self.calls
+
+
+@pytest.mark.parametrize("verify", [True, False])
+@pytest.mark.parametrize("in_place", [True, False])
+@pytest.mark.parametrize("training", [True, False])
+def test_a_buffer_that_the_forward_pass_writes_counts_a_batch_once(
+    training: bool, in_place: bool, verify: bool
+) -> None:
+    model = Counting(in_place).train(training)
+    x = torch.randn(N, T, D)
+    projector = mk.Projector(mk.ProjectionSpec(dim=16), {name: p.shape for name, p in model.named_parameters()})
+    capture = mk.GradientCapture(model, projector, verify=verify)
+    for call in (1, 2):
+        z = capture(lambda: model(x).square().mean((1, 2)))
+        assert float(model.calls) == call
+        right = mk.projected_gradients(
+            model.l, lambda c=call: (model.l(x) * c).square().mean((1, 2)), projector, prefix="l."
+        )
+        torch.testing.assert_close(z, right)
+
+
+def test_a_large_buffer_that_is_written_in_eval_mode_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("motive_kernels.capture.replay.COPIED_BYTES", 0)
+    model, x = Counting(in_place=True).eval(), torch.randn(N, T, D)
+    projector = mk.Projector(mk.ProjectionSpec(dim=16), {name: p.shape for name, p in model.named_parameters()})
+    with pytest.raises(ValueError, match="got a change of calls of a Counting"):
+        mk.projected_gradients(model, lambda: model(x).square().mean((1, 2)), projector)
