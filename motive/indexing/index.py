@@ -23,7 +23,8 @@ from motive.indexing.summary import IndexSummary, facts, tally
 from motive.indexing.work import QUARANTINED, in_processes, work
 from motive.indexing.worker import Worker, cache_folder
 from motive.store import Code, Origin, PlanConfig, Source, Store, require_same_identity
-from motive.store.files import LocalFiles, open_files
+from motive.store.files import LocalFiles
+from motive.store.location import open_files
 from motive.store.manifest import MANIFEST
 from motive.store.tables import INDEX_COLUMNS, SEGMENT_COLUMNS
 from motive.versions import git_commit, versions
@@ -179,7 +180,8 @@ class Job:
         reporter = self._reporter(store, setup, todo, suffix)
         status = "complete"
         try:
-            work(tasks, {clip.clip_id: clip for clip in dataset.clips}, setup, store, self, rank, reporter)
+            clips = {clip.clip_id: clip for clip in dataset.clips}
+            work(tasks, clips, setup, store, self.launch, rank, reporter, self.show_progress)
         except BaseException as error:
             status = ending(error)
             raise

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -18,9 +17,6 @@ from motive.workers.plan import Task
 from motive.workers.pool import run_local
 from motive.workers.process import WorkerSpec
 from motive.workers.reporter import RunReporter
-
-if TYPE_CHECKING:
-    from motive.indexing.index import Job
 
 QUARANTINED = "killed_worker"
 """Reason of a failure of a clip that ended its worker's process; a later run skips it unless it is asked to retry."""
@@ -36,29 +32,30 @@ def work(
     clips: Mapping[str, Clip],
     setup: Setup,
     store: Store,
-    job: Job,
+    launch: LaunchConfig,
     rank: Rank,
     reporter: RunReporter,
+    show_progress: bool,
 ) -> None:
     """Run the tasks, and list the clips that killed their workers as failures."""
-    if not in_processes(job.launch):
-        with torch_threads(setup.config.threads), Worker(setup, store, job.show_progress) as worker:
+    if not in_processes(launch):
+        with torch_threads(setup.config.threads), Worker(setup, store, show_progress) as worker:
             worker.run(tasks, clips, on_commit=reporter.committed)
         return
-    devices = _Devices(setup.config.device, rank.local * max(1, job.launch.workers))
+    devices = _Devices(setup.config.device, rank.local * max(1, launch.workers))
 
     def spec_of(number: int) -> WorkerSpec:
         config = replace(setup.config, device=devices.of(number))
         return WorkerSpec(config, store.location, setup.vectors_digest, "motive.indexing.worker:index_worker")
 
-    if job.launch.launcher == "ray":
+    if launch.launcher == "ray":
         from motive.workers.ray_pool import run_ray
 
         # Ray gives each actor its own GPU, which its process sees as the only one.
         spec = replace(spec_of(0), config=setup.config)
-        quarantined = run_ray(tasks, clips, spec, job.launch, reporter.event)
+        quarantined = run_ray(tasks, clips, spec, launch, reporter.event)
     else:
-        quarantined = run_local(tasks, clips, spec_of, job.launch, reporter.event)
+        quarantined = run_local(tasks, clips, spec_of, launch, reporter.event)
     store.refresh()
     store.append_failures(
         [

@@ -1,6 +1,7 @@
 """Where a store keeps its bytes: what is written is durable, and what is published appears at once.
 
-Files is all that a store asks of such a place; LocalFiles is a folder on a disk, motive.store.remote an object store.
+Files is all that a store asks of such a place; LocalFiles is a folder on a disk, motive.store.remote an object store;
+motive.store.location says which of them an address stands for.
 Names are relative, with ``/`` between folders.
 """
 
@@ -8,7 +9,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -19,29 +19,6 @@ from motive.errors import OptionError, StoreError
 from motive.publish import sync_folder, temporary_beside
 
 CHUNK_BYTES = 1 << 22
-
-_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
-_BROKEN_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/[^/]", re.IGNORECASE)
-
-
-def open_files(location: Path | str) -> Files:
-    """The place that a path or an address (s3://, gs://, az://, hf://, memory://, file://) stands for.
-
-    Raises:
-        OptionError: an address that was made a Path, which takes one of its slashes.
-        MissingExtra: fsspec, or its package for that kind of address, is not installed.
-    """
-    text = str(location)
-    address = _ADDRESS.match(text)
-    if address is None:
-        if isinstance(location, Path) and _BROKEN_ADDRESS.match(text) and not location.exists():
-            raise OptionError(f"store: an address must be given as text, got the path {text}; pass the text itself")
-        return LocalFiles(Path(location))
-    if address[1].lower() == "file":
-        return LocalFiles(Path(text[address.end() :]))
-    from motive.store.remote import RemoteFiles
-
-    return RemoteFiles.at(text)
 
 
 class Files(ABC):

@@ -11,9 +11,10 @@ from motive.errors import StoreError
 from motive.publish import TEMPORARY_PREFIX
 from motive.result import Result
 from motive.store.compact import remove_replaced
-from motive.store.files import Files, open_files
+from motive.store.files import Files
 from motive.store.ids import clip_of
 from motive.store.index import ShardFiles, committed_names, load_commit, read_table
+from motive.store.location import open_files
 from motive.store.manifest import MANIFEST, MANIFEST_COPY, Manifest, parse_manifest
 from motive.store.records import (
     COMMITS,

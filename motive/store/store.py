@@ -14,10 +14,11 @@ from motive.data.base import Failure
 from motive.errors import OptionError, StoreError
 from motive.publish import TEMPORARY_PREFIX
 from motive.store.failures import FailureList
-from motive.store.files import Files, LocalFiles, open_files
+from motive.store.files import Files, LocalFiles
 from motive.store.identity import Identity
 from motive.store.ids import ClipIds, clip_of
 from motive.store.index import Index, ShardFiles, committed_names, load_commit, read_table, standing, version_of
+from motive.store.location import open_files
 from motive.store.manifest import MANIFEST, MANIFEST_COPY, Manifest, Origin, new_manifest, parse_manifest
 from motive.store.records import COMMITS, SHARDS, Commit
 from motive.store.tables import INDEX_COLUMNS, arrow, schema

@@ -12,7 +12,7 @@ from motive.errors import StoreError
 from motive.publish import TEMPORARY_PREFIX
 from motive.result import Result
 from motive.store.failures import FAILED, FailureList
-from motive.store.files import Files, open_files
+from motive.store.files import Files
 from motive.store.ids import ClipIds, sort_ids
 from motive.store.index import (
     Index,
@@ -24,6 +24,7 @@ from motive.store.index import (
     read_table,
     standing,
 )
+from motive.store.location import open_files
 from motive.store.manifest import MANIFEST, MANIFEST_COPY, Manifest, parse_manifest
 from motive.store.records import COMMITS, SHARDS, Commit, commit_file
 from motive.store.tables import FAILURE_COLUMNS, decode_table, failures_of
