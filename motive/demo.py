@@ -128,7 +128,7 @@ def demo(out: Path | str, config: DemoConfig | None = None, *, show_progress: bo
     with stage("report"):
         shown = ReportConfig(max_queries=30, selection=out / "selected", evaluation=out / "evaluation.json")
         page = report(main, out / "report", shown)
-    return DemoResult(page, out / "selected", found, stage.seconds)
+    return DemoResult(page.path, out / "selected", found, stage.seconds)
 
 
 METHODS = {

@@ -49,6 +49,32 @@ def published(path: Path, *, durable: bool = False) -> Iterator[Path]:
             os.unlink(temporary)
 
 
+def put_in_place(new: Path, target: Path, aside: Path) -> bool:
+    """Rename the folder ``new`` to ``target``; an older one there is moved aside, and back if the renaming fails.
+
+    Args:
+        new: a finished folder on the file system of ``target``.
+        target: the final name.
+        aside: unused name for the older folder, which the caller removes.
+
+    Returns:
+        Whether there was an older folder.
+
+    Raises:
+        OSError: a folder cannot be renamed; the older one is at ``target`` again.
+    """
+    if not target.exists():
+        os.rename(new, target)
+        return False
+    os.rename(target, aside)
+    try:
+        os.rename(new, target)
+    except OSError:
+        os.rename(aside, target)
+        raise
+    return True
+
+
 def sync_folder(folder: Path) -> None:
     """Make a folder's list of names durable.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from motive.publish import TEMPORARY_PREFIX, published
+from motive.publish import TEMPORARY_PREFIX, published, put_in_place
 
 
 @pytest.mark.parametrize("durable", [False, True])
@@ -47,3 +47,21 @@ def test_a_rename_that_fails_leaves_no_temporary_file(tmp_path: Path, monkeypatc
     with pytest.raises(PermissionError), published(tmp_path / "table.bin") as temporary:
         temporary.write_bytes(b"new")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_takes_its_name_and_the_older_one_is_set_aside(tmp_path: Path) -> None:
+    for number in (1, 2):
+        (tmp_path / "new").mkdir()
+        (tmp_path / "new" / str(number)).touch()
+        assert put_in_place(tmp_path / "new", tmp_path / "target", tmp_path / "old") is (number == 2)
+    assert [path.name for path in (tmp_path / "target").iterdir()] == ["2"]
+    assert [path.name for path in (tmp_path / "old").iterdir()] == ["1"]
+
+
+def test_a_folder_that_cannot_be_renamed_leaves_the_older_one(tmp_path: Path) -> None:
+    (tmp_path / "target").mkdir()
+    (tmp_path / "target" / "kept").touch()
+    with pytest.raises(FileNotFoundError):
+        put_in_place(tmp_path / "missing", tmp_path / "target", tmp_path / "old")
+    assert [path.name for path in (tmp_path / "target").iterdir()] == ["kept"]
+    assert not (tmp_path / "old").exists()

@@ -14,6 +14,7 @@ from motive.doctor import DoctorReport, doctor
 from motive.evaluate import EvaluationResult, MethodResult
 from motive.indexing.estimate import Estimate
 from motive.indexing.index import IndexSummary
+from motive.reporting import Report
 from motive.result import Result
 from motive.scoring import Exported, ScoreSummary
 from motive.store.compact import Compaction
@@ -24,7 +25,7 @@ from motive.store.verify import VerifyReport
 
 RESULTS = (
     Compaction, DemoResult, DoctorReport, Estimate, EvaluationResult, Exported, IndexSummary, Merge, RepairReport,
-    ScoreSummary, Selection, StoreInfo, VerifyReport,
+    Report, ScoreSummary, Selection, StoreInfo, VerifyReport,
 )  # fmt: skip
 
 

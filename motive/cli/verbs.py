@@ -10,7 +10,7 @@ from pathlib import Path
 
 from motive.cli import store_verbs
 from motive.cli.flags import add_flags, config_from
-from motive.cli.terminal import say, show
+from motive.cli.terminal import show
 from motive.curate import SelectConfig, select
 from motive.demo import DemoConfig, demo
 from motive.doctor import doctor
@@ -166,8 +166,7 @@ def _report_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _report(args: argparse.Namespace) -> int:
-    say(report(args.scores, args.out, config_from(args, ReportConfig())))
-    return 0
+    return show(report(args.scores, args.out, config_from(args, ReportConfig())))
 
 
 def _doctor_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from motive.errors import OptionError, StoreError
-from motive.publish import TEMPORARY_PREFIX
+from motive.publish import TEMPORARY_PREFIX, put_in_place
 from motive.scores.selection import FORMAT, RECORD, VERSION
 
 _ALONE = 1
@@ -87,17 +87,9 @@ def write_record(folder: Path, record: dict[str, Any], where: str) -> None:
 
 def _swap(temporary: Path, out: Path, where: str) -> None:
     try:
-        if not out.exists():
-            os.rename(temporary, out)
-            return
         old = out.parent / f"{TEMPORARY_PREFIX}{out.name}-{secrets.token_hex(8)}"
-        os.rename(out, old)
-        try:
-            os.rename(temporary, out)
-        except OSError:
-            os.rename(old, out)
-            raise
-        _remove_selection(old)
+        if put_in_place(temporary, out, old):
+            _remove_selection(old)
     except OSError as error:
         raise _unwritable(where, out, error) from error
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,13 @@ from typing import Any
 from motive.data import ClipReader
 from motive.errors import OptionError
 from motive.extras import require
+from motive.publish import TEMPORARY_PREFIX, published, put_in_place
 from motive.reporting.config import ReportConfig
 from motive.reporting.gallery import FOLDER, Gallery, MediaSource
 from motive.reporting.inputs import read_inputs
 from motive.reporting.media import clip_media
 from motive.reporting.page import Page, assemble
+from motive.result import Result
 
 _WHERE = "motive.reporting"
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -28,7 +30,34 @@ _GENERATOR = "motive report 1"
 _PARTIAL = ".partial-"
 
 
-def report(scores: Path, out: Path, config: ReportConfig | None = None) -> Path:
+@dataclass(frozen=True)
+class Report(Result):
+    """Result of report. It stands for the page wherever a path is taken: ``open(done)``, ``Path(done)``.
+
+    Attributes:
+        path: the page, index.html.
+        clips: clips scored; segments, where the scores are those of segments.
+        queries: queries scored.
+        shown: queries with a section on the page.
+    """
+
+    path: Path
+    clips: int
+    queries: int
+    shown: int
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def lines(self) -> list[str]:
+        """The page, and what is on it."""
+        return [str(self.path), f"{self.shown} of {self.queries} queries shown"]
+
+
+def report(scores: Path, out: Path, config: ReportConfig | None = None) -> Report:
     """Write a static page about a scores file: queries, the clips that help them most and least, and the figures.
 
     The page and its media folder need no network and no server. It appears whole or not at all, replaces an
@@ -40,7 +69,7 @@ def report(scores: Path, out: Path, config: ReportConfig | None = None) -> Path:
         config: what to show and how much; None takes the defaults.
 
     Returns:
-        Path of index.html.
+        Where the page is; it can be used as a path.
 
     Raises:
         OptionError: no such scores, or ``out`` holds something else.
@@ -51,7 +80,7 @@ def report(scores: Path, out: Path, config: ReportConfig | None = None) -> Path:
         return build_report(Path(scores), Path(out), config or ReportConfig(), source)
 
 
-def build_report(scores: Path, out: Path, config: ReportConfig, source: MediaSource) -> Path:
+def build_report(scores: Path, out: Path, config: ReportConfig, source: MediaSource) -> Report:
     """As :func:`report`, with the reader of clips given.
 
     Args:
@@ -62,12 +91,10 @@ def build_report(scores: Path, out: Path, config: ReportConfig, source: MediaSou
     inputs = read_inputs(scores, config)
     with _workspace(out) as work:
         page = assemble(inputs, Gallery(work / FOLDER, config, source), config)
-        (work / "index.html").write_text(render(page, jinja2), encoding="utf-8")
-        if (out / FOLDER).exists():
-            os.replace(out / FOLDER, work / "replaced")
-        os.replace(work / FOLDER, out / FOLDER)
-        os.replace(work / "index.html", out / "index.html")
-    return out / "index.html"
+        with published(out / "index.html") as temporary:
+            temporary.write_text(render(page, jinja2), encoding="utf-8")
+            put_in_place(work / FOLDER, out / FOLDER, work / "replaced")
+    return Report(out / "index.html", inputs.tally.rows, inputs.queries, len(page.queries))
 
 
 def render(page: Page, jinja2: Any) -> str:
@@ -109,7 +136,7 @@ def _check_out(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise OptionError(f"{problem}, which is a file; choose another place")
     index = out / "index.html"
-    if not out.is_dir() or all(entry.name.startswith(_PARTIAL) for entry in out.iterdir()):
+    if not out.is_dir() or all(entry.name.startswith((_PARTIAL, TEMPORARY_PREFIX)) for entry in out.iterdir()):
         return
     if not index.is_file() or _GENERATOR.rsplit(" ", 1)[0] not in index.read_text("utf-8", "replace")[:4000]:
         raise OptionError(f"{problem}, which holds other files; choose another place")

@@ -203,4 +203,4 @@ def test_scores_of_listed_clips_alone_show_the_best_and_no_worst(tmp_path: Path)
         assert query.bottom.size == 0, "which clips are worst is not in the scores"
         assert (query.unscored, query.counts.sum()) == (60 - listed, listed)
     page = build_report(world.scores, tmp_path / "page", ReportConfig(bottom=5), world.source)
-    assert "best 12 clips of 60" in page.read_text(encoding="utf-8")
+    assert "best 12 clips of 60" in Path(page).read_text(encoding="utf-8")

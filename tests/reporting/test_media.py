@@ -105,8 +105,11 @@ def test_from_real_files(tmp_path: Path) -> None:
                 frames[t, 20:32, 2 * t : 2 * t + 12] = 250
             write_video(folder / f"{n}.mp4", frames, 24.0)
     (tmp_path / "videos" / "clips" / "3.mp4").unlink()
-    index = report(world.scores, tmp_path / "out", ReportConfig(workers=1))
-    page = Markup.of(index.read_text("utf-8"))
+    done = report(world.scores, tmp_path / "out", ReportConfig(workers=1))
+    assert Path(done) == tmp_path / "out" / "index.html"
+    assert done.lines() == [str(tmp_path / "out" / "index.html"), "1 of 1 queries shown"]
+    assert done.to_json() == {"path": str(done.path), "clips": 4, "queries": 1, "shown": 1}
+    page = Markup.of(Path(done).read_text("utf-8"))
     assert page.text.count("No film") == 1, "one clip is gone"
     assert len(list((tmp_path / "out" / "media").iterdir())) == 8
     recipe = Recipe.of(Store.open(world.folder / "clips").identity.require("test"))

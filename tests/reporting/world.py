@@ -77,7 +77,7 @@ class World:
         """Build a report and return its HTML; its films keep their small size unless ``enlarge`` is asked for."""
         config = config or ReportConfig()
         config = config if enlarge else replace(config, min_height_px=16)
-        return build_report(self.scores, out, config, self.source).read_text("utf-8")
+        return build_report(self.scores, out, config, self.source).path.read_text("utf-8")
 
 
 def make_world(
