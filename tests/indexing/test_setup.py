@@ -8,12 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from motive.cli.flags import flag
+from motive.config import field_hints
 from motive.data import Dataset
 from motive.errors import ConfigError, IdentityMismatch, OptionError, StoreError
 from motive.gradients.draws import DrawConfig
-from motive.indexing.config import IndexConfig
+from motive.indexing.config import IndexConfig, VectorConfig
 from motive.indexing.index import as_created, open_or_create, stored_config
 from motive.indexing.setup import model_clip_spec, model_parts, set_up
 from motive.indexing.worker import index_worker
@@ -93,6 +95,41 @@ def test_settings_beyond_the_identity_are_in_the_digest(change: dict) -> None:
     plain, other = set_up(IndexConfig(threads=3)), set_up(IndexConfig(**{"threads": 3, **change}))
     require_same_identity(plain.identity, other.identity, "test")
     assert plain.vectors_digest != other.vectors_digest
+
+
+OTHERWISE = {
+    "dtype": "bfloat16",
+    "clip_spec": replace(model_clip_spec("toy"), short="loop"),
+    "mask": MaskConfig(camera="remove"),
+    "draws": DrawConfig(seed=1),
+    "projection": ProjectionSpec(dim=64),
+    "parameters": ("*bias",),
+    "model_parts": ("blocks.*",),
+    "segments": "time:2",
+    "batch_size": 2,
+    "micro_batch_draws": 2,
+    "threads": 4,
+}
+"""Field of VectorConfig -> another value; ``model``, ``revision`` and ``lora`` name files, whose content counts."""
+
+
+def test_every_field_of_a_vector_config_is_in_the_digest() -> None:
+    assert {*OTHERWISE, "model", "revision", "lora"} == set(field_hints(VectorConfig))
+    first = IndexConfig(threads=3)
+    digests = {name: set_up(replace(first, **{name: value})).vectors_digest for name, value in OTHERWISE.items()}
+    assert len({*digests.values(), set_up(first).vectors_digest}) == len(digests) + 1
+
+
+def test_a_model_counts_in_the_digest_by_its_weights_and_not_by_its_path(tmp_path: Path) -> None:
+    first, copy = build_tiny_wan(tmp_path / "wan"), tmp_path / "copy"
+    shutil.copytree(first, copy)
+    same = [set_up(IndexConfig(model=str(path), threads=3)).vectors_digest for path in (first, copy)]
+    assert same[0] == same[1]
+    (weights,) = (copy / "transformer").glob("*.safetensors")
+    tensors = load_file(weights)
+    name = min(tensors)
+    save_file({**tensors, name: tensors[name] + 1}, weights)
+    assert set_up(IndexConfig(model=str(copy), threads=3)).vectors_digest != same[0]
 
 
 @pytest.mark.parametrize("change", [{"device": "cpu"}, {"shard_rows": 5}, {"cache": "x"}, {"checkpointing": True}])
