@@ -19,7 +19,7 @@ from motive_kernels.ops.vote.reference import VoteStatistics
 from motive_kernels.ops.weighted_loss.api import weighted_loss
 from motive_kernels.projection.projector import ProjectionSpec, Projector, canonical_name
 from motive_kernels.rng.philox import keyed_normal
-from motive_kernels.search.base import quantize_queries
+from motive_kernels.search.base import NotFiniteError, quantize_queries
 
 logging.getLogger("motive_kernels").addHandler(logging.NullHandler())
 
@@ -28,6 +28,7 @@ __all__ = [
     "MotionOrder",
     "MotionPooling",
     "MotionSpatial",
+    "NotFiniteError",
     "ProjectionSpec",
     "Projector",
     "VoteStatistics",

@@ -19,7 +19,7 @@ from motive.scoring.filters import Filter
 from motive.scoring.full import WHERE, FullRun, Progress, Side
 from motive.scoring.int8.cache import int8_store
 from motive.scoring.int8.rescore import Record
-from motive.scoring.int8.run import Int8Run, require_devices
+from motive.scoring.int8.run import Int8Run, require_devices, search_errors
 from motive.scoring.int8.topk import QuantizedScores, Top, rescored_top
 from motive.scoring.precondition import SecondMoment, held_out_damping, second_moment
 from motive.scoring.scratch import Scratch
@@ -123,12 +123,10 @@ def topk(
     (clips,) = _filtered([pairs[0].view], config)
     stored = int8_store(record.source, WHERE)
     quantized = QuantizedScores.of(record.exact, stored, clips.chosen, config.devices)
-    try:
+    with search_errors():
         if rescore:
             return rescored_top(record.exact, quantized, record.fetch(stored), top, len(clips))
         return Top(*quantized.top(min(top, len(clips))), 0)
-    except ValueError as error:
-        raise StoreError(f"{WHERE}: scores must fit float32, got {error}; use cosine") from error
 
 
 @dataclasses.dataclass(frozen=True)

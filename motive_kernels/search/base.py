@@ -18,6 +18,15 @@ STORE_CODES = {torch.float32: 0, torch.float16: 1, torch.int8: 2}
 """motive::StoreType of csrc/include/motive/scan.h."""
 
 
+class NotFiniteError(ValueError):
+    """A query, a factor or a score of a search is NaN, infinite or beyond float32."""
+
+
+def not_finite(where: str, name: str, must: str, place: str, remedy: str) -> NotFiniteError:
+    """The message form of ``fail``."""
+    return NotFiniteError(str(fail(where, name, must, f"NaN or infinity{place}", remedy)))
+
+
 def quantize_queries(queries: Tensor) -> tuple[Tensor, Tensor]:
     """Round each query to 16 bits (fewer beyond k = 514), as topk_dot, vote and dot_scores do for an int8 store.
 
@@ -172,17 +181,17 @@ def check_search(where: str, queries: Tensor, store: Tensor, scales: Tensor | No
             where, "queries", f"[q >= 1, {store.shape[1]}] on {store.device}", describe(queries), "match the store"
         )
     if not bool(queries.isfinite().all()):
-        raise fail(where, "queries", "finite", "NaN or infinity", "leave that query out")
+        raise not_finite(where, "queries", "finite", "", "leave that query out")
     if scales is not None:
         if scales.shape != store.shape[:1] or scales.dtype != torch.float32 or scales.device != store.device:
             raise fail(where, "scales", f"float32 [{len(store)}] on {store.device}", describe(scales), "convert it")
         if not bool(scales.isfinite().all()):
             broken = int((~scales.isfinite()).int().argmax())
-            raise fail(where, "scales", "finite", f"NaN or infinity in row {broken}", "leave that row out")
+            raise not_finite(where, "scales", "finite", f" in row {broken}", "leave that row out")
     if keep is not None and (keep.shape != store.shape[:1] or keep.dtype != torch.bool or keep.device != store.device):
         raise fail(where, "keep", f"bool [{len(store)}] on {store.device}", describe(keep), "convert it")
 
 
 def refuse_broken(where: str, row: int) -> None:
     """Say which row has a score that is not a number."""
-    raise fail(where, "store", "rows whose scores fit float32", f"NaN or infinity in row {row}", "leave that row out")
+    raise not_finite(where, "store", "rows whose scores fit float32", f" in row {row}", "leave that row out")

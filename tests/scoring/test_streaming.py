@@ -13,6 +13,7 @@ import torch
 from motive.errors import IdentityMismatch, OptionError, StoreError
 from motive.scoring import ScoreConfig, score, topk
 from motive.scoring.filters import Filter
+from motive.scoring.int8.run import search_errors
 from motive.scoring.precondition import DAMPINGS, held_out_damping
 from motive.store import Store, StoreRow
 from motive_kernels.search import best as topk_search
@@ -319,6 +320,14 @@ def test_byte_scores_beyond_float32_are_refused(tmp_path, stored) -> None:
         score(
             stored("s", big), stored("q", big), tmp_path / "s.parquet", ScoreConfig(similarity="dot", precision="int8")
         )
+
+
+def test_what_a_search_refuses_for_another_reason_is_not_called_an_overflow() -> None:
+    refused = ValueError("vote: store must be of at most 9 rows, got 10; search it in parts")
+    with pytest.raises(StoreError, match="the int8 vectors cannot be searched: vote: store"), search_errors():
+        raise refused
+    with pytest.raises(OptionError, match=r"^top$"), search_errors():
+        raise OptionError("top")
 
 
 @pytest.mark.parametrize("rescore", [True, False])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from motive.errors import OptionError, StoreError
+import motive_kernels as mk
+from motive.errors import MotiveError, OptionError, StoreError
 from motive.extras import require
 from motive.scoring.config import ScoreConfig
 from motive.scoring.full import TOP, WHERE, Run
@@ -41,6 +43,19 @@ class _Ballot:
     total: float
 
 
+@contextmanager
+def search_errors() -> Iterator[None]:
+    """Report what a search of int8 vectors refuses as an error of the store."""
+    try:
+        yield
+    except mk.NotFiniteError as error:
+        raise StoreError(f"{WHERE}: scores must fit float32, got {error}; use cosine") from error
+    except MotiveError:
+        raise
+    except ValueError as error:
+        raise StoreError(f"{WHERE}: the int8 vectors cannot be searched: {error}") from error
+
+
 class Int8Run(Run):
     """Votes, means and maxima of int8 scores; each query's top-k clips with their float32 scores.
 
@@ -63,12 +78,10 @@ class Int8Run(Run):
         self.zero = np.flatnonzero(self._here(stored.norms) == 0)
         self._top: Top | None = None
 
+    @search_errors()
     def score_clips(self) -> None:
         """Everything: a pass for each group's votes, one for each mean, one for the top-k."""
-        try:
-            ballots = self._vote()
-        except ValueError as error:
-            raise StoreError(f"{WHERE}: scores must fit float32, got {error}; use cosine") from error
+        ballots = self._vote()
         self.mean[:] = self._means(np.arange(len(self.query_ids)))
         for group in self.groups.values():
             group.mean[:] = self._means(np.array(group.queries))

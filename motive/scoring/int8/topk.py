@@ -103,7 +103,7 @@ class QuantizedScores:
         """Scores and rows [q, count] by int8 alone.
 
         Raises:
-            ValueError: a score does not fit float32; names the row.
+            mk.NotFiniteError: a score does not fit float32; names the row.
         """
         scores, rows = mk.topk_dot(self.directions, self.values, count, **self._store())
         return scores.numpy(), rows.numpy()
