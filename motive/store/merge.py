@@ -27,19 +27,31 @@ class Merge(Result):
         path: where the merged store is.
         added: clips taken over.
         already: clips that were there, from an earlier store or an earlier run of the merge.
+        dataset: the dataset that the merged store names as the source of its clips; empty if it names none.
+        other_datasets: datasets of the other stores, whose clips the merged store holds without naming them.
     """
 
     path: str
     added: int
     already: int
+    dataset: str = ""
+    other_datasets: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
-        """The counts."""
-        return [f"{self.path}: {self.added} clips added, {self.already} were there"]
+        """The counts, and clips that a selection cannot write."""
+        lines = [f"{self.path}: {self.added} clips added, {self.already} were there"]
+        if self.other_datasets:
+            lines.append(
+                f"the store names {self.dataset or 'no dataset'} as the source of its clips; motive select cannot "
+                f"write those of {', '.join(self.other_datasets)}"
+            )
+        return lines
 
 
 def merge_stores(out: Path | str, sources: Sequence[Path | str], rows_per_shard: int = DEFAULT_ROWS) -> Merge:
     """Bring the clips of several stores into one; of a clip that several hold, the first source's counts.
+
+    A store names one dataset. A new one names that of the first source, and the result lists the others.
 
     Args:
         out: a new store, or one of the same identity, which keeps what it has. May be an address, and so may the
@@ -79,7 +91,15 @@ def merge_stores(out: Path | str, sources: Sequence[Path | str], rows_per_shard:
         target.refresh()
         target.append_failures(store.failures())
     target.write_failed()
-    return Merge(target.location, added, already)
+    return Merge(target.location, added, already, *_datasets(target, opened))
+
+
+def _datasets(target: Store, opened: Sequence[Store]) -> tuple[str, tuple[str, ...]]:
+    """(dataset that the target names, those that only the other stores name)."""
+    named = target.manifest.origin.source
+    others = [store.manifest.origin.source for store in opened]
+    foreign = [other for other in others if other is not None and not (named and named.holds_clips_of(other))]
+    return named.place if named else "", tuple(dict.fromkeys(other.place for other in foreign))
 
 
 def _parts(store: Store, rows: NDArray[np.int64], rows_per_shard: int) -> Iterator[NDArray[np.int64]]:

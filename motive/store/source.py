@@ -40,6 +40,11 @@ class Source:
             if len(pair) != 2:
                 raise OptionError(f"source: path_map must hold pairs of old and new, got {list(pair)}; correct it")
 
+    @property
+    def place(self) -> str:
+        """What was read, for people."""
+        return self.location or self.root
+
     @classmethod
     def of(cls, dataset: Dataset) -> Source:
         """What motive index records of a dataset."""
@@ -61,7 +66,7 @@ class Source:
     def dataset(self, clips: Sequence[Clip]) -> Dataset:
         """The dataset with some of its clips."""
         return Dataset(
-            location=Path(self.location or self.root),
+            location=Path(self.place),
             root=Path(self.root),
             format=self.format,
             clips=tuple(clips),

@@ -12,7 +12,7 @@ import pytest
 from motive.cli.main import main
 from motive.data.base import Failure
 from motive.errors import IdentityMismatch, StoreError
-from motive.store import Store, StoreRow, compact, merge_stores, repair_store, store_info, verify_store
+from motive.store import Origin, Source, Store, StoreRow, compact, merge_stores, repair_store, store_info, verify_store
 from motive.store.files import LocalFiles
 from motive.store.merge import missing_rows
 from tests.store.shards import commit
@@ -141,6 +141,18 @@ def test_a_compaction_cut_short_anywhere_leaves_a_whole_store(store, tmp_path, m
         assert content(Store.open(path)) == before, f"again after a cut at step {step}"
         step += 1
     assert step > 20
+
+
+def test_merging_says_which_datasets_the_result_does_not_name(new_store, rows_of, tmp_path: Path) -> None:
+    stores = []
+    for name, root in (("a", "/one"), ("b", "/two"), ("c", "/one")):
+        store = new_store(name, origin=Origin(source=Source(root, "folder", location=root)))
+        store.append(rows_of([f"{name}.mp4"]))
+        stores.append(store.path)
+    done = merge_stores(tmp_path / "m", stores)
+    assert (done.added, done.dataset, done.other_datasets) == (3, "/one", ("/two",))
+    assert done.lines()[1].endswith("motive select cannot write those of /two")
+    assert len(merge_stores(tmp_path / "n", stores[::2]).lines()) == 1
 
 
 def test_merging_keeps_the_first_source_and_can_be_repeated(new_store, rows_of, tmp_path: Path) -> None:
