@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from motive.config import check_choices, to_json
 from motive.data.media import Placement
 from motive.errors import ConfigError, OptionError
-from motive.scores.ranking import RankBy
+from motive.scores.ranking import RankBy, share_count
 
 QUERY_BY = "query:"
 GROUP_BY = "group:"
@@ -35,7 +35,7 @@ class Amount:
             OptionError: more clips than there are.
         """
         if self.share is not None:
-            return max(1, int(self.share * total))
+            return share_count(self.share, total)
         count = self.count or 0
         if count > total:
             raise OptionError(f"{where} must be at most the {total} clips there are, got {count}; ask for fewer")

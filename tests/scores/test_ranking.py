@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from motive.scores.ranking import rank_rows, share_count, ties_at_cut, top_rows, vote_threshold
+from motive_kernels.ops.vote import reference as vote_reference
 
 # Few values, so that ties are the rule; both zeros, which are equal.
 SCORES = st.lists(st.sampled_from([-1.0, -0.0, 0.0, 0.25, 0.5, 1.0]), min_size=1, max_size=30)
@@ -23,6 +24,13 @@ def test_share_counts_are_floors_of_the_decimal(share: float) -> None:
         assert 1 <= share_count(share, total) <= total
     assert share_count(0.29, 100) == 29, "0.29 * 100 is 28.999... in floating point"
     assert share_count(0.1, 30) == 3
+
+
+def test_a_vote_counts_shares_alike() -> None:
+    """motive_kernels stands alone and motive.scores needs no torch, so each has the rule."""
+    for share in (0.001, 0.07, 0.1, 0.29, 1 / 3, 1.0):
+        for total in (1, 3, 100, 999, 10**7):
+            assert vote_reference.share_count(share, total) == share_count(share, total)
 
 
 @settings(max_examples=100, deadline=None)

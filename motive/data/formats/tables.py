@@ -140,7 +140,7 @@ def write_json(path: Path, rows: Iterable[Mapping[str, Any]], lines: bool) -> No
 
 
 def _error(path: Path, what: str, remedy: str) -> DatasetError:
-    return DatasetError(f"read_dataset: {path} {what}; {remedy}")
+    return DatasetError(f"{path} {what}; {remedy}")
 
 
 def _value_problem(values: Mapping[str, Any]) -> tuple[str, str] | None:
