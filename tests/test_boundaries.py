@@ -332,31 +332,6 @@ def test_arrows_have_no_circle(arrows: dict[str, set[str]]) -> None:
         left = {room: to for room, to in left.items() if room not in free}
 
 
-def imports_of_files() -> dict[str, set[str]]:
-    """Module -> the modules that its file names in imports, at its top, in a function or for a type checker alone."""
-    modules = {module_of(path): path for path in PYTHON}
-    found = {}
-    for module, path in modules.items():
-        named = set()
-        for node in ast.walk(parse(path)):
-            if isinstance(node, ast.Import):
-                named |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                assert node.level == 0, f"{path.relative_to(ROOT)} has a relative import"
-                for whole in (f"{node.module}.{alias.name}" for alias in node.names):
-                    named.add(whole if whole in modules else node.module)
-        found[module] = (named & set(modules)) - {module}
-    return found
-
-
-def test_files_have_no_circle() -> None:
-    left = imports_of_files()
-    while left:
-        free = {module for module, to in left.items() if not to & set(left)}
-        assert free, f"a circle of imports among {sorted(left)}"
-        left = {module: to for module, to in left.items() if module not in free}
-
-
 MAX_OP_FILES = 15
 LIST_OF_OPS = 5
 """A shared file that names at least this many ops is a list, which a new op would have to be added to."""
