@@ -177,6 +177,8 @@ def main() -> int:
     def armed_member(_: str, __: str, handle: int) -> list[str]:
         return python_command("tests.faults.points", "serve", handle, KINDS.index(point.kind), point.number)
 
+    # A shell's background job ignores Ctrl-C, and so would every process that a test in it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["MOTIVE_FAULTS_FOLDER"] = point.folder
     motive.workers.pool.python_command = armed_member  # type: ignore[assignment]
     arm(point)

@@ -99,21 +99,29 @@ def test_wan_layers_all_have_a_token_rule(adapter: Adapter, transformer: nn.Modu
     assert "stream" not in gradients(adapter, transformer).routes.values()
 
 
+@pytest.fixture(scope="module")
+def single_draws(adapter: Adapter, transformer: nn.Module) -> list[list[torch.Tensor]]:
+    """[clip][draw] the vector of each of clips(2) by each of DRAWS alone."""
+    draws = [
+        gradients(adapter, transformer, DrawConfig("single", sigma=sigma, combine="mean"), 1)
+        for sigma in DRAWS.sigmas()
+    ]
+    for j, draw in enumerate(draws):
+        draw._passes = [(torch.tensor([DRAWS.sigmas()[j]]), shared_noise(0, j, SHAPE)[None])]
+    return [[draw([clip])[0].vector for draw in draws] for clip in clips(2)]
+
+
 @pytest.mark.parametrize("micro_batch_draws", [1, 2, 3])
 @pytest.mark.parametrize("combine", ["normalized-mean", "concat"])
 def test_unit_draws_count_by_direction_alone(
-    adapter: Adapter, transformer: nn.Module, combine: Literal["normalized-mean", "concat"], micro_batch_draws: int
+    adapter: Adapter,
+    transformer: nn.Module,
+    single_draws: list[list[torch.Tensor]],
+    combine: Literal["normalized-mean", "concat"],
+    micro_batch_draws: int,
 ) -> None:
-    two = clips(2)
-    got = gradients(adapter, transformer, DrawConfig("uniform", count=3, combine=combine), micro_batch_draws)(two)
-    for clip, vector in zip(two, got, strict=True):
-        draws = [
-            gradients(adapter, transformer, DrawConfig("single", sigma=sigma, combine="mean"), 1)
-            for sigma in DRAWS.sigmas()
-        ]
-        for j, draw in enumerate(draws):
-            draw._passes = [(torch.tensor([DRAWS.sigmas()[j]]), shared_noise(0, j, SHAPE)[None])]
-        single = [draw([clip])[0].vector for draw in draws]
+    got = gradients(adapter, transformer, DrawConfig("uniform", count=3, combine=combine), micro_batch_draws)(clips(2))
+    for single, vector in zip(single_draws, got, strict=True):
         units = torch.stack([z / z.norm() for z in single])
         expected = units.mean(0) if combine == "normalized-mean" else units.flatten() / 3**0.5
         assert (vector.vector - expected).norm() < 1e-4 * expected.norm()

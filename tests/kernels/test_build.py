@@ -71,6 +71,7 @@ def test_no_code_is_shared_between_simd_levels(built: Callable[[str], Path]) -> 
     assert not shared, "weak symbols outside their level's namespace:\n" + "\n".join(sorted(set(shared)))
 
 
+@pytest.mark.long("compiles the C++ library and its tests once more, with sanitizers, at every level")
 def test_cpp_tests_pass_under_sanitizers(built: Callable[[str], Path]) -> None:
     probe = ROOT / "build" / "sanitizer-probe"
     probe.parent.mkdir(exist_ok=True)
