@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Any, Literal, get_args
 
 from motive.config import check_choices, to_json
+from motive.data import SAME, Files, selection_writer
 from motive.data.media import Placement
 from motive.errors import ConfigError, OptionError
 from motive.scores.ranking import RankBy, share_count
@@ -76,7 +77,11 @@ class SelectConfig:
         min_votes: leave out clips with fewer votes, even if the selection gets smaller than ``top``.
         segments: of scores of segments, what a clip counts by: its ``best`` segment, or the ``sum`` over its segments; None is
             best. Not with scores of whole clips.
-        files: ``link`` places links to the video files, ``copy`` copies.
+        format: what to write: ``same``, the form of the dataset that was read, or that of a trainer: ``diffsynth``,
+            ``diffusion-pipe``, ``fastvideo``, ``finetrainers``, ``folder``, ``hf``, ``jsonl``, ``list``, ``musubi``,
+            ``webdataset``, or one that an installed package adds.
+        files: ``link`` places links to the video files, ``copy`` copies; None is link. Not with scores_only.
+        scores_only: leave the videos where they are and write the tables alone, with the scores as columns.
     """
 
     top: str | None = None
@@ -84,7 +89,9 @@ class SelectConfig:
     drop: str | None = None
     min_votes: int = 0
     segments: Literal["best", "sum"] | None = None
-    files: Placement = "link"
+    format: str = SAME
+    files: Placement | None = None
+    scores_only: bool = False
 
     def __post_init__(self) -> None:
         named = isinstance(self.by, str) and self.by.startswith((QUERY_BY, GROUP_BY)) and self.by.partition(":")[2]
@@ -99,6 +106,13 @@ class SelectConfig:
             raise ConfigError(
                 "SelectConfig", f"{{min_votes}} must be an integer from 0, got {self.min_votes!r}; 0 leaves nothing out"
             )
+        if self.format != SAME:
+            selection_writer(self.format)
+        if self.scores_only and self.files is not None:
+            raise ConfigError(
+                "SelectConfig",
+                f"{{files}} must be left out with {{scores_only}}, got {self.files}; nothing is linked or copied then",
+            )
         unused, remedy = ("drop", "top") if self.by != DROP_BOTTOM else ("top", "drop")
         if getattr(self, unused) is not None:
             raise ConfigError(
@@ -107,6 +121,11 @@ class SelectConfig:
                 f"give {{{remedy}}} instead",
             )
         parse_amount(self.amount, f"SelectConfig: {remedy}")
+
+    @property
+    def placing(self) -> Files:
+        """What happens to the videos."""
+        return "none" if self.scores_only else self.files or "link"
 
     @property
     def amount(self) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from motive.config import to_json
 from motive.curate.config import SelectConfig
 from motive.curate.place import check_target, placed, write_record
 from motive.curate.ranking import Cut, Ranking
-from motive.data import SubsetRow, write_subset
+from motive.curate.rows import SelectedRows
+from motive.data import Training, write_subset
+from motive.data.subset import TRAIN
 from motive.extras import require
 from motive.result import Result
 from motive.scores.ranking import CutTies
@@ -34,6 +37,8 @@ class Selection(Result):
         last_score: its value for the last clip taken.
         ties: clips with equal scores that the cut separated; None if min_votes ended the selection before it.
         store_changed: whether clips were added to the store after it was scored (they cannot be selected).
+        training: the commands that train on the selection; TRAIN.md in its folder has them too. None where they are
+            not known.
     """
 
     path: Path
@@ -43,6 +48,7 @@ class Selection(Result):
     last_score: float
     ties: CutTies | None
     store_changed: bool
+    training: Training | None = None
 
     def lines(self) -> list[str]:
         """The result for people, in a few lines."""
@@ -53,6 +59,8 @@ class Selection(Result):
                 f"ties: {tie.tied} clips have that value, {tie.tied_above} of them selected; "
                 f"{tie.undecided} are equal in every key and told apart by their ids"
             )
+        if self.training is not None:
+            lines.append(f"to train on it with {self.training.tool}: {self.path / TRAIN}")
         if self.store_changed:
             lines.append("the store has grown since it was scored; run motive score again to rank the new clips")
         return lines
@@ -65,7 +73,8 @@ def select(
     *,
     store: StoreLike | Sequence[StoreLike] | None = None,
 ) -> Selection:
-    """Write the best clips as a dataset in the form of the one they come from, with their scores as columns.
+    """Write the best clips as a dataset in the form of the one they come from, or of a trainer, with their scores as
+    columns.
 
     Equal clips are told apart by the higher mean, then by the lower clip id, so a selection can be repeated.
 
@@ -86,34 +95,62 @@ def select(
     stores = ScoredStores(ranking.file.metadata, "store", _WHERE, store)
     cut = ranking.cut(bool(stores.stores[0].segments))
     check_target(out, _WHERE)
-    rows, dataset = _subset(ranking, cut, stores)
     record = _record(scores, config, ranking, cut, stores)
-    with placed(out, _WHERE) as folder:
-        write_subset(dataset, rows, folder, files=config.files)
+    ids = _clip_ids(ranking, cut)
+    origin = stores.origin_of(ids)
+    with placed(out, _WHERE) as folder, closing(_rows(ranking, cut, stores, folder.parent)) as rows:
+        rows[0]  # refuses an index that does not describe clips
+        training = write_subset(
+            origin.require_source(_WHERE).dataset(()),
+            rows,
+            folder,
+            files=config.placing,
+            format=config.format,
+            final=out,
+            clip_spec=_clip_spec(stores),
+        )
         write_record(folder, record, _WHERE)
     return Selection(
         out,
-        tuple(row.clip.clip_id for row in rows),
+        tuple(clip_of(clip_id) if cut.segments else clip_id for clip_id in ids.to_pylist()),
         cut.total,
         cut.key,
         cut.last,
         cut.ties,
         record["store_changed"],
+        training,
     )
 
 
-def _subset(ranking: Ranking, cut: Cut, stores: ScoredStores) -> tuple[list[SubsetRow], Any]:
-    """Join the selected clips with their stores' index; best first."""
+def _clip_ids(ranking: Ranking, cut: Cut) -> Any:
+    """Ids of the selected rows, best first, as a pyarrow array."""
     pa = require("pyarrow", _WHERE, extra="tables")
-    clips, dataset = stores.clips(ranking.file.clip_ids(cut.rows).cast(pa.large_string()))
-    shown: list[dict[str, Any]] = [*ranking.shown(cut.rows)]
-    if cut.segments:
-        clips = [replace(clip, clip_id=clip_of(clip.clip_id)) for clip in clips]
-        dataset = replace(dataset, clips=tuple(sorted(clips, key=lambda clip: clip.clip_id)))
-        shown = [{**scores, "motive_segment": name} for scores, name in zip(shown, cut.segments, strict=True)]
-    if cut.sums is not None:
-        shown = [{**scores, "motive_sum": value} for scores, value in zip(shown, cut.sums.tolist(), strict=True)]
-    return [SubsetRow(clip, scores) for clip, scores in zip(clips, shown, strict=True)], dataset
+    return ranking.file.clip_ids(cut.rows).cast(pa.large_string())
+
+
+def _rows(ranking: Ranking, cut: Cut, stores: ScoredStores, folder: Path) -> SelectedRows:
+    """Join the selected clips with their stores' index; best first."""
+
+    def scores(places: range) -> list[dict[str, Any]]:
+        part = slice(places.start, places.stop)
+        shown: list[dict[str, Any]] = [*ranking.shown(cut.rows[part])]
+        if cut.segments:
+            shown = [{**row, "motive_segment": name} for row, name in zip(shown, cut.segments[part], strict=True)]
+        if cut.sums is not None:
+            sums = cut.sums[part].tolist()
+            shown = [{**row, "motive_sum": value} for row, value in zip(shown, sums, strict=True)]
+        return shown
+
+    return SelectedRows(stores, _clip_ids(ranking, cut), scores, folder, bool(cut.segments), _WHERE)
+
+
+def _clip_spec(stores: ScoredStores) -> dict[str, float]:
+    """Rate, length and size that the clips were attributed at, where the stores say."""
+    spec = stores.first.identity.gradient.get("clip_spec")
+    names = ("fps", "frames", "height", "width")
+    if not isinstance(spec, Mapping) or not all(isinstance(spec.get(name), (int, float)) for name in names):
+        return {}
+    return {name: float(spec[name]) for name in names}
 
 
 def _record(scores: Path, config: SelectConfig, ranking: Ranking, cut: Cut, stores: ScoredStores) -> dict[str, Any]:

@@ -9,8 +9,11 @@ from motive.data.video.clips import LoadedClip, load_clip
 from motive.data.video.encode import write_video
 from motive.data.video.isolated import ClipReader, DecoderPool
 from motive.data.video.video import DecodeLimits
+from motive.data.writers.registry import SAME, selection_writer, selection_writers
+from motive.data.writers.writer import Export, Files, SelectionWriter, Training
 
 __all__ = [
+    "SAME",
     "Clip",
     "ClipReader",
     "ClipSpec",
@@ -19,18 +22,24 @@ __all__ = [
     "DecodeLimits",
     "DecoderPool",
     "Detection",
+    "Export",
     "Failure",
+    "Files",
     "LoadedClip",
     "Part",
     "ReadOptions",
     "Row",
+    "SelectionWriter",
     "Subset",
     "SubsetRow",
+    "Training",
     "Unread",
     "dataset_format",
     "dataset_formats",
     "load_clip",
     "read_dataset",
+    "selection_writer",
+    "selection_writers",
     "spreadsheet_safe",
     "write_subset",
     "write_video",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,79 +13,175 @@ from motive.data.base import Clip, Dataset
 from motive.data.formats.metadata import CLIP_COLUMNS, SUBSET_CSV
 from motive.data.formats.reader import Subset, SubsetRow
 from motive.data.formats.registry import dataset_format
+from motive.data.formats.sequences import Mapped
 from motive.data.formats.tables import write_csv
-from motive.data.media import Placement, media_of
+from motive.data.media import Media, media_of
 from motive.data.paths import PathGuard
+from motive.data.writers.own import OWN
+from motive.data.writers.registry import SAME, selection_writer
+from motive.data.writers.writer import Export, Files, SelectionWriter, Training
 from motive.errors import ClipError, DatasetError, OptionError
+
+CLIPS_CSV = "clips.csv"
+NEEDED = "needed.csv"
+TRAIN = "TRAIN.md"
 
 # A cell that starts with one of these is a formula to a spreadsheet (the last four are full-width forms).
 _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 
 
-def write_subset(dataset: Dataset, rows: Sequence[SubsetRow], out: Path, *, files: Placement) -> None:
-    """Write selected clips as a dataset in the input's own format, with their scores as columns.
+def write_subset(
+    dataset: Dataset,
+    rows: Sequence[SubsetRow],
+    out: Path,
+    *,
+    files: Files,
+    format: str = SAME,
+    final: Path | None = None,
+    clip_spec: Mapping[str, float] | None = None,
+) -> Training | None:
+    """Write selected clips as a dataset, in the input's own format or in one that a trainer reads, with their scores.
 
-    Videos keep their path relative to the dataset, so clips of the same name in different folders stay apart.
-    Beside the format's own table there is always a ``metadata.csv`` in HF VideoFolder form: file_name, clip_id,
-    caption, the clip's own columns, the scores. It is written last, so where it exists the subset is whole.
+    In the input's own format videos keep their path relative to the dataset, so clips of the same name in different
+    folders stay apart. Beside the format's own table there is always a ``metadata.csv`` in HF VideoFolder form:
+    file_name, clip_id, caption, the clip's own columns, the scores. It is written last, so where it exists the subset is
+    whole. Other formats are written by motive.data.writers; where one has no place for columns, they are in a
+    ``clips.csv``.
 
     Captions are untrusted. The format's own table keeps every cell as it was read, because a trainer reads it.
-    A ``metadata.csv`` that is made from another kind of table is what people open in a spreadsheet: text cells
-    in it that would run as a formula get a leading apostrophe, and such file names a leading ``./``.
+    A ``metadata.csv`` that is made from another kind of table, and ``clips.csv``, are what people open in a spreadsheet:
+    text cells that would run as a formula get a leading apostrophe, and such file names a leading ``./``.
 
     Args:
         dataset: as read_dataset gave it.
         rows: clips of it in the order to write, each with the same score columns; a score takes the place of a
-            column of the same name. NaN and infinity are written as empty cells.
+            column of the same name. NaN and infinity are written as empty cells. Read several times, a row at a time.
         out: folder that is created; it may exist, and nothing in it is overwritten.
         files: ``link`` makes hard links where the file system lets it and symbolic links elsewhere (read_dataset
-            follows those only with follow_links); ``copy`` copies.
+            follows those only with follow_links); ``copy`` copies; ``none`` leaves the videos where they are: tables of
+            the input's own format keep their file cells, others name the originals by absolute path.
+        format: ``same``, or the name of a selection writer.
+        final: path that out has later, for files that name absolute paths; None for out itself.
+        clip_spec: fps, frames, height and width that the clips were attributed at, for the files that trainers read.
+
+    Returns:
+        How to train on it, which ``TRAIN.md`` in out says too; None for a format of which that is not known.
 
     Raises:
-        OptionError: rows do not fit together or the dataset, or out holds a file that would be written.
+        OptionError: rows do not fit together, the dataset or the format, or out holds a file that would be written.
         DatasetError: a file cannot be placed, or the dataset has changed since it was read.
     """
     out = Path(out)
-    names = _score_names(rows)
-    check_choice("write_subset", "files", files, Placement)
-    guard = PathGuard.of(dataset.root, dataset.options)
-    targets = [_target(guard, row.clip) for row in rows]
-    if len({row.clip.clip_id for row in rows}) < len(rows):
-        raise OptionError("write_subset: rows must name each clip once, got one twice; drop the repeated clip")
-    _check_out(dataset, out, targets)
+    check_choice("write_subset", "files", files, Files)
     layout = dataset_format(dataset.format)
-    layout.check_unchanged([row.clip for row in rows])
-    finite = [SubsetRow(row.clip, {name: _finite(row.scores[name]) for name in names}) for row in rows]
-    subset = Subset(dataset, finite, targets, names)
+    chosen = layout.writer if format == SAME and files != "none" else None if format == SAME else format
+    writer = None if chosen is None else selection_writer(chosen)
+    guard = PathGuard.of(dataset.root, dataset.options)
+    names, targets, needed = _survey(rows, guard)
+    _check_out(dataset, out, targets)
+    layout.check_unchanged(Mapped(rows, lambda row: row.clip))
+    finite = Mapped(rows, lambda row: SubsetRow(row.clip, {name: _finite(row.scores[name]) for name in names}))
+    export = Export(finite, targets, out, Path(os.path.abspath(final or out)), files, names, clip_spec or {})
+    if writer is not None:
+        writer.check(export)
     try:
-        for target, row in dict(zip(targets, rows, strict=True)).items():  # two clips may share a file
-            (out / target).parent.mkdir(parents=True, exist_ok=True)
-            media_of(row.clip.path).place(out / target, files)
-        layout.write(subset, out)
-        if not (out / SUBSET_CSV).exists():
-            _write_metadata(subset, out / SUBSET_CSV)
+        out.mkdir(parents=True, exist_ok=True)
+        training = _write_own(dataset, export) if writer is None else _write_as(writer, dataset, export)
+        if needed:
+            write_csv(out / NEEDED, needed, list(needed[0]))
+        if training is not None:
+            (out / TRAIN).write_text(training.text("Training on this selection"), encoding="utf-8")
     except OSError as error:
         raise DatasetError(
             f"write_subset: {out} must take the clips, got {error.strerror} at {error.filename2 or error.filename}; "
             "check space and permissions, then write to a new folder"
         ) from error
+    return training
 
 
-def _score_names(rows: Sequence[SubsetRow]) -> list[str]:
-    if not rows:
+def _write_own(dataset: Dataset, export: Export) -> Training | None:
+    """Write in the dataset's own format."""
+    layout, out = dataset_format(dataset.format), export.folder
+    subset = Subset(dataset, export.rows, export.names, export.score_names)
+    if export.files == "none":
+        layout.write_scores(subset, out)
+    else:
+        for target, row in _first_of_each(export):  # two clips may share a file
+            export.place(row, target)
+        layout.write(subset, out)
+    if not (out / SUBSET_CSV).exists():
+        write_clips(subset, out / SUBSET_CSV, "file_name")
+    if export.files == "none" or dataset.format not in OWN:
+        return None
+    table = SUBSET_CSV if dataset.source is None else dataset.source.name
+    own = out / f"selection{Path(table).suffix}"
+    return OWN[dataset.format](export, own.name if not (out / table).exists() else table)
+
+
+def _write_as(writer: SelectionWriter, dataset: Dataset, export: Export) -> Training:
+    """Write in the format of a trainer."""
+    writer.write(export)
+    if not writer.has_columns:
+        paths = [path for _, path in export.paths(writer)]
+        write_clips(Subset(dataset, export.rows, paths, export.score_names), export.folder / CLIPS_CSV, "file")
+    return writer.training(export)
+
+
+def _first_of_each(export: Export) -> Iterator[tuple[str, SubsetRow]]:
+    placed: set[str] = set()
+    for target, row in zip(export.names, export.rows, strict=True):
+        if target not in placed:
+            placed.add(target)
+            yield target, row
+
+
+def _survey(rows: Sequence[SubsetRow], guard: PathGuard) -> tuple[list[str], list[str], list[dict[str, Any]]]:
+    """Check the rows in one reading.
+
+    Returns:
+        names: of the scores.
+        targets: path of each row's video in a subset.
+        needed: for every archive or shard that holds some of the videos its ``file``, ``file_bytes``, ``clips`` (how
+            many of them are selected) and ``clip_bytes`` (theirs); by file.
+    """
+    if not len(rows):
         raise OptionError("write_subset: rows must hold at least one clip, got none; select more")
-    names = list(rows[0].scores)
-    if any(list(row.scores) != names for row in rows):
-        raise OptionError("write_subset: rows must all have the same score columns, got different ones; pass one set")
+    names, targets, ids = list(rows[0].scores), [], set()
     taken = sorted(CLIP_COLUMNS & set(names))
     if taken:
         raise OptionError(f"write_subset: a score must not be called {taken[0]}, which names the clip; rename it")
-    return names
+    held: dict[Path, list[int]] = {}
+    for row in rows:
+        if list(row.scores) != names:
+            raise OptionError(
+                "write_subset: rows must all have the same score columns, got different ones; pass one set"
+            )
+        media = media_of(row.clip.path)
+        targets.append(_target(guard, row.clip, media))
+        ids.add(row.clip.clip_id)
+        if not media.whole:
+            counts = held.setdefault(media.file, [0, 0])
+            counts[0] += 1
+            counts[1] += media.size()
+    if len(ids) < len(targets):
+        raise OptionError("write_subset: rows must name each clip once, got one twice; drop the repeated clip")
+    needed = [
+        {"file": guard.name_of(file), "file_bytes": _bytes_of(file), "clips": clips, "clip_bytes": size}
+        for file, (clips, size) in sorted(held.items())
+    ]
+    return names, targets, needed
 
 
-def _target(guard: PathGuard, clip: Clip) -> str:
+def _bytes_of(file: Path) -> int | None:
+    """Size of a file; None where it is not on this machine."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return None
+
+
+def _target(guard: PathGuard, clip: Clip, media: Media) -> str:
     """Path of a clip's video in a subset: its name in the dataset, and inside the file that holds it."""
-    media = media_of(clip.path)
     try:
         return PurePosixPath(guard.name_of(media.file), media.name).as_posix()
     except ClipError as error:
@@ -103,7 +199,7 @@ def _check_out(dataset: Dataset, out: Path, targets: Sequence[str]) -> None:
             "the next reading would take the subset for more clips"
         )
     table = dataset.source.name if dataset.source else SUBSET_CSV
-    for name in (SUBSET_CSV, table, f"selection{Path(table).suffix}", *targets):
+    for name in (SUBSET_CSV, CLIPS_CSV, NEEDED, TRAIN, table, f"selection{Path(table).suffix}", *targets):
         if os.path.lexists(out / name):
             raise OptionError(f"write_subset: out must not hold {name} yet, got {out / name}; choose another folder")
 
@@ -114,23 +210,25 @@ def _finite(value: float | int | str) -> Any:
     return plain if isinstance(plain, str) or math.isfinite(plain) else None
 
 
-def _write_metadata(subset: Subset, path: Path) -> None:
+def write_clips(subset: Subset, path: Path, file_column: str) -> None:
+    """Write the clips as a CSV that is safe to open in a spreadsheet: file, clip_id, caption, own columns, scores."""
+    fixed = (file_column, "clip_id", "caption")
     own = dict.fromkeys(name for row in subset.rows for name in row.clip.columns)
-    own = [name for name in own if name not in {"file_name", "clip_id", "caption", *subset.score_names}]
+    own = [name for name in own if name not in {*fixed, *subset.score_names}]
     titles = [spreadsheet_safe(name) for name in own]
-    records: list[dict[str, Any]] = []
-    for row, file in zip(subset.rows, subset.files, strict=True):
-        record: dict[str, Any] = {
-            "file_name": f"./{file}" if file.startswith(_FORMULA) else file,
-            "clip_id": row.clip.clip_id,
-            "caption": spreadsheet_safe(row.clip.caption),
-        }
-        record.update(
-            {title: spreadsheet_safe(row.clip.columns.get(name, "")) for name, title in zip(own, titles, strict=True)}
-        )
-        record.update(row.scores)
-        records.append(record)
-    write_csv(path, records, list(dict.fromkeys(["file_name", "clip_id", "caption", *titles, *subset.score_names])))
+
+    def records() -> Iterator[dict[str, Any]]:
+        for row, file in zip(subset.rows, subset.files, strict=True):
+            texts = (spreadsheet_safe(row.clip.columns.get(name, "")) for name in own)
+            yield {
+                file_column: f"./{file}" if file.startswith(_FORMULA) else file,
+                "clip_id": row.clip.clip_id,
+                "caption": spreadsheet_safe(row.clip.caption),
+                **dict(zip(titles, texts, strict=True)),
+                **row.scores,
+            }
+
+    write_csv(path, records(), list(dict.fromkeys([*fixed, *titles, *subset.score_names])))
 
 
 def spreadsheet_safe(text: str) -> str:

@@ -10,13 +10,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from motive.data import Clip, Dataset
 from motive.errors import OptionError, StoreError
 from motive.extras import require
-from motive.store import Store
+from motive.store import Origin, Store
 from motive.store.fingerprint import digest
 from motive.store.identity import compare_identities
-from motive.store.source import INDEX_COLUMNS, clips_of
+from motive.store.source import INDEX_COLUMNS
 
 StoreLike = Store | Path | str
 
@@ -130,8 +129,8 @@ class ScoredStores:
         order = np.concatenate([np.flatnonzero(owner == number) for number in used])
         return held, pa.concat_tables(tables, promote_options="default").take(pa.array(np.argsort(order)))
 
-    def clips(self, wanted: Any) -> tuple[list[Clip], Dataset]:
-        """Some clips in order, and the dataset that they are of, with them alone.
+    def origin_of(self, wanted: Any) -> Origin:
+        """Where some clips come from.
 
         Args:
             wanted: ids, a pyarrow array of large_string.
@@ -156,9 +155,20 @@ class ScoredStores:
                 f"{self._where}: selected clips must be of one dataset, got {len(used)} stores of several in "
                 f"{self.location}; score and select each dataset on its own, or index one table that lists all clips"
             )
-        clips = clips_of(self.table(wanted, INDEX_COLUMNS)[1], self._where)
-        source = used[0].manifest.origin.require_source(self._where)
-        return clips, source.dataset(sorted(clips, key=lambda clip: clip.clip_id))
+        return used[0].manifest.origin
+
+    def vectors(self, wanted: Any) -> NDArray[np.float32]:
+        """Vectors of some clips, [m, k], in the order wanted; their shards are not hashed.
+
+        Args:
+            wanted: ids, a pyarrow array of large_string, all held by a store.
+        """
+        owner, rows = self._find(wanted)
+        found = np.empty((len(wanted), self.first.dim), np.float32)
+        for number in sorted(set(owner.tolist())):
+            of = owner == number
+            found[of] = self.stores[number].vectors_at(rows[of], check=False)
+        return found
 
     def _find(self, clip_ids: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """For each id the number of the first store that holds it, -1 for none, and its row there."""

@@ -54,6 +54,7 @@ class FormatContract(ABC):
         has_paths: whether the dataset writes paths, which may then lead out of its folder or name no file.
         multiline: whether a caption may hold a line end.
         subset_format: format that a subset is read as.
+        subset_table: the CSV beside a subset that has its clips and scores.
     """
 
     format: str
@@ -61,6 +62,7 @@ class FormatContract(ABC):
     has_paths = True
     multiline = True
     subset_format: str | None = None
+    subset_table = "metadata.csv"
 
     @abstractmethod
     def write_dataset(self, folder: Path, entries: Sequence[Entry]) -> Path:
@@ -129,7 +131,7 @@ class FormatContract(ABC):
         write_subset(dataset, [SubsetRow(clip, {"score": 0.5}) for clip in chosen], out, files="copy")
         again = read_dataset(self.subset_path(out), self.subset_format or self.format)
         assert contents(again) == wanted
-        with (out / "metadata.csv").open(newline="", encoding="utf-8") as file:
+        with (out / self.subset_table).open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         assert [row["score"] for row in rows] == ["0.5"] * 3
         assert {row["clip_id"] for row in rows} == {clip.clip_id for clip in chosen}

@@ -93,7 +93,10 @@ class TestVideoFiles(FormatContract):
 class TestWebDataset(FormatContract):
     format = "webdataset"
     has_paths = False
-    subset_format = "folder"
+    subset_table = "clips.csv"
+
+    def subset_path(self, out: Path) -> Path:
+        return out / "shards"
 
     def write_dataset(self, folder: Path, entries: Sequence[Entry]) -> Path:
         with tarfile.open(folder / "x.tar", "w") as archive:

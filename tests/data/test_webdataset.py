@@ -340,19 +340,31 @@ def test_decoding_in_place_gives_the_frames_of_the_file(films: tuple[Path, Path]
         load_clip(b, STANDARD)
 
 
-def test_a_selection_is_files(films: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_selection_is_shards(films: tuple[Path, Path], tmp_path: Path) -> None:
     file, folder = films
     found = read_dataset(folder)
     stored = Source.of(found).dataset(found.clips)
     clip = found.clips[1]
     write_subset(stored, [SubsetRow(clip, {"score": 0.5})], tmp_path / "out", files="link")
-    written = tmp_path / "out/x.tar/b.mp4"
+    again = read_dataset(tmp_path / "out/shards")
+    assert [(c.clip_id, c.caption, c.columns["score"]) for c in again.clips] == [("x.tar/b.mp4", "=moves", "0.5")]
+    with media_of(again.clips[0].path).open() as video:
+        assert video.read() == file.read_bytes()
+    table = (tmp_path / "out/clips.csv").read_text().splitlines()
+    assert table == ["file,clip_id,caption,score", "x_tar__b.mp4,x.tar/b.mp4,'=moves,0.5"]
+    needed = (tmp_path / "out/needed.csv").read_text().splitlines()
+    size, shard = file.stat().st_size, (folder / "x.tar").stat().st_size
+    assert needed == ["file,file_bytes,clips,clip_bytes", f"x.tar,{shard},1,{size}"]
+
+
+def test_a_selection_can_be_files(films: tuple[Path, Path], tmp_path: Path) -> None:
+    file, folder = films
+    found = read_dataset(folder)
+    rows = [SubsetRow(found.clips[1], {"score": 0.5})]
+    write_subset(found, rows, tmp_path / "out", files="link", format="folder")
+    written = tmp_path / "out/videos/x_tar__b.mp4"
     assert written.read_bytes() == file.read_bytes()
     assert written.with_suffix(".txt").read_text() == "=moves", "a trainer reads the caption unchanged"
-    table = (tmp_path / "out/metadata.csv").read_text().splitlines()
-    assert table == ["file_name,clip_id,caption,score", "x.tar/b.mp4,x.tar/b.mp4,'=moves,0.5"]
-    again = read_dataset(tmp_path / "out")
-    assert [(c.clip_id, c.path) for c in again.clips] == [("x.tar/b.mp4", written)]
 
 
 def test_headers_are_read_and_not_data(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from motive.data.base import Unread
 from motive.data.formats.reader import DatasetFormat, Detection, Row, Subset
+from motive.data.formats.sequences import Mapped
 from motive.data.formats.tables import TableRow, cell_text, column_names, copy_rows, is_missing, read_rows, same_rows
 from motive.data.paths import PathGuard, is_clean
 from motive.errors import ClipError, DatasetError
@@ -140,29 +141,43 @@ class TableFormat(DatasetFormat):
         if source is None:
             raise DatasetError(f"the dataset names no table for format {self.name}; read it again")
         target = out / (f"selection{source.suffix}" if source.name in METADATA_NAMES[1:] else source.name)
-        updates: list[dict[str, Any]] = []
         located = self._locate(subset, source)
-        for row, file, (_, path_column) in zip(subset.rows, subset.files, located, strict=True):
-            update: dict[str, Any] = {path_column: self.table_path(file)}
+
+        def update(at: int) -> dict[str, Any]:
+            row, file = subset.rows[at], subset.files[at]
+            cells: dict[str, Any] = {located[at][1]: self.table_path(file)}
             if target.name == SUBSET_CSV:
                 known = row.clip.columns
                 added = {"file_name": file, "clip_id": row.clip.clip_id, "caption": row.clip.caption}
-                update.update({k: v for k, v in added.items() if k == "file_name" or k not in known})
-            updates.append({**update, **row.scores})
-        copy_rows(source, target, [number for number, _ in located], updates)
+                cells.update({k: v for k, v in added.items() if k == "file_name" or k not in known})
+            return {**cells, **row.scores}
+
+        copy_rows(source, target, [number for number, _ in located], Mapped(range(len(located)), update))
+
+    def write_scores(self, subset: Subset, out: Path) -> None:
+        """The subset's rows of the table as they are, with the scores as further columns."""
+        source = subset.dataset.source
+        if source is None:
+            raise DatasetError(f"the dataset names no table for format {self.name}; read it again")
+        target = out / (f"selection{source.suffix}" if source.name in METADATA_NAMES else source.name)
+        numbers = [number for number, _ in self._locate(subset, source)]
+        copy_rows(source, target, numbers, Mapped(subset.rows, lambda row: dict(row.scores)))
 
     def _locate(self, subset: Subset, source: Path) -> list[tuple[int, str]]:
         """Row number of each selected clip in the table, and the column that names its file."""
         guard = PathGuard.of(source.parent, subset.dataset.options)
+        wanted = {row.clip.clip_id for row in subset.rows}
         found: dict[str, tuple[int, str]] = {}
         for values in read_rows(source):
             row, column = self.row_of(values, source.name), self._path_column(values.values)
             if row.problem is not None or column is None or not isinstance(row.media, str):
                 continue
             try:
-                found.setdefault(row.clip_id or guard.relative(row.media), (values.number, column))
+                clip_id = row.clip_id or guard.relative(row.media)
             except ClipError:
                 continue
+            if clip_id in wanted:
+                found.setdefault(clip_id, (values.number, column))
         lost = [row.clip.clip_id for row in subset.rows if row.clip.clip_id not in found]
         if lost:
             raise DatasetError(

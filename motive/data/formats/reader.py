@@ -109,6 +109,9 @@ class DatasetFormat(ABC):
 
     reads_archives: bool = False
     """Whether it reads the tar and zip files of a folder; for other formats the summary names them."""
+    writer: str | None = None
+    """Selection writer (motive.data.writers) that writes a selection of this format, where videos beside a table are not
+    its layout; ``write`` is then not called."""
 
     @abstractmethod
     def detect(self, path: Path, named: bool) -> Detection | None:
@@ -144,6 +147,15 @@ class DatasetFormat(ABC):
     @abstractmethod
     def write(self, subset: Subset, out: Path) -> None:
         """Write what this format keeps beside the videos (metadata, captions) for the subset.
+
+        Raises:
+            DatasetError: the dataset's metadata no longer holds a selected clip.
+        """
+
+    def write_scores(self, subset: Subset, out: Path) -> None:
+        """Write the scores in this format's own way for clips whose videos stay where they are; its file cells stay too.
+
+        By default nothing: the scores are in the subset's ``metadata.csv``.
 
         Raises:
             DatasetError: the dataset's metadata no longer holds a selected clip.

@@ -6,8 +6,9 @@ import codecs
 import csv
 import json
 import math
+import tempfile
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -102,7 +103,8 @@ def _cells(row: TableRow | None) -> dict[str, str] | None:
 def copy_rows(source: Path, target: Path, numbers: Sequence[int], updates: Sequence[Mapping[str, Any]]) -> None:
     """Write rows of one table file to another of the same kind, with cells replaced and added.
 
-    Kept cells keep their value and, in JSON and Parquet, their type. The target appears whole or not at all.
+    Kept cells keep their value and, in JSON and Parquet, their type. The target appears whole or not at all. Of CSV, TSV
+    and JSON Lines one row is in memory at a time; the kept ones wait in a temporary file beside the target.
 
     Args:
         source: table to take rows from.
@@ -110,16 +112,35 @@ def copy_rows(source: Path, target: Path, numbers: Sequence[int], updates: Seque
         numbers: TableRow.number of each row to write, in the order to write them.
         updates: for each, column name to new value (text or number; None is null); same names in each.
     """
-    if source.suffix.lower() == ".parquet":
+    kind = source.suffix.lower()
+    if kind == ".parquet":
         _copy_parquet(source, target, numbers, updates)
         return
-    wanted = set(numbers)
-    kept = {row.number: row.values for row in read_rows(source) if row.number in wanted}
-    rows = [{**kept[number], **update} for number, update in zip(numbers, updates, strict=True)]
-    if source.suffix.lower() in _DELIMITERS:
-        write_csv(target, rows, list(dict.fromkeys([*column_names(source), *(updates[0] if updates else ())])))
-    else:
-        write_json(target, rows, lines=source.suffix.lower() == ".jsonl")
+    with _spooled(source, target.parent, set(numbers)) as kept:
+        rows = ({**kept(number), **update} for number, update in zip(numbers, updates, strict=True))
+        if kind in _DELIMITERS:
+            write_csv(target, rows, list(dict.fromkeys([*column_names(source), *(updates[0] if len(updates) else ())])))
+        else:
+            write_json(target, rows, lines=kind == ".jsonl")
+
+
+@contextmanager
+def _spooled(source: Path, folder: Path, numbers: set[int]) -> Iterator[Callable[[int], Mapping[str, Any]]]:
+    """A function from a row's number to its values, for some rows of a table."""
+    places: dict[int, tuple[int, int]] = {}
+    with tempfile.TemporaryFile(dir=folder) as file:
+        for row in read_rows(source):
+            if row.number in numbers:
+                data = json.dumps(row.values, ensure_ascii=False).encode("utf-8", "surrogatepass")
+                places[row.number] = (file.tell(), len(data))
+                file.write(data)
+
+        def values(number: int) -> Mapping[str, Any]:
+            start, length = places[number]
+            file.seek(start)
+            return json.loads(file.read(length).decode("utf-8", "surrogatepass"))
+
+        yield values
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
@@ -136,7 +157,12 @@ def write_json(path: Path, rows: Iterable[Mapping[str, Any]], lines: bool) -> No
     """Write rows as JSON Lines or as one JSON list; UTF-8."""
     with published(path) as temporary, open(temporary, "x", encoding="utf-8", newline="") as file:
         texts = (json.dumps(dict(row), ensure_ascii=False) for row in rows)
-        file.write("".join(text + "\n" for text in texts) if lines else "[\n" + ",\n".join(texts) + "\n]\n")
+        if lines:
+            file.writelines(text + "\n" for text in texts)
+            return
+        file.write("[\n")
+        file.writelines(text if at == 0 else ",\n" + text for at, text in enumerate(texts))
+        file.write("\n]\n")
 
 
 def _error(path: Path, what: str, remedy: str) -> DatasetError:
@@ -324,9 +350,8 @@ def _parquet_rows(path: Path) -> Generator[TableRow, None, None]:
 def _copy_parquet(source: Path, target: Path, numbers: Sequence[int], updates: Sequence[Mapping[str, Any]]) -> None:
     pa = require("pyarrow", "motive.data.formats.tables", extra="tables")
     pq = require("pyarrow.parquet", "motive.data.formats.tables", extra="tables")
-    with _parquet(source) as file:
-        table = file.read().take([number - 1 for number in numbers])
-    for name in updates[0] if updates else ():
+    table = _parquet_part(pa, source, numbers)
+    for name in updates[0] if len(updates) else ():
         values = [update[name] for update in updates]
         at = table.schema.get_field_index(name)
         if at >= 0:
@@ -340,6 +365,26 @@ def _copy_parquet(source: Path, target: Path, numbers: Sequence[int], updates: S
     with published(target) as temporary:
         # The schema's metadata (the hub's features, pandas' index) describes the columns that were there before.
         pq.write_table(table.replace_schema_metadata(None), temporary)
+
+
+def _parquet_part(pa: Any, source: Path, numbers: Sequence[int]) -> Any:
+    """Some rows of a Parquet file as a table; the file itself is read a batch at a time."""
+    order = sorted(range(len(numbers)), key=numbers.__getitem__)
+    parts, first, at = [], 1, 0
+    with _parquet(source) as file:
+        for batch in file.iter_batches(batch_size=1024):
+            inner = []
+            while at < len(order) and numbers[order[at]] < first + batch.num_rows:
+                inner.append(numbers[order[at]] - first)
+                at += 1
+            if inner:
+                parts.append(batch.take(pa.array(inner)))
+            first += batch.num_rows
+        found = pa.Table.from_batches(parts, schema=file.schema_arrow)
+    back = [0] * len(order)
+    for place, row in enumerate(order):
+        back[row] = place
+    return found.take(back)
 
 
 def _first_line(error: BaseException) -> str:

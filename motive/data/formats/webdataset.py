@@ -34,6 +34,7 @@ class WebDataset(DatasetFormat):
     name = "webdataset"
     priority = 60
     reads_archives = True
+    writer = "webdataset"
     source_keys = (*DatasetFormat.source_keys, "location")  # two shards of a folder have one root, and may share ids
 
     def detect(self, path: Path, named: bool) -> Detection | None:

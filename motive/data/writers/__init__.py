@@ -1,0 +1,1 @@
+"""Selections as other tools read them: one file a layout, found by the registry."""

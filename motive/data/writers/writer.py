@@ -1,0 +1,200 @@
+"""The contract of a selection writer; a new layout is one file with one subclass (docs/adding-a-format.md)."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from motive.data.formats.reader import SubsetRow
+from motive.data.media import media_of
+from motive.data.writers.columns import Columns
+from motive.data.writers.names import FlatNames
+from motive.errors import DatasetError, OptionError
+
+Files = Literal["link", "copy", "none"]
+
+_LINE_ENDS = {ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"}
+"""Line ends that JSON leaves alone and that some readers of lines do not."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """A selection to be written.
+
+    Attributes:
+        rows: selected clips in the order to write; may be read several times, and need not be in memory.
+        names: dataset-relative name of each row's video, POSIX.
+        folder: to write into; it exists.
+        final: absolute path that the folder has once the selection is whole, for files that name paths.
+        files: ``link`` and ``copy`` place the videos; ``none`` leaves them where they are.
+        score_names: names of the scores that every row has.
+        clip_spec: ``fps``, ``frames``, ``height`` and ``width`` that the clips were attributed at; empty if unknown.
+    """
+
+    rows: Sequence[SubsetRow]
+    names: Sequence[str]
+    folder: Path
+    final: Path
+    files: Files
+    score_names: Sequence[str]
+    clip_spec: Mapping[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def columns(self) -> Columns:
+        """The clips' own columns; the first use reads every row once."""
+        return Columns.of((row.clip.columns for row in self.rows), self.score_names)
+
+    def paths(self, writer: SelectionWriter) -> Iterator[tuple[SubsetRow, str]]:
+        """Every row with the path of its video in a writer's layout: relative to the folder and POSIX, or with files
+        ``none`` the absolute address of the original."""
+        names = FlatNames()
+        for row, name in zip(self.rows, self.names, strict=True):
+            if self.files == "none":
+                yield row, address(row.clip.path)
+            else:
+                name = names.of(name, row.clip.clip_id) if writer.flat else name
+                yield row, f"{writer.videos_in}/{name}".lstrip("/")
+
+    def videos(self, writer: SelectionWriter) -> Iterator[tuple[SubsetRow, str]]:
+        """As ``paths``, and each video is placed before its row is yielded.
+
+        Raises:
+            DatasetError: a video cannot be placed.
+        """
+        placed: set[str] = set()
+        for row, name in self.paths(writer):
+            if self.files != "none" and name not in placed:  # two clips may share a file
+                placed.add(name)
+                self.place(row, name)
+            yield row, name
+
+    def place(self, row: SubsetRow, name: str) -> None:
+        """Bring one video to a path inside the folder.
+
+        Raises:
+            DatasetError: it cannot be placed.
+        """
+        target = self.folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        media_of(row.clip.path).place(target, "copy" if self.files == "copy" else "link")
+
+    def record(self, row: SubsetRow, fixed: Mapping[str, Any]) -> dict[str, Any]:
+        """One row of a table: the layout's own columns, the clip's in their order, the scores.
+
+        A column of the dataset that has the name of one of the layout's becomes ``source_<name>``.
+        """
+        own = self.columns.values(row.clip.columns, fixed)
+        return {**fixed, **own, **row.scores}
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Width, height and frames to train at: those that the clips were attributed at, else 832, 480, 81."""
+        spec = {"width": 832, "height": 480, "frames": 81, **self.clip_spec}
+        return int(spec["width"]), int(spec["height"]), int(spec["frames"])
+
+
+@dataclass(frozen=True)
+class Training:
+    """How to train on a selection.
+
+    Attributes:
+        tool: who reads it, with the version that was looked at.
+        commands: shell commands, run in the tool's folder.
+        note: what to know or to change; one paragraph.
+    """
+
+    tool: str
+    commands: tuple[str, ...]
+    note: str = ""
+
+    def text(self, title: str) -> str:
+        """As a Markdown page."""
+        parts = [f"# {title}", f"For {self.tool}.", *([self.note] if self.note else [])]
+        return "\n\n".join([*parts, "```sh\n" + "\n".join(self.commands) + "\n```"]) + "\n"
+
+
+class SelectionWriter(ABC):
+    """Writer of one tool's layout. Made without arguments; holds no state."""
+
+    name: str
+    """What ``--format`` and ``write_subset(format=...)`` call it."""
+
+    holds_videos: bool = False
+    """The layout is made of the videos themselves, so it cannot be written without them (files ``none``)."""
+
+    videos_in: str = ""
+    """Folder of the videos inside the selection's; empty for the selection's own."""
+
+    flat: bool = False
+    """All videos lie in that one folder, under names whose stems are unique; else in the dataset's own folders."""
+
+    has_columns: bool = True
+    """The layout has a place for columns; without one they are in a ``clips.csv`` beside it."""
+
+    @abstractmethod
+    def write(self, export: Export) -> None:
+        """Place the videos and write what lies beside them.
+
+        Raises:
+            OptionError: the layout cannot hold this selection.
+            DatasetError: a video cannot be placed.
+        """
+
+    @abstractmethod
+    def training(self, export: Export) -> Training:
+        """The commands that train on the selection, for its final place."""
+
+    def check(self, export: Export) -> None:
+        """Refuse a selection that the layout cannot hold, before anything is written.
+
+        Raises:
+            OptionError: videos must be placed for this layout.
+        """
+        if self.holds_videos and export.files == "none":
+            raise OptionError(
+                f"select: format {self.name} holds the videos themselves, so it cannot be written without them; leave "
+                "out --scores-only, or choose --format list, jsonl, hf, diffsynth or same"
+            )
+
+
+def address(path: Path) -> str:
+    """What names a video where it lies: its path, or ``tar://MEMBER::ARCHIVE`` and ``zip://MEMBER::ARCHIVE`` for one in
+    an archive, as fsspec writes it; a video in another kind of file keeps motive's own path."""
+    media = media_of(path)
+    scheme = media.file.suffix.lower().lstrip(".")
+    return str(path) if media.whole or scheme not in ("tar", "zip") else f"{scheme}://{media.name}::{media.file}"
+
+
+def json_lines(path: Path, records: Iterator[Mapping[str, Any]]) -> None:
+    """Write records as JSON Lines, one at a time; UTF-8, with every kind of line end escaped.
+
+    Raises:
+        DatasetError: the file exists.
+    """
+    try:
+        with open(path, "x", encoding="utf-8", newline="") as file:
+            for record in records:
+                file.write(json.dumps(record, ensure_ascii=False).translate(_LINE_ENDS) + "\n")
+    except FileExistsError as error:
+        raise DatasetError(f"{path} exists already; choose another folder") from error
+
+
+def caption_lines(text: str) -> str:
+    """A caption on one line: whatever ends a line becomes a space."""
+    return " ".join(text.splitlines())
+
+
+def quoted(path: Path | str) -> str:
+    """A path as a shell takes it."""
+    return shlex.quote(str(path))
+
+
+def toml_text(text: Path | str) -> str:
+    """A TOML string."""
+    return json.dumps(str(text), ensure_ascii=False).replace("\x7f", "\\u007f")
