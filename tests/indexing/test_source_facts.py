@@ -11,7 +11,7 @@ import pytest
 
 import motive
 from motive.cli.main import main
-from motive.data.video.facts import FACT_NAMES, NOTES, PIXEL_RULES, describe_use, read_notes
+from motive.data.video.facts import FACT_NAMES, NOTES, PIXEL_RULES, describe_use, notes_lines, read_notes
 from motive.errors import OptionError
 from motive.store import INDEX_COLUMNS, Store, StoreRow
 from motive.store.info import clip_info
@@ -72,7 +72,8 @@ def test_the_summary_counts_what_is_odd(pool: Path, tmp_path: Path, capsys: pyte
     assert main(["index", str(pool), "--out", str(out), *FAST]) == 3
     said = capsys.readouterr()
     text = said.out + said.err
-    assert f"1 clips {NOTES['hdr']}" in text
+    assert "is HDR (PQ); no tone mapping was applied" in text
+    assert "1 clips" not in text
     assert "the time stamp of frame 20 of joined.ts jumps back" in text
     summary = json.loads((out / "summary.json").read_text())
     assert {kind: found["clips"] for kind, found in summary["notes"].items()} == {"hdr": 1, "time_stamps": 1}
@@ -121,3 +122,11 @@ def test_a_spec_that_leaves_interlaced_clips_out(tmp_path: Path) -> None:
     opened = motive.Store.open(out)
     assert opened.clip_ids == ["p.mp4"]
     assert [failure.reason for failure in opened.failures()] == ["interlaced"]
+
+
+def test_notes_are_counted_by_kind() -> None:
+    counts = {"hdr": (1, "a.mp4 is HDR (PQ)"), "alpha": (2, "b.mov has transparent pixels")}
+    assert notes_lines(counts) == [
+        f"2 clips {NOTES['alpha']} (for example: b.mov has transparent pixels)",
+        "a.mp4 is HDR (PQ)",
+    ]
