@@ -161,6 +161,14 @@ class Inflated(ByteRange):
         """The inflated bytes. Reading raises ClipError ``damaged`` where the stream is not what it claims to be."""
         return cast(BinaryIO, io.BufferedReader(_Inflating(self), 1 << 17))
 
+    def place(self, target: Path, how: Placement) -> None:
+        """Inflate the bytes into a file, whatever was asked."""
+        try:
+            super().place(target, how)
+        except ClipError as error:
+            target.unlink(missing_ok=True)
+            raise changed(self, f"they cannot be inflated: {error.detail}") from error
+
 
 @dataclass(frozen=True)
 class Cell(Media):

@@ -63,6 +63,11 @@ class PathGuard:
         self._real_folders: dict[str, str] = {}
         self._listings: dict[str, dict[str, list[str]]] = {}
 
+    @property
+    def bases(self) -> tuple[Path, ...]:
+        """The folders that relative paths start from."""
+        return tuple(map(Path, self._bases))
+
     @classmethod
     def of(cls, folder: Path, options: ReadOptions) -> PathGuard:
         """The guard of a dataset: over its own folder, or over the roots that were given instead."""

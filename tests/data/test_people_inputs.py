@@ -289,7 +289,7 @@ def test_tsv_is_read_and_written(tmp_path: Path) -> None:
 
 def test_tables_that_are_not_read_are_named(tmp_path: Path) -> None:
     videos(tmp_path, "a.mp4", "sub/b.mp4")
-    (tmp_path / "OpenVid-1M.csv").write_text("video,caption,aesthetic score\na.mp4,moves,5\n")
+    (tmp_path / "scores.csv").write_text("video,caption,aesthetics\na.mp4,moves,5\n")
     (tmp_path / "train.csv").write_text("file_name,text\na.mp4,moves\n")
     (tmp_path / "sub/wide.csv").write_bytes("file_name,text\n".encode("utf-16"))
     (tmp_path / "book.xlsx").write_bytes(b"x")
@@ -298,8 +298,8 @@ def test_tables_that_are_not_read_are_named(tmp_path: Path) -> None:
     dataset = read_dataset(tmp_path)
     assert (dataset.format, dataset.without_caption) == ("folder", 2)
     found = unread(dataset)
-    assert set(found) == {"OpenVid-1M.csv", "train.csv", "sub/wide.csv", "book.xlsx", "1 .json files"}
-    assert "video, caption, aesthetic score" in found["OpenVid-1M.csv"]
+    assert set(found) == {"scores.csv", "train.csv", "sub/wide.csv", "book.xlsx", "1 .json files"}
+    assert "video, caption, aesthetics" in found["scores.csv"]
     assert "give its path" in found["train.csv"]
     assert "UTF-16" in found["sub/wide.csv"]
     assert ".txt files only" in found["1 .json files"]

@@ -280,7 +280,12 @@ def test_a_row_that_is_not_utf8_costs_its_clip_only(root: Path, name: str, data:
         ("metadata.csv", b"clip,text\na.mp4,x\n", "file_name"),
         ("metadata.parquet", b"PAR1 not really PAR1", "must be Parquet"),
         ("metadata.json", b'{"video": "a.mp4"}', "list of objects"),
-        ("metadata.json", b"[{]", "must be JSON"),
+        ("metadata.json", b"[{]", "must be a JSON list"),
+        ("metadata.json", b"", "the file is empty"),
+        ("metadata.json", b'[{"video": "a.mp4", "prompt": ""}] x', "extra data after the list"),
+        ("metadata.json", b'[{"video": "a.mp4", "prompt": ""}, ', "must be a JSON list"),
+        ("metadata.json", b'[{"video": "a.mp4", "prompt": ""} {}]', "expected , or ]"),
+        ("metadata.json", "[]".encode("utf-16"), "must be UTF-8, got UTF-16"),
     ],
 )
 def test_a_table_that_cannot_be_read_says_where(root: Path, name: str, data: bytes, message: str) -> None:

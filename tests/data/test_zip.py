@@ -299,6 +299,10 @@ def test_decoding_in_place_gives_the_frames_of_the_file(tmp_path: Path, method: 
     assert isinstance(part, ByteRange)
     damaged[part.start : part.start + part.length] = bytes(part.length)
     (tmp_path / "set/x.zip").write_bytes(damaged)
+    if method == "deflated":
+        with pytest.raises(DatasetError, match=r"x\.zip has changed .* cannot be inflated"):
+            write_subset(found, [SubsetRow(found.clips[1], {})], tmp_path / "out2", files="copy")
+        assert not (tmp_path / "out2/x.zip/b.mp4").exists()
     with ClipReader() as decoders, pytest.raises(ClipError, match="unreadable" if method == "stored" else "damaged"):
         decoders.load_clip(b, STANDARD)
 

@@ -49,8 +49,8 @@ class VideoFiles(DatasetFormat):
             return
         sidecars: Counter[str] = Counter()
         count, latents = 0, 0
-        for folder, files in _walk(found.path, guard.follow_links):
-            videos = [name for name in files if _is_video(name)]
+        for folder, files in walk(found.path, guard.follow_links):
+            videos = [name for name in files if is_video(name)]
             count += len(videos)
             sidecars.update(_sidecars(videos, files))
             latents += sum(is_latents(name) for name in files)
@@ -104,11 +104,11 @@ def _folders(path: Path) -> list[Path]:
     return sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
 
 
-def _is_video(name: str) -> bool:
+def is_video(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
 
 
-def _walk(path: Path, follow_links: bool) -> Iterator[tuple[str, list[str]]]:
+def walk(path: Path, follow_links: bool) -> Iterator[tuple[str, list[str]]]:
     """(folder relative to the path, its files), hidden ones left out; each real folder is entered once, so links
     cannot loop."""
     entered: set[str] = set()
@@ -124,8 +124,8 @@ def _walk(path: Path, follow_links: bool) -> Iterator[tuple[str, list[str]]]:
 
 def video_names(path: Path, follow_links: bool) -> Iterator[str]:
     """Video files under a folder, relative to it."""
-    for folder, files in _walk(path, follow_links):
-        yield from (os.path.normpath(os.path.join(folder, name)) for name in files if _is_video(name))
+    for folder, files in walk(path, follow_links):
+        yield from (os.path.normpath(os.path.join(folder, name)) for name in files if is_video(name))
 
 
 def _folder_rows(

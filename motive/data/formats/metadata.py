@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,12 +30,14 @@ class TableFormat(DatasetFormat):
         caption_columns: the same for the caption; a row without any has no caption.
         suffixes: kinds of table this format uses.
         required: columns that a table must have to be of this format; empty for any one of path_columns.
+        writes_paths: whether the table of a selection names files by their new paths; otherwise the cell stays.
     """
 
     path_columns: tuple[str, ...]
     caption_columns: tuple[str, ...]
     suffixes: tuple[str, ...]
     required: tuple[str, ...] = ()
+    writes_paths: bool = True
 
     def candidates(self, folder: Path) -> list[Path]:
         """Files of a folder that may be its table, in the order of preference."""
@@ -111,7 +114,7 @@ class TableFormat(DatasetFormat):
             media=self.media_path(written),
             label=(own_id or "").strip() or written.strip() or f"{table}:{row.number}",
             caption=caption,
-            columns={name: cell_text(value) for name, value in values.items()},
+            columns={sys.intern(name): cell_text(value) for name, value in values.items()},
             clip_id=own_id,
             problem=problem,
         )
@@ -145,7 +148,7 @@ class TableFormat(DatasetFormat):
 
         def update(at: int) -> dict[str, Any]:
             row, file = subset.rows[at], subset.files[at]
-            cells: dict[str, Any] = {located[at][1]: self.table_path(file)}
+            cells: dict[str, Any] = {located[at][1]: self.table_path(file)} if self.writes_paths else {}
             if target.name == SUBSET_CSV:
                 known = row.clip.columns
                 added = {"file_name": file, "clip_id": row.clip.clip_id, "caption": row.clip.caption}
@@ -165,7 +168,7 @@ class TableFormat(DatasetFormat):
 
     def _locate(self, subset: Subset, source: Path) -> list[tuple[int, str]]:
         """Row number of each selected clip in the table, and the column that names its file."""
-        guard = PathGuard.of(source.parent, subset.dataset.options)
+        guard = PathGuard.of(subset.dataset.root, subset.dataset.options)
         wanted = {row.clip.clip_id for row in subset.rows}
         found: dict[str, tuple[int, str]] = {}
         for values in read_rows(source):

@@ -23,12 +23,15 @@ class Detection:
         source: the table to read; None where the media files themselves are the dataset.
         unread: what the format saw beside it and will not read.
         base: folder that relative paths start from, where that is not the table's own.
+        known: further tables that are read, and files and folders that say nothing of captions; the summary does not
+            name them as tables that were not read.
     """
 
     path: Path
     source: Path | None = None
     unread: tuple[Unread, ...] = ()
     base: Path | None = None
+    known: tuple[Path, ...] = ()
 
     @property
     def folder(self) -> Path:

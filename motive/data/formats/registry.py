@@ -28,8 +28,6 @@ _LATENTS = "vae_latent_bytes"
 """Column of the Parquet files that FastVideo precomputes."""
 _EXPLAINED = 5
 """Tables whose columns are looked at to say why they were not read; further ones are counted."""
-_MAX_JSON_BYTES = 1 << 24
-"""A JSON table is parsed whole, so a larger one is not opened only to explain it."""
 
 
 def dataset_formats() -> Mapping[str, DatasetFormat]:
@@ -145,7 +143,8 @@ def _unread_tables(detected: Detection, known: Mapping[str, DatasetFormat], told
     if not detected.path.is_dir():
         return
     names = {unread.name for unread in told}
-    tables = [table for table in _tables(detected.path) if table != detected.source]
+    known_files = {detected.source, *detected.known}
+    tables = [table for table in _tables(detected.path) if known_files.isdisjoint((table, *table.parents))]
     tables = [table for table in tables if table.relative_to(detected.path).as_posix() not in names]
     tables = [table for table in tables if not table.name.lower().endswith(_CONFIGS) or _is_dataset(table, known)]
     for table in tables[:_EXPLAINED]:
@@ -213,8 +212,6 @@ def _why(table: Path, known: Mapping[str, DatasetFormat]) -> str:
         return "it is the configuration of a trainer; give its path to read what it lists"
     if suffix not in SUFFIXES:
         return f"tables are read from {', '.join(SUFFIXES)}"
-    if suffix == ".json" and table.stat().st_size > _MAX_JSON_BYTES:
-        return "no format takes a table of that name from a folder; give its path to read it"
     try:
         if any(reader.detect(table, named=False) is not None for reader in known.values()):
             return "no format takes a table of that name from a folder; give its path to read it"

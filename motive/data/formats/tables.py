@@ -15,6 +15,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from motive.data.formats import json_list
 from motive.data.paths import is_clean
 from motive.errors import DatasetError
 from motive.extras import require
@@ -311,18 +312,15 @@ def _object_row(number: int, where: str, value: Any) -> TableRow:
 
 
 def _json_rows(path: Path) -> Generator[TableRow, None, None]:
-    with_nul: set[int] = set()
-    text = "".join(_lines(path, with_nul))
-    if with_nul:
-        raise _error(path, f"must be text, got a NUL byte in line {min(with_nul)}", "check the file")
+    with open(path, "rb") as file:
+        start = file.read(2)
+    if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        raise _error(path, "must be UTF-8, got UTF-16", "convert the file")
     try:
-        rows = json.loads(text)
+        for number, value in enumerate(json_list.items(path), 1):
+            yield _object_row(number, f"row {number}", value)
     except (ValueError, RecursionError) as error:
-        raise _error(path, f"must be JSON, got: {error}", "check the file") from error
-    if not isinstance(rows, list):
-        raise _error(path, f"must be a list of objects, got {type(rows).__name__}", "wrap the rows in [ ]")
-    for number, value in enumerate(rows, 1):
-        yield _object_row(number, f"row {number}", value)
+        raise _error(path, f"must be a JSON list of objects, got: {error}", "check the file") from error
 
 
 @contextmanager
