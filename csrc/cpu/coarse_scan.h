@@ -1,6 +1,6 @@
-// A scan of bytes at twice the speed where few scores are near a bound: queries cut to bytes tell most of them apart.
+// A scan of int8 vectors at twice the speed where few scores are near a bound: queries cut to int8 settle most rows.
 //
-// A query of 16-bit integers Q is D * c + e with small integers c and a rest e. For a row r of bytes
+// A query of 16-bit integers Q is D * c + e with small integers c and a rest e. For a row r of int8
 //   |dot(r, Q) - D * dot(r, c)| <= |r| |e|   (Cauchy and Schwarz),
 // so a score whose coarse value is further than that from both bounds lies where the coarse value lies. The others, a
 // few in a thousand for the best rows of a store, are computed from Q as everywhere. What is found is therefore the
@@ -50,7 +50,7 @@ MOTIVE_INLINE VectorInt add_bytes(VectorInt sum, VectorBits r, VectorBits c) {
 
 MOTIVE_INLINE VectorInt ones16() { return (VectorInt)broadcast_bits(0x00010001u); }
 
-// r[2i]^2 + r[2i + 1]^2 for bytes, at most a 127th less where there is -128.
+// r[2i]^2 + r[2i + 1]^2 for int8, at most a 127th less where there is -128.
 MOTIVE_INLINE VectorInt square_bytes(VectorBits r) {
 #if defined(__AVX512BW__)
   const __m512i size = _mm512_abs_epi8((__m512i)r);
@@ -61,7 +61,7 @@ MOTIVE_INLINE VectorInt square_bytes(VectorBits r) {
 #endif
 }
 
-// kLanes / 2 words of bytes as 16-bit integers.
+// kLanes / 2 words of int8 as 16-bit integers.
 MOTIVE_INLINE VectorInt widen_bytes(const int8_t* from) {
 #if defined(__AVX512BW__)
   return (VectorInt)_mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i*)from));
@@ -82,7 +82,7 @@ MOTIVE_INLINE int32_t sum_lanes(VectorInt value) {
 #endif
 }
 
-// The queries cut to bytes. Those of whole vectors lie in lanes, as [words][vectors of the tile][kLanes] words; the few
+// The queries cut to int8. Those of whole vectors lie in lanes, as [words][vectors of the tile][kLanes] words; the few
 // at the end, where most lanes would idle, with their own words side by side.
 struct Coarse {
   Coarse(const Scan& a, int64_t vectors)

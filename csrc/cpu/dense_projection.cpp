@@ -26,7 +26,7 @@ struct Normals {
   }
 };
 
-constexpr int64_t kGrain = 4096;  // columns worth a part of their own
+constexpr int64_t kGrain = 4096;  // columns worth a separate part
 
 template <class Method, class T>
 void project(const DenseProjection& a) {

@@ -11,7 +11,7 @@ namespace {
 
 constexpr int64_t kBatch = 64;  // samples that share the signs and factors of a group of tiles
 constexpr int64_t kGroup = 8;   // tiles that share one fold into buckets
-constexpr int64_t kGrain = 4;   // tiles worth a part of their own
+constexpr int64_t kGrain = 4;   // tiles worth a separate part
 constexpr uint32_t kSigns = 0, kFactors = 1;
 
 // The random parts of one tile: a bit for each sign, and the Gaussian factors.

@@ -206,15 +206,15 @@ class Frame {
   // Adds row y to the windows of latent rows that hold it, all relative to the frame's first pixel.
   void add_to_windows(int64_t y, const float* row) {
     if (y == 0) first_ = row[0];
-    for (; begun_ < a_.latent_height && window_begin(begun_, a_.height, a_.latent_height) <= y; ++begun_) {
-      float* sums = window(begun_);
+    for (; started_ < a_.latent_height && window_begin(started_, a_.height, a_.latent_height) <= y; ++started_) {
+      float* sums = window(started_);
       for (int64_t x = 0; x < a_.width; ++x) sums[x] = 0.f;
     }
-    for (int64_t i = next_; i < begun_; ++i) {
+    for (int64_t i = next_; i < started_; ++i) {
       float* __restrict sums = window(i);
       for (int64_t x = 0; x < a_.width; ++x) sums[x] += row[x] - first_;
     }
-    for (; next_ < begun_ && window_end(next_, a_.height, a_.latent_height) == y + 1; ++next_) finish_window(next_);
+    for (; next_ < started_ && window_end(next_, a_.height, a_.latent_height) == y + 1; ++next_) finish_window(next_);
   }
 
   float* window(int64_t latent_row) const { return sums_.get() + latent_row % open_ * a_.width; }
@@ -242,7 +242,7 @@ class Frame {
   ExtremesOfRoots roots_;       // without confidence
   ExtremesOfVectors products_;  // with it
   float first_ = 0.f;
-  int64_t begun_ = 0, next_ = 0;  // latent rows: below begun_ begun, below next_ done
+  int64_t started_ = 0, next_ = 0;  // latent rows: below started_ started, below next_ done
   Between next_between_;
 };
 

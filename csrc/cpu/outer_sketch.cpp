@@ -1,4 +1,4 @@
-// Token route of the balanced tensor sketch on the CPU, in one of two ways.
+// Factorized route of the balanced tensor sketch on the CPU, in one of two ways.
 //
 // Where both sides are long and k is a power of two: a token's sketch is the circular convolution of cs_o(dy) and
 // cs_i(x), so the transforms (fourier.h) of the two are multiplied, the products added up over tokens, and one inverse
@@ -163,7 +163,7 @@ class Chunks {
     });
   }
 
-  // Threads that are worth it for so many multiplications a token.
+  // Threads that pay off for this many multiplications a token.
   int threads(int64_t work_a_token) const {
     return int(least(count(), useful_threads(a_.threads, count() * depth_ * work_a_token, kThreadWork)));
   }

@@ -90,7 +90,7 @@ MOTIVE_INLINE Vector entry(const float* tables, uint32_t offset) {
   return load(reinterpret_cast<const float*>(reinterpret_cast<const char*>(tables) + offset));
 }
 
-// sums[row] += the five table entries that the row's bits choose. A function of its own, for the sake of its registers.
+// sums[row] += the five table entries that the row's bits choose. A separate function, which keeps its registers few.
 __attribute__((noinline)) static void add_entries(const float* __restrict tables, const Offsets* __restrict offsets,
                                                   int64_t rows, float* __restrict sums) {
   const float* const end = sums + rows * kLanes;

@@ -1,4 +1,4 @@
-// What the ways of scanning a store share: queries in lanes, what a worker has found, and rows that are in cache.
+// State shared by the ways of scanning a store: queries in lanes, what a worker has found, and rows that are in cache.
 #pragma once
 
 #include "dot_tile.h"

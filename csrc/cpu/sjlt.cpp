@@ -8,7 +8,7 @@
 namespace motive::cpu::MOTIVE_LEVEL {
 namespace {
 
-constexpr int64_t kGrain = 16384;      // columns worth a part of their own
+constexpr int64_t kGrain = 16384;      // columns worth a separate part
 constexpr int64_t kChunkWords = 2048;  // random words made at a time, about
 constexpr int64_t kMostSums = 1 << 15;
 

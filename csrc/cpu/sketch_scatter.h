@@ -1,4 +1,4 @@
-// The inner loop of the flat sketch: kLanes rows at once, each element added to the bucket of its column.
+// The inner loop of the sketch of a gradient: kLanes rows at once, each element added to the bucket of its column.
 //
 // A transpose in registers turns kLanes rows at one column into one vector, and adding that to its bucket is one
 // aligned load, add and store: no gather and, since a run of columns never hits a bucket twice, no chain of dependent

@@ -1,6 +1,6 @@
-// Flat route of the balanced tensor sketch on the CPU, near the speed of memory: rows are read in the order in which
-// they lie, kLanes at a time (sketch_scatter.h): the same row of kLanes samples, or kLanes rows of one sample where
-// there are too few samples. The single row of a vector is gathered instead.
+// Materialized route of the balanced tensor sketch on the CPU, near the speed of memory: rows are read in the order in
+// which they lie, kLanes at a time (sketch_scatter.h): the same row of kLanes samples, or kLanes rows of one sample
+// where there are too few samples. The single row of a vector is gathered instead.
 #include "motive/tensor_sketch.h"
 
 #include <cstring>
@@ -16,7 +16,7 @@ namespace {
 
 constexpr const char* kWhere = "tensor_sketch_into";
 constexpr int64_t kChunk = 16384;   // columns whose buckets are unpacked at a time
-constexpr int64_t kTask = 1 << 20;  // elements that are worth a task of their own
+constexpr int64_t kTask = 1 << 20;  // elements that are worth a separate task
 constexpr int64_t kMostTasks = 256;
 constexpr int64_t kThreadBytes = 1 << 20;  // bytes whose reading takes about as long as starting a thread
 constexpr int64_t kAheadBytes = 512;       // how far ahead of use a row is fetched

@@ -1,4 +1,4 @@
-// Kernels of the token route for one element type; each outer_sketch_<type>.cu compiles them once.
+// Kernels of the factorized route for one element type; each outer_sketch_<type>.cu compiles them once.
 #pragma once
 
 #include "launch.cuh"

@@ -1,4 +1,4 @@
-// Token route of the balanced tensor sketch: the work of one block of threads, between its barriers.
+// Factorized route of the balanced tensor sketch: the work of one block of threads, between its barriers.
 //
 // The sketch of sum_t y_t x_t^T is the sum over t of the circular convolution of the count sketches cs(y_t) and
 // cs(x_t), that is, of the product of their Fourier transforms. Two tokens share each complex transform: with

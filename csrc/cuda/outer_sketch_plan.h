@@ -1,4 +1,5 @@
-// Token route of the balanced tensor sketch: sizes and arguments, on the host. outer_sketch.h says what a block does.
+// Factorized route of the balanced tensor sketch: sizes and arguments, on the host. outer_sketch.h says what a block
+// does.
 #pragma once
 
 #include <string>
@@ -63,7 +64,8 @@ static inline bool is_vectorised(const TokenSide& side, const OuterSketch& args)
 
 static inline void check_dim(int64_t dim) {
   if (!log_length(dim)) {
-    fail("outer_sketch_into", "dim", "at most 2048, or 4096", std::to_string(dim), "use the flat route for wider ones");
+    fail("outer_sketch_into", "dim", "at most 2048, or 4096", std::to_string(dim),
+         "use the materialized route for wider ones");
   }
 }
 

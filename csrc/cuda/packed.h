@@ -1,7 +1,7 @@
 // Loads of several adjacent elements at once, and the layout of the gather buffer in shared memory.
 //
 // The headers of this folder hold what the threads of a block do between two barriers, as functions of the thread's
-// number; the kernels (.cu) call them with __syncthreads() in between. Where the device has an instruction of its own
+// number; the kernels (.cu) call them with __syncthreads() in between. Where the device has its own instruction
 // there is a form for the host beside it: csrc/cuda_on_cpu runs all of it on the CPU.
 #pragma once
 

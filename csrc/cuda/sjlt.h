@@ -1,4 +1,4 @@
-// Sparse Johnson-Lindenstrauss transform: a warp adds its items, 32 at a time, to sums of its own. Items of one bucket
+// Sparse Johnson-Lindenstrauss transform: a warp adds its items, 32 at a time, to its own sums. Items of one bucket
 // take turns, in the order of their lanes, so there are no atomics and the order is fixed.
 #pragma once
 

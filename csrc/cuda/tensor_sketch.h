@@ -1,4 +1,4 @@
-// Flat route of the balanced tensor sketch: the work of one block of threads, between its barriers.
+// Materialized route of the balanced tensor sketch: the work of one block of threads, between its barriers.
 //
 // z[(h_o[a] + h_i[b]) mod dim] += s_o[a] * s_i[b] * G[a, b]. The rows of one bucket p are added first, in registers, to
 // one row u; then bucket q of the columns gathers v[q] = sum of s_i[b] u[b] over its columns b (one in each run of dim

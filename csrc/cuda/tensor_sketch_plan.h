@@ -1,5 +1,5 @@
-// Flat route of the balanced tensor sketch: how tensors are cut into the work of blocks, on the host. tensor_sketch.h
-// says what a block does with it.
+// Materialized route of the balanced tensor sketch: how tensors are cut into the work of blocks, on the host.
+// tensor_sketch.h says what a block does with it.
 #pragma once
 
 #include <string>

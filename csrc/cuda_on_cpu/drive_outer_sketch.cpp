@@ -1,4 +1,4 @@
-// Factorized (token) route of the balanced tensor sketch.
+// Factorized route of the balanced tensor sketch.
 #include "driver.h"
 #include "motive/cuda/outer_sketch.h"
 #include "motive/outer_sketch.h"
@@ -136,7 +136,7 @@ void widths_and_types() {
                                {1, 4, 20, 4200, 4096}, {1, 1, 1, 1, 1}};
   for (const DType dtype : kTypes) {
     for (const auto& [n, t, o, i, k] : shapes) {
-      begin_case(std::string("token ") + name_of(dtype) + " " + join({n, t, o, i}) + " to " + std::to_string(k));
+      begin_case(std::string("factorized ") + name_of(dtype) + " " + join({n, t, o, i}) + " to " + std::to_string(k));
       sketch(layer(dtype, n, t, o, i, k));
     }
   }

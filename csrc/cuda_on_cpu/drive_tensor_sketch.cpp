@@ -1,4 +1,4 @@
-// Flat route of the balanced tensor sketch.
+// Materialized route of the balanced tensor sketch.
 #include <memory>
 
 #include "driver.h"
@@ -99,7 +99,7 @@ void widths_and_types() {
                                {1, 20, 1040, 1024}, {1, 30, 40, 2048},  {1, 10, 3000, 2100}, {1, 6, 24, 5000}};
   for (const DType dtype : kTypes) {
     for (const auto& [n, o, i, k] : shapes) {
-      begin_case(std::string("flat ") + name_of(dtype) + " " + join({n, o, i}) + " to " + std::to_string(k));
+      begin_case(std::string("materialized ") + name_of(dtype) + " " + join({n, o, i}) + " to " + std::to_string(k));
       sketch(n, k, {typed(dtype, numbers(n * o * i, 1))}, {{o, i, o * i, i, 0, 0.5f}});
     }
   }

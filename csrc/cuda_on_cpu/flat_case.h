@@ -1,4 +1,4 @@
-// What the cases of the projections of flattened gradients share.
+// Shared by the cases of the projections of flattened gradients.
 #pragma once
 
 #include "driver.h"

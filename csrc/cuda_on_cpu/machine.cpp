@@ -100,7 +100,7 @@ bool pass_block_barrier() {
   return true;
 }
 
-// If all lanes of the mask of `fiber` wait at the same operation, they have each other's values and go on.
+// If all lanes of the mask of `fiber` wait at the same operation, exchange their values and let them continue.
 void pass_warp_operation(Fiber& fiber) {
   const int first = fiber.number / kLanes * kLanes;
   uint64_t values[kLanes] = {};

@@ -1,4 +1,4 @@
-// What the parts of the machine share: its threads and how they wait.
+// State shared by the parts of the machine: its threads and how they wait.
 #pragma once
 
 #include <ucontext.h>
@@ -50,7 +50,7 @@ std::vector<Fiber*>& block_threads();
 sanitizer::Fiber& scheduler_fiber();
 
 // cp.async and mbarrier (copies.cpp): before a block, at its end, and where every thread waits. The last one returns
-// whether some thread may go on.
+// whether some thread may continue.
 void forget_copies();
 void finish_copies();
 bool complete_phases();

@@ -1,4 +1,4 @@
-// Fibers and orderings as ThreadSanitizer and AddressSanitizer have to be told of them; nothing in other builds.
+// Fibers and orderings as ThreadSanitizer and AddressSanitizer need them announced; nothing in other builds.
 #pragma once
 
 #include <cstddef>

@@ -47,9 +47,9 @@ int main() {
     }
   }
 
-  std::vector<float> flat(kSamples * kDim, 0.f), token(kSamples * kDim, 0.f);
+  std::vector<float> materialized(kSamples * kDim, 0.f), factorized(kSamples * kDim, 0.f);
   motive::TensorSketch f{};
-  f.z = flat.data();
+  f.z = materialized.data();
   f.grad = gradient.data();
   f.dtype = motive::DType::float32;
   f.samples = kSamples;
@@ -65,7 +65,7 @@ int main() {
   motive::cpu::tensor_sketch_into(f);
 
   motive::OuterSketch o{};
-  o.z = token.data();
+  o.z = factorized.data();
   o.x = x.data();
   o.dy = dy.data();
   o.dtype = motive::DType::float32;
@@ -85,15 +85,15 @@ int main() {
   motive::cpu::outer_sketch_into(o);
 
   double norm = 0., difference = 0.;
-  for (size_t j = 0; j < flat.size(); ++j) {
-    norm += double(flat[j]) * flat[j];
-    difference += std::pow(double(flat[j]) - token[j], 2);
+  for (size_t j = 0; j < materialized.size(); ++j) {
+    norm += double(materialized[j]) * materialized[j];
+    difference += std::pow(double(materialized[j]) - factorized[j], 2);
   }
   norm = std::sqrt(norm);
   difference = std::sqrt(difference);
   std::printf("projected %lld gradients of %lld x %lld to %lld numbers each\n", (long long)kSamples, (long long)kRows,
               (long long)kColumns, (long long)kDim);
-  std::printf("norm %.9g, flat route against token route %.3g\n", norm, difference / norm);
-  std::printf("first numbers %.9g %.9g %.9g\n", flat[0], flat[1], flat[2]);
+  std::printf("norm %.9g, materialized route against factorized route %.3g\n", norm, difference / norm);
+  std::printf("first numbers %.9g %.9g %.9g\n", materialized[0], materialized[1], materialized[2]);
   return difference <= 1e-5 * norm ? 0 : 1;
 }

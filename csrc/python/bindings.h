@@ -1,4 +1,4 @@
-// How an op is bound: one bind_<op>.cpp names each field of its argument struct once and registers itself.
+// Binding of an op: one bind_<op>.cpp names each field of its argument struct once and registers itself.
 //
 //   MOTIVE_BINDING(noise_latents, m) {
 //     def_arguments<NoiseLatents>(m, "NoiseLatents", FIELD(noisy), FIELD(size));

@@ -26,7 +26,7 @@ Bytes quantize(const std::vector<float>& z, int64_t rows, int64_t dim, int64_t s
   return got;
 }
 
-void bytes(const std::string& level) {
+void quantized(const std::string& level) {
   for (const int64_t dim : {1, 7, 16, 33, 512}) {
     const std::string what = "quantize_rows " + std::to_string(dim) + " " + level;
     const int64_t rows = 600, stride = dim + 3;  // more than one task
@@ -253,7 +253,7 @@ void bad_arguments() {
 int main() {
   using motive::StoreType;
   motive::test::at_each_level([](const std::string& level) {
-    motive::test::bytes(level);
+    motive::test::quantized(level);
     for (const StoreType dtype : {StoreType::float32, StoreType::float16, StoreType::int8}) {
       motive::test::scores(level, dtype, 4600, 9, 3);  // more than one task
       motive::test::scores(level, dtype, 131, 67, 20);

@@ -50,8 +50,8 @@ uint16_t rounded(float value) {  // to bfloat16, by truncation
   return uint16_t(bits >> 16);
 }
 
-TensorSketch flat_arguments(const Tables& tables, float* z, const void* grad, DType dtype, int64_t samples,
-                            int64_t rows, int64_t columns, int64_t dim) {
+TensorSketch materialized_arguments(const Tables& tables, float* z, const void* grad, DType dtype, int64_t samples,
+                                    int64_t rows, int64_t columns, int64_t dim) {
   return {z,
           grad,
           dtype,
@@ -67,11 +67,11 @@ TensorSketch flat_arguments(const Tables& tables, float* z, const void* grad, DT
           3};
 }
 
-void flat_route(const std::string& level) {
+void materialized_route(const std::string& level) {
   const int64_t shapes[][4] = {{1, 1, 1, 1},    {1, 1, 700, 16}, {3, 5, 9, 4},   {2, 70, 33, 16}, {17, 12, 10, 7},
                                {1, 600, 3, 37}, {9, 1, 64, 64},  {2, 1, 100, 7}, {5, 40, 129, 64}};
   for (const auto& [n, o, i, k] : shapes) {
-    const std::string what = level + " flat " + std::to_string(n) + " x " + std::to_string(o) + " x " +
+    const std::string what = level + " materialized " + std::to_string(n) + " x " + std::to_string(o) + " x " +
                              std::to_string(i) + " to " + std::to_string(k);
     const Tables tables(o, i, k);
     std::vector<float> gradient = numbers(n * o * i, 0);
@@ -82,25 +82,25 @@ void flat_route(const std::string& level) {
     }
     const std::vector<double> wanted = sketch(tables, {gradient.begin(), gradient.end()}, n, k);
     std::vector<float> z(size_t(n * k), 0.f), z16 = z, one = z;
-    TensorSketch a = flat_arguments(tables, z.data(), gradient.data(), DType::float32, n, o, i, k);
+    TensorSketch a = materialized_arguments(tables, z.data(), gradient.data(), DType::float32, n, o, i, k);
     cpu::tensor_sketch_into(a);
     check_close(z, wanted, 1e-6 * norm(wanted) + 1e-6, what);
-    a = flat_arguments(tables, z16.data(), half.data(), DType::bfloat16, n, o, i, k);
+    a = materialized_arguments(tables, z16.data(), half.data(), DType::bfloat16, n, o, i, k);
     cpu::tensor_sketch_into(a);
     check_close(z16, wanted, 1e-6 * norm(wanted) + 1e-6, what + " from bfloat16");
-    a = flat_arguments(tables, one.data(), gradient.data(), DType::float32, n, o, i, k);
+    a = materialized_arguments(tables, one.data(), gradient.data(), DType::float32, n, o, i, k);
     a.threads = 1;
     cpu::tensor_sketch_into(a);
     check(one == z, what + ": one thread and three differ");
   }
 }
 
-void token_route(const std::string& level) {
+void factorized_route(const std::string& level) {
   const int64_t shapes[][5] = {{1, 1, 1, 1, 1},     {2, 7, 5, 9, 4},     {3, 300, 40, 17, 16},
                                {2, 19, 3, 100, 37}, {1, 33, 100, 3, 37}, {2, 20, 12, 10, 64},
                                {1, 8, 64, 64, 64},  {4, 5, 130, 70, 64}, {1, 21, 530, 600, 512}};
   for (const auto& [n, t, o, i, k] : shapes) {
-    const std::string what = level + " token " + std::to_string(n) + " x " + std::to_string(t) + ", " +
+    const std::string what = level + " factorized " + std::to_string(n) + " x " + std::to_string(t) + ", " +
                              std::to_string(o) + " x " + std::to_string(i) + " to " + std::to_string(k);
     const Tables tables(o, i, k);
     std::vector<float> x = numbers(n * t * i, 1), dy = numbers(n * t * o, 2);
@@ -163,7 +163,7 @@ void token_route(const std::string& level) {
 void bad_arguments() {
   const Tables tables(5, 9, 4);
   std::vector<float> z(4, 0.f), gradient(45, 1.f);
-  const TensorSketch good = flat_arguments(tables, z.data(), gradient.data(), DType::float32, 1, 5, 9, 4);
+  const TensorSketch good = materialized_arguments(tables, z.data(), gradient.data(), DType::float32, 1, 5, 9, 4);
   TensorSketch a = good;
   a.grad = nullptr;
   check_rejects([&] { cpu::tensor_sketch_into(a); }, "grad must be", "a null gradient");
@@ -187,8 +187,8 @@ void bad_arguments() {
 
 int main() {
   motive::test::at_each_level([](const std::string& level) {
-    motive::test::flat_route(level);
-    motive::test::token_route(level);
+    motive::test::materialized_route(level);
+    motive::test::factorized_route(level);
     motive::test::bad_arguments();
   });
   return motive::test::report("test_sketch");

@@ -20,7 +20,7 @@ from motive_kernels.rng import philox
 
 FOLDER = Path(__file__).parents[1] / "golden"
 VECTORS = json.loads((FOLDER / "tensor_sketch.json").read_text())
-KINDS = json.loads((FOLDER / "kinds.json").read_text())
+PROJECTION_TYPES = json.loads((FOLDER / "projection_types.json").read_text())
 NOISE = json.loads((FOLDER / "noise.json").read_text())
 
 
@@ -45,11 +45,13 @@ def test_vectors(case: dict[str, Any], impl: str) -> None:
 
 
 @pytest.mark.parametrize("impl", ["cpp", "torch"])
-@pytest.mark.parametrize("case", KINDS["cases"], ids=lambda case: f"{case['kind']}-{case['dim']}-{case['options']}")
-def test_vectors_of_the_other_kinds(case: dict[str, Any], impl: str) -> None:
+@pytest.mark.parametrize(
+    "case", PROJECTION_TYPES["cases"], ids=lambda case: f"{case['kind']}-{case['dim']}-{case['options']}"
+)
+def test_vectors_of_the_other_projection_types(case: dict[str, Any], impl: str) -> None:
     """Made in float64; float32 sums are as near as their rounding."""
-    assert KINDS["format"] == philox.FORMAT_VERSION
-    shapes = KINDS["parameters"]
+    assert PROJECTION_TYPES["format"] == philox.FORMAT_VERSION
+    shapes = PROJECTION_TYPES["parameters"]
     projector = mk.Projector(mk.ProjectionSpec(case["kind"], case["dim"], case["seed"], case["options"]), shapes)
     z = projector.project({name: eighths(2, *shape) for name, shape in shapes.items()}, impl=impl).double()
     allowed = 2e-6 * max(case["norms"])

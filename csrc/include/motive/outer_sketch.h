@@ -1,4 +1,4 @@
-// Token route of the balanced tensor sketch: the sketch of each sample's sum_t dy_t x_t^T, which is never formed.
+// Factorized route of the balanced tensor sketch: the sketch of each sample's sum_t dy_t x_t^T, which is never formed.
 #pragma once
 
 #include <cstdint>

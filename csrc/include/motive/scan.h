@@ -32,7 +32,7 @@ struct Scan {
   int64_t* above;         // [count] rows with score > high
   int64_t* reached;       // [count] rows with score >= high
   float* lowest;          // [count] smallest score; infinity if no row takes part; may be null with the next two;
-                          // a scan of bytes that asks for lists alone may then be faster
+                          // a scan of int8 vectors that asks for lists alone may then be faster
   float* highest;         // [count] largest score
   double* total;          // [count] sum of the scores; its last bits depend on the SIMD level, not on threads
   int64_t* listed;        // [count] rows with low < score < high

@@ -1,4 +1,4 @@
-// Flat route of the balanced tensor sketch: per-sample gradients [n, o, i] that exist in memory, in one pass.
+// Materialized route of the balanced tensor sketch: per-sample gradients [n, o, i] that exist in memory, in one pass.
 #pragma once
 
 #include <cstdint>

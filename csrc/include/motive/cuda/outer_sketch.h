@@ -1,4 +1,5 @@
-// CUDA launcher of the token route of the balanced tensor sketch: per-sample gradient extraction and projection in one.
+// CUDA launcher of the factorized route of the balanced tensor sketch: per-sample gradient extraction and projection in
+// one.
 //
 // Nothing here needs the CUDA toolkit to include. Launchers run on the current device and the given stream, do not
 // synchronise, and can be captured in a CUDA graph. They throw std::invalid_argument for arguments that do not fit and
@@ -12,7 +13,7 @@
 
 namespace motive::cuda {
 
-// Widest sketch of the token route: a power of two up to 4096, or any width up to 2048.
+// Widest sketch of the factorized route: a power of two up to 4096, or any width up to 2048.
 bool outer_sketch_takes(int64_t dim);
 
 // One side of the outer products: [samples, tokens, columns]; the columns of a token are adjacent.

@@ -1,4 +1,5 @@
-// CUDA launcher of the flat route of the balanced tensor sketch, for one tensor or a whole model's list of them.
+// CUDA launcher of the materialized route of the balanced tensor sketch, for one tensor or a whole model's list of
+// them.
 //
 // Nothing here needs the CUDA toolkit to include. Launchers run on the current device and the given stream, do not
 // synchronise, and can be captured in a CUDA graph. They throw std::invalid_argument for arguments that do not fit and

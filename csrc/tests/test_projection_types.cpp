@@ -180,17 +180,17 @@ void kronecker(const std::string& level) {
         }
       }
     }
-    std::vector<float> z(by_tokens.size(), 0.f), one = z, token = z;
-    Kronecker flat{z.data(), gradient.data(), DType::float32, n, o, i, o * i, i, factors, 0.5f, 3};
-    cpu::kronecker_into(flat);
-    check_close(z, by_gradient, 1e-5, what + " flat");
-    flat.z = one.data();
-    flat.threads = 1;
-    cpu::kronecker_into(flat);
+    std::vector<float> z(by_tokens.size(), 0.f), one = z, factorized = z;
+    Kronecker materialized{z.data(), gradient.data(), DType::float32, n, o, i, o * i, i, factors, 0.5f, 3};
+    cpu::kronecker_into(materialized);
+    check_close(z, by_gradient, 1e-5, what + " materialized");
+    materialized.z = one.data();
+    materialized.threads = 1;
+    cpu::kronecker_into(materialized);
     check(one == z, what + ": one thread and three differ");
-    cpu::kronecker_outer_into({token.data(), x.data(), dy.data(), DType::float32, n, t, o, i, t * i, i, t * o, o,
+    cpu::kronecker_outer_into({factorized.data(), x.data(), dy.data(), DType::float32, n, t, o, i, t * i, i, t * o, o,
                                factors, lengths.data(), 0.5f, 3});
-    check_close(token, by_tokens, 1e-5, what + " token");
+    check_close(factorized, by_tokens, 1e-5, what + " factorized");
   }
 }
 
@@ -239,5 +239,5 @@ int main() {
   });
   motive::test::block_numbers_carry();
   motive::test::bad_arguments();
-  return motive::test::report("test_kinds");
+  return motive::test::report("test_projection_types");
 }
