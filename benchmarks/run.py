@@ -22,7 +22,7 @@ from benchmarks.harness.plans import SUITES, Choice, plan_for
 from benchmarks.harness.session import Options, Section, Session, chosen, show, with_environment
 
 NEAR = "wheels"
-"""Folder beside the benchmarks that --wheels is taken from where it is not given."""
+"""Folder next to the benchmarks that --wheels is taken from where it is not given."""
 
 
 def arguments_of(given: list[str] | None) -> argparse.Namespace:

@@ -1,4 +1,4 @@
-"""The projected gradient of every parameter and clip, beside a plain forward and backward pass.
+"""The projected gradient of every parameter and clip, compared with a plain forward and backward pass.
 
     python -m benchmarks.capture.forward_backward [--quick] [--growth] [--apart] [--compile] [--threads N] [--out DIR]
 
@@ -152,7 +152,7 @@ def report_peak(what: str) -> None:
 
 
 def memory(threads: int) -> Record:
-    """Peak memory of tensors of ours beside the plain pass, model included, each in a process of its own."""
+    """Peak memory of our tensors compared with the plain pass, model included, each in its own process."""
     peaks = {what: peak_bytes(what, threads) for what in MEMORY}
     tensors = {what: peak - peaks["imports"] for what, peak in peaks.items()}
     return {
@@ -181,7 +181,7 @@ def growth(repeats: int) -> Iterator[Record]:
 
 
 def apart(repeats: int) -> Iterator[Record]:
-    """Vectors of four segments of each clip, and of four draws of one clip, beside one vector a clip."""
+    """Vectors of four segments of each clip, and of four draws of one clip, compared with one vector a clip."""
     bench = Bench(APART)
     capture = mk.GradientCapture(bench.model, bench.projector)
     whole = capture(lambda: bench.segments(1)[:, 0])

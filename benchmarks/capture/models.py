@@ -108,7 +108,7 @@ class Bench:
         self.model.zero_grad(set_to_none=True)
 
     def one_by_one(self) -> None:
-        """A gradient for each clip by a backward pass of its own, not projected."""
+        """A gradient for each clip by a separate backward pass, not projected."""
         for clip in range(self.size.batch):
             self.losses(clip=clip).sum().backward()
             self.model.zero_grad(set_to_none=True)

@@ -1,1 +1,1 @@
-"""What every benchmark shares: rows, ceilings, sessions, plans and tables."""
+"""Shared by every benchmark: rows, ceilings, sessions, plans and tables."""

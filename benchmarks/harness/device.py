@@ -70,7 +70,7 @@ class Setting:
         return torch.randn(shape, device=self.device, dtype=dtype)
 
     def copies(self, size: int) -> int:
-        """How many inputs of so many bytes fill the caches."""
+        """The number of inputs of this many bytes that fill the caches."""
         return 2 if self.rehearsal else L2_BYTES // size + 1
 
 

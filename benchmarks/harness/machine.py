@@ -54,7 +54,7 @@ def versions() -> None:
 
 
 def build() -> None:
-    """Compile both extensions and put them beside the Python code, without setuptools."""
+    """Compile both extensions and put them next to the Python code, without setuptools."""
     sys.path.insert(0, str(ROOT / "csrc"))
     native = importlib.import_module("build")
     nvcc = native.find_nvcc()

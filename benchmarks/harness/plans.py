@@ -1,4 +1,4 @@
-"""What a run does on each kind of device, in order: the most valuable first, since a run may end early."""
+"""Sections of a run on each kind of device, the most valuable first, since a run may end early."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CPU = {
     ),
     "capture": ("benchmarks.capture.forward_backward",),
     "pipeline": ("benchmarks.pipeline.masks",),
-    "quality": ("benchmarks.quality.per_draw",),
+    "quality": ("benchmarks.quality.noise_combine",),
     "scoring": ("benchmarks.scoring.search", "benchmarks.scoring.large"),
 }
 """Suite -> modules."""
@@ -29,7 +29,7 @@ CPU = {
 # A warning of another version of torch must not hide what a test would say.
 GPU_TESTS = [sys.executable, "-m", "pytest", "-q", "-rfE", "--maxfail=40", "-W", "default", "-p", "no:cacheprovider",
              "tests/gpu"]  # fmt: skip
-BESIDE = "triton or a_pass_in_a_graph"
+SLOW_OR_OPTIONAL = "triton or a_pass_in_a_graph"
 """Tests that are no gate: of the second language, which takes minutes to compile, and of graphs, which nothing needs."""
 
 
@@ -82,7 +82,7 @@ def _module(choice: Choice, section: str, name: str, *arguments: str) -> list[st
 
 def _machine(choice: Choice) -> list[Section]:
     machine = [sys.executable, "-m", "benchmarks.harness.machine"]
-    gate = [*GPU_TESTS, "-k", f"not ({BESIDE})"]
+    gate = [*GPU_TESTS, "-k", f"not ({SLOW_OR_OPTIONAL})"]
     plan = [Section("versions", [*machine, "versions"], 0.1, 5, always=True)]
     if choice.wheels is not None:
         plan.append(Section("wheels", [*machine, "wheels", str(choice.wheels)], 0.15, 5, always=True))
@@ -117,15 +117,15 @@ def _suites(choice: Choice) -> list[tuple[str, Section]]:
         return ours("pipeline", name, share, "pipeline.gradients", "--model", model, *more, least_s=30)
 
     return [
-        ours("kernels", "flat", 0.2, "kernels.gpu", "--only", "flat"),
-        ours("kernels", "token", 0.25, "kernels.gpu", "--only", "token"),
+        ours("kernels", "materialized", 0.2, "kernels.gpu", "--only", "materialized"),
+        ours("kernels", "factorized", 0.25, "kernels.gpu", "--only", "factorized"),
         gradients("preview", 0.5, "wan2.1-1.3b", "--clip", "preview"),
         gradients("full", 0.5, "wan2.1-1.3b", *full),
         ours("scoring", "search", 0.3, "scoring.gpu"),
         ("kernels", Section("weighting", weighting, 0.2)),
         ours("pipeline", "end_to_end", 0.4, "pipeline.end_to_end", *timed, least_s=60),
         ours("kernels", "sanitizer", 0.4, "kernels.sanitize", *timed, least_s=20),
-        ("kernels", Section("tests_beside", [*GPU_TESTS, "-k", BESIDE], 0.4, 20)),
+        ("kernels", Section("tests_optional", [*GPU_TESTS, "-k", SLOW_OR_OPTIONAL], 0.4, 20)),
         ours("kernels", "types", 0.15, "kernels.gpu", "--only", "types"),
         ours("kernels", "counters", 0.3, "kernels.counters", *timed),
         ("kernels", Section("resources", resources, 0.1, 5)),

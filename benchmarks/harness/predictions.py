@@ -1,4 +1,4 @@
-"""What is expected before anything is measured: times from bytes, operations and a card's ceilings. Pure functions.
+"""Predictions made before anything is measured: times from bytes, operations and a card's ceilings. Pure functions.
 
 Each expectation is a floor over a share of the ceiling that the design should reach; the shares are written down here,
 so that a measurement can contradict them.
@@ -98,7 +98,7 @@ def flat_ms(card: Card, parameters: int = wan.PARAMETERS) -> float:
 
 def token_bytes(tokens: int) -> float:
     """What the factorized route reads for the layers of Wan2.1-1.3B's blocks: inputs and output gradients, once."""
-    return float(sum(count * 2 * tokens * (o + i) for (o, i), count in wan.token_layers().items()))
+    return float(sum(count * 2 * tokens * (o + i) for (o, i), count in wan.factorized_layers().items()))
 
 
 def token_ms(card: Card, tokens: int) -> float:
@@ -108,7 +108,7 @@ def token_ms(card: Card, tokens: int) -> float:
 
 def weight_gradient_ms(card: Card, tokens: int) -> float:
     """Expected time of the products that the factorized route replaces."""
-    flops = sum(count * 2.0 * tokens * o * i for (o, i), count in wan.token_layers().items())
+    flops = sum(count * 2.0 * tokens * o * i for (o, i), count in wan.factorized_layers().items())
     return flops / LINEAR_SHARE / card.product
 
 

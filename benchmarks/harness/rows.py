@@ -34,6 +34,9 @@ SUITES = (
     "scoring",
 )
 
+ROUTES = ("materialized", "factorized", "auto", None)
+"""auto: chosen for each parameter; None: the op has no routes."""
+
 _NUMBER = (int, float)
 _OPTIONAL_NUMBER = (int, float, type(None))
 REQUIRED: dict[str, tuple[type, ...]] = {
@@ -47,7 +50,7 @@ REQUIRED: dict[str, tuple[type, ...]] = {
 TYPED: dict[str, tuple[type, ...]] = {
     "dtype": (str,),
     "shape": (list, tuple),  # integers
-    "route": (str, type(None)),  # materialized, factorized, or None where an op has no routes
+    "route": (str, type(None)),  # one of ROUTES
     "bytes": _OPTIONAL_NUMBER,  # least memory traffic, or the size for rows about memory
     "flops": _OPTIONAL_NUMBER,  # least arithmetic
     "ms_median": _NUMBER,
@@ -134,6 +137,9 @@ def check(row: Record) -> None:
             raise ValueError(f"{where}: a field's name must be in lower case with underscores, got {name!r}; rename it")
     if row["suite"] not in SUITES:
         raise ValueError(f"{where}: suite must be one of {', '.join(SUITES)}, got {row['suite']!r}; add it to SUITES")
+    if row.get("route") not in ROUTES:
+        known = ", ".join(map(str, ROUTES))
+        raise ValueError(f"{where}: route must be one of {known}, got {row['route']!r}; rename it")
     if not all(isinstance(size, int) for size in row.get("shape", ())):
         raise ValueError(f"{where}: shape must hold integers, got {row['shape']}; convert them")
     _check_figures(where, row)

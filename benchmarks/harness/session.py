@@ -42,7 +42,7 @@ class Section:
         name: of the section.
         command: to run in the repository; SECONDS in it is replaced.
         share: of a run's budget that it may take.
-        least_s: it is not begun with less time than this.
+        least_s: it does not start with less time than this.
         needs: programs that it cannot do without.
         always: it runs in every run, since what it makes does not outlast the machine.
         required: the run ends if it fails.
@@ -84,7 +84,7 @@ class Options:
         out: folder of the log, the state and the results.
         budget_s: seconds for all sections together, or None: no limit, and nothing is taken up from an earlier run.
         redo: names of sections to run again though they are done.
-        past_red: go on where a gate has failed.
+        past_red: continue where a gate has failed.
     """
 
     out: Path

@@ -1,4 +1,4 @@
-"""The results of a run on a GPU as Markdown: targets beside what was predicted and what was measured, then each part.
+"""The results of a run on a GPU as Markdown: targets with predictions and measurements, then each part.
 
 python -m benchmarks.harness.tables [--results DIR]                        print the tables of a run
 python -m benchmarks.harness.tables [--results DIR] --write docs/performance.md docs/log.md
@@ -64,8 +64,8 @@ def headline(rows: Sequence[Record]) -> str:
     lines = []
     for target in TARGETS:
         value = target.found(rows)
-        told = NOT_MEASURED if value is None else number(value) + ("" if target.met(value) else ", missed")
-        lines.append([target.title, target.promise(), _expected(target, shown), told])
+        figure = NOT_MEASURED if value is None else number(value) + ("" if target.met(value) else ", missed")
+        lines.append([target.title, target.promise(), _expected(target, shown), figure])
     return table(["", "target", title, "measured"], lines)
 
 
@@ -75,8 +75,8 @@ def tuning(rows: Sequence[Record]) -> str:
     lines = []
     for expected in EXPECTED:
         ms, found = expected.ms(card), expected.measured(rows)
-        told = [NOT_MEASURED, ""] if found is None else [_ms(found), f"{number(found['ms_median'] / ms)} x"]
-        lines.append([expected.name, number(ms), *told, expected.why])
+        cells = [NOT_MEASURED, ""] if found is None else [_ms(found), f"{number(found['ms_median'] / ms)} x"]
+        lines.append([expected.name, number(ms), *cells, expected.why])
     return table(["kernel", f"predicted for {card.name}, ms", "measured, ms", "", "the prediction"], lines)
 
 
@@ -89,7 +89,7 @@ def _dims(row: Record) -> str:
 
 
 def kernels(rows: Sequence[Record]) -> str:
-    """Kernels: time, bandwidth, share of the ceiling, beside their baselines."""
+    """Kernels: time, bandwidth, fraction of the ceiling, relative to their baselines."""
     ours = matching(rows, suite="kernels", case=lambda case: case is not None and not case.startswith("peers"))
     ours += matching(rows, suite="kernels", case=None)
     lines = [
@@ -99,7 +99,7 @@ def kernels(rows: Sequence[Record]) -> str:
          "" if row.get("ratio") is None else f"{number(row['ratio'])} x {row['baseline']}"]
         for row in newest(ours) if "ms_median" in row
     ]  # fmt: skip
-    return _part("Kernels", ["op", "by", "type", "shape", "ms", "GB/s", "of the read ceiling", "beside"], lines)
+    return _part("Kernels", ["op", "by", "type", "shape", "ms", "GB/s", "of the read ceiling", "relative to"], lines)
 
 
 def peers(rows: Sequence[Record]) -> str:
@@ -160,13 +160,13 @@ def end_to_end(rows: Sequence[Record]) -> str:
 
 
 def at_scale(rows: Sequence[Record]) -> str:
-    """What was measured on one card, taken to a million clips, and beside the paper."""
+    """What was measured on one card, extrapolated to a million clips, and compared with the paper."""
     lines = extrapolate.lines(newest(rows))
     if not lines:
         lines = [("indexing", cards, NOT_MEASURED, extrapolate.Plan().assumptions()) for cards in extrapolate.CARDS]
     compared = extrapolate.beside_the_paper(newest(rows))
     return _part("A million clips", ["", "cards", "hours", "assuming"], lines) + _part(
-        "Beside the paper", ["", "the paper, A100", "here"], compared
+        "Compared with the paper", ["", "the paper, A100", "here"], compared
     )
 
 

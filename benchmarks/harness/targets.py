@@ -1,4 +1,4 @@
-"""What a GPU is to reach, where among the rows it shows, and what is expected beforehand."""
+"""Targets on a GPU, the rows that show them, and the prediction for each."""
 
 from __future__ import annotations
 
@@ -113,18 +113,18 @@ TARGETS = (
     Target("factorized route, all blocks of Wan2.1-1.3B, 32,760 tokens: memory floors", 2, True, "floors",
            lambda rows: _inverse(_figure("fraction_of_ceiling", False, shape=[1, FULL], **_TOKEN)(rows)),
            lambda card: predictions.TOKEN_FLOORS),
-    Target("the same, 1,950 tokens: beside the weight-gradient products", 0.5, True, "x",
+    Target("the same, 1,950 tokens: relative to the weight-gradient products", 0.5, True, "x",
            _figure("ratio", True, shape=[1, PREVIEW], **_TOKEN),
            lambda card: predictions.token_ms(card, PREVIEW) / predictions.weight_gradient_ms(card, PREVIEW)),
     *(Target(f"{op}, 32 samples: share of the ceiling", 0.8, False, "",
              _figure("fraction_of_ceiling", False, op=op, impl=_is_ours, dtype="bfloat16"), lambda card: 0.85)
       for op in ("weighted_loss", "motion_weights")),
-    Target("gradients, 17 frames of 240 x 416, 16 clips: beside a training step", 0.8, True, "x",
+    Target("gradients, 17 frames of 240 x 416, 16 clips: relative to a training step", 0.8, True, "x",
            _captured("preview", "ratio", True, batch=BATCH), _ratio(PREVIEW)),
     Target("the same, best batch: from cached latents to a store", 25, False, "clips/s",
            _figure("clips_per_second", False, op="end to end", clip="preview"),
            lambda card: 1e3 / predictions.pass_ms(card, WAN_1_3B, PREVIEW, False)),
-    Target("gradients, 81 frames of 480 x 832: beside a training step", 1.0, True, "x",
+    Target("gradients, 81 frames of 480 x 832: relative to a training step", 1.0, True, "x",
            _captured("full", "ratio", True), _ratio(FULL, RECOMPUTED)),
     Target("the same: time a clip (the paper: 54 s on an A100)", 2.5, True, "s",
            _captured("full", "ms_per_clip", True, 1e-3),
@@ -132,7 +132,7 @@ TARGETS = (
     Target("the same: projection a clip, preview size (the paper: 1,970 ms)", 1.0, True, "ms",
            _figure("projection_ms_per_clip", True, op="stages", model=SMALL, clip="preview"),
            lambda card: predictions.token_ms(card, PREVIEW)),
-    Target("peak memory beside a training step, preview size", 0.9, True, "x",
+    Target("peak memory relative to a training step, preview size", 0.9, True, "x",
            _captured("preview", "memory_ratio", True, batch=BATCH)),
     Target("peak memory, full length", CARD_BYTES / 1e9, True, "GB", _captured("full", "peak_bytes", True, 1e-9)),
     Target("search, 1,000,000 clips in int8, 50 queries, top 100", 0.5, True, "ms",

@@ -1,4 +1,4 @@
-"""What the hardware counters say of every kernel at its real shape, by ncu: a few metrics, one row a kernel.
+"""Hardware counters of every kernel at its real shape, by ncu: a few metrics, one row a kernel.
 
     python -m benchmarks.kernels.counters --seconds S [--out DIR] [--again]
     python -m benchmarks.kernels.counters --launch [--rehearse]     # what is profiled: each kernel a few times

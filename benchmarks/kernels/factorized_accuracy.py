@@ -1,4 +1,4 @@
-"""How exactly ways to compute the factorized route keep a sketch of gradients that cancel.
+"""Error of each way to compute the factorized route, for gradients that cancel.
 
     python -m benchmarks.kernels.factorized_accuracy [--quick] [--out DIR]
 
@@ -78,7 +78,7 @@ def rows(tokens: int) -> Iterator[Record]:
     found = {name: way() for name, way in ways(y_sketch.float(), x_sketch.float()).items()}
     for name, got in {**found, "weight gradient in bf16": rounded}.items():
         yield {
-            "op": "token_accuracy",
+            "op": "factorized_accuracy",
             "impl": name,
             "route": "factorized",
             "dtype": "bfloat16",

@@ -1,10 +1,10 @@
-"""Speed of the projection routes on a GPU, at the shapes of Wan2.1-T2V-1.3B, beside measured ceilings.
+"""Speed of the projection routes on a GPU, at the shapes of Wan2.1-T2V-1.3B, compared with measured ceilings.
 
-    python -m benchmarks.kernels.gpu [--quick] [--only flat,token,types] [--rehearse] [--out DIR] [--again]
+    python -m benchmarks.kernels.gpu [--quick] [--only materialized,factorized,types] [--rehearse] [--out DIR] [--again]
 
-The materialized route is compared with reading the gradients once, the factorized route with the weight-gradient products that it
-replaces and with reading its inputs once. Targets: flat 0.85 of the read ceiling; token at most 2 memory floors at
-32,760 tokens and at most half the weight-gradient products at 1,950.
+The materialized route is compared with reading the gradients once, the factorized route with the weight-gradient
+products that it replaces and with reading its inputs once. Targets: materialized 0.85 of the read ceiling; factorized
+at most 2 memory floors at 32,760 tokens and at most half the weight-gradient products at 1,950.
 
 --rehearse runs all of it on the CPU with small shapes, to find what is broken before a GPU is at hand; its times mean
 nothing, and its rows say so.
@@ -52,10 +52,10 @@ def check(setting: Setting) -> None:
     want = torch.zeros(2, DIM, dtype=torch.float64, device=setting.device)
     tensor_sketch_into(want, grad, rows, columns, impl="torch")
     for impl in available(setting):
-        flat, token = torch.zeros_like(want, dtype=torch.float32), torch.zeros_like(want, dtype=torch.float32)
-        tensor_sketch_into(flat, grad.float(), rows, columns, impl=impl)
-        outer_sketch_into(token, x, dy, rows, columns, impl=impl)
-        for route, got in (("materialized", flat), ("factorized", token)):
+        sums = {route: torch.zeros_like(want, dtype=torch.float32) for route in ("materialized", "factorized")}
+        tensor_sketch_into(sums["materialized"], grad.float(), rows, columns, impl=impl)
+        outer_sketch_into(sums["factorized"], x, dy, rows, columns, impl=impl)
+        for route, got in sums.items():
             error = float((got - want).norm() / want.norm())
             if not error < 1e-5:
                 raise RuntimeError(
@@ -76,7 +76,7 @@ def available(setting: Setting) -> list[str]:
     return usable
 
 
-def flat_rows(limit: Ceilings, setting: Setting) -> Iterator[Record]:
+def materialized_rows(limit: Ceilings, setting: Setting) -> Iterator[Record]:
     """The materialized route over the whole model, bf16 and one sample, and over single layers."""
     shapes = wan.parameters()
     if setting.quick:
@@ -135,16 +135,16 @@ def layer_rows(limit: Ceilings, setting: Setting) -> Iterator[Record]:
                        "ratio": times["ms_median"] * len(sets) / base}  # fmt: skip
 
 
-def token_rows(n: int, full: int, limit: Ceilings, setting: Setting) -> Iterator[Record]:
+def factorized_rows(n: int, full: int, limit: Ceilings, setting: Setting) -> Iterator[Record]:
     """The factorized route over the layers of the blocks: each distinct shape once, times how often it occurs."""
     t = setting.length(full)
     totals: dict[str, dict[str, float]] = {}
     moved = flops = 0
-    for (full_o, full_i), count in wan.token_layers().items():
+    for (full_o, full_i), count in wan.factorized_layers().items():
         o, i = setting.length(full_o), setting.length(full_i)
         moved += count * 2 * n * t * (o + i)
         flops += count * 2 * n * t * o * i
-        for impl, times in one_token_layer((n, t, o, i), setting).items():
+        for impl, times in one_factorized_layer((n, t, o, i), setting).items():
             sums = totals.setdefault(impl, dict.fromkeys(times, 0.0))
             for key, value in times.items():
                 sums[key] += count * value
@@ -157,7 +157,7 @@ def token_rows(n: int, full: int, limit: Ceilings, setting: Setting) -> Iterator
                "ratio": times["ms_median"] / gradient}  # fmt: skip
 
 
-def one_token_layer(shape: tuple[int, int, int, int], setting: Setting) -> dict[str, dict[str, float]]:
+def one_factorized_layer(shape: tuple[int, int, int, int], setting: Setting) -> dict[str, dict[str, float]]:
     """Times of one layer [n, t, o, i] by each implementation and of its weight gradient, over rotating inputs."""
     n, t, o, i = shape
     rows, columns = tables("layer", o, i, setting)
@@ -198,13 +198,13 @@ def type_rows(limit: Ceilings, setting: Setting) -> Iterator[Record]:
 
 def cases(only: set[str], limit: Ceilings, setting: Setting) -> Iterator[tuple[str, Callable[[], Iterator[Record]]]]:
     """(name, what yields its rows), the most valuable first."""
-    if "flat" in only:
-        yield "flat/model", partial(flat_rows, limit, setting)
-        yield "flat/layers", partial(layer_rows, limit, setting)
-    if "token" in only:
+    if "materialized" in only:
+        yield "materialized/model", partial(materialized_rows, limit, setting)
+        yield "materialized/layers", partial(layer_rows, limit, setting)
+    if "factorized" in only:
         sizes = ((1, 1950), (8, 1950)) if setting.quick else ((1, 1950), (8, 1950), (1, 32760), (1, 256))
         for n, t in sizes:
-            yield f"token/{n}x{t}", partial(token_rows, n, t, limit, setting)
+            yield f"factorized/{n}x{t}", partial(factorized_rows, n, t, limit, setting)
     if "types" in only:
         yield "types", partial(type_rows, limit, setting)
 
@@ -223,7 +223,9 @@ def show(record: Record) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     def extend(parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--only", default="flat,token,types", help="which parts, with commas between them")
+        parser.add_argument(
+            "--only", default="materialized,factorized,types", help="which parts, with commas between them"
+        )
 
     setting, options = parse(__doc__ or "", arguments, extend)
     if setting is None:

@@ -1,8 +1,8 @@
-"""Every projection type of the same gradients on a GPU, beside what others have: one run, the same memory.
+"""Every projection type of the same gradients on a GPU, compared with other packages: one run, the same memory.
 
     python -m benchmarks.kernels.gpu_peers [--peers DIR --seconds S] [--quick] [--rehearse] [--out DIR] [--again]
 
-Gradients [8, 1024, 1024] to 512 numbers. Beside ours: plain torch, torch.compile of it, a product with the explicit
+Gradients [8, 1024, 1024] to 512 numbers. Compared with ours: plain torch, torch.compile of it, a product with the explicit
 matrix, and the packages sjlt, fast_hadamard_transform and fast_jl where they can be imported (--peers
 installs wheels and builds sources first, in half of the time). A package that is absent or fails is a row with its
 reason.
@@ -127,8 +127,8 @@ def rows(dtype: torch.dtype, limit: Ceilings, setting: Setting) -> Iterator[Reco
 
 
 def show(row: Record) -> None:
-    told = row.get("not_measured") or f"{row['ms_median']:9.3f} ms {row['ratio']:9.2f} x torch.sum"
-    print(f"{row['op']:14} {row['impl']:24} {row['dtype']:9} {told}", flush=True)
+    figures = row.get("not_measured") or f"{row['ms_median']:9.3f} ms {row['ratio']:9.2f} x torch.sum"
+    print(f"{row['op']:14} {row['impl']:24} {row['dtype']:9} {figures}", flush=True)
 
 
 def build_rows(folder: Path, seconds: float) -> Iterator[Record]:

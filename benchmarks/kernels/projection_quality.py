@@ -1,4 +1,4 @@
-"""How well projected cosines follow exact ones, for every type, on per-sample gradients of a small transformer.
+"""Error of projected cosines for every projection type, on per-sample gradients of a small transformer.
 
     python -m benchmarks.kernels.projection_quality [--dims 128 512 2048] [--seeds 3]
 

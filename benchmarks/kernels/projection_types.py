@@ -1,4 +1,4 @@
-"""Speed of every projection type on the CPU, beside the projectors of traker and dattri where they are installed.
+"""Speed of every projection type on the CPU, compared with the projectors of traker and dattri where they are installed.
 
     python -m benchmarks.kernels.projection_types [--quick] [--threads N] [--out DIR]
 

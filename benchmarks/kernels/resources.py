@@ -1,4 +1,4 @@
-"""What the compiler gave each CUDA kernel: registers, stack, shared memory, and how many warps that lets be resident.
+"""Registers, stack and shared memory of each compiled CUDA kernel, and the resident warps that they allow.
 
     python -m benchmarks.kernels.resources [--objects DIR] [--write FILE]
 
@@ -64,10 +64,10 @@ def program() -> str:
     found = shutil.which("cuobjdump")
     spec = importlib.util.find_spec("triton")
     if found is None and spec is not None and spec.origin is not None:
-        beside = Path(spec.origin).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
-        found = str(beside) if beside.exists() else None
+        bundled = Path(spec.origin).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+        found = str(bundled) if bundled.exists() else None
     if found is None:
-        raise FileNotFoundError("resources: cuobjdump must be on PATH or in triton's package, got none; install one")
+        raise FileNotFoundError("resources: cuobjdump is neither on PATH nor in triton's package; install one")
     return found
 
 

@@ -40,7 +40,7 @@ def block_parameters() -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def token_layers() -> dict[tuple[int, int], int]:
+def factorized_layers() -> dict[tuple[int, int], int]:
     """(outputs, inputs) -> how many linear layers of the blocks run on all video tokens.
 
     Keys and values of the cross attention run on the text tokens instead and are left out.

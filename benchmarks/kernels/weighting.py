@@ -1,4 +1,4 @@
-"""Speed of motion_weights, noise_latents and weighted_loss, beside plain PyTorch, torch.compile and the memory itself.
+"""Speed of motion_weights, noise_latents and weighted_loss, compared with plain PyTorch, torch.compile and the memory itself.
 
     python -m benchmarks.kernels.weighting [--quick] [--device cpu|cuda] [--threads N] [--no-compile] [--out DIR]
 

@@ -1,4 +1,4 @@
-"""Which attention of torch is fastest at a model's shape, forward and backward, and how near it comes to the ceiling."""
+"""Speed of torch's attention back ends at a model's shape, forward and backward, relative to the ceiling."""
 
 from __future__ import annotations
 

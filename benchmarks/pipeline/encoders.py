@@ -1,4 +1,4 @@
-"""What encoding a clip and a caption costs: the video encoders and text encoders of full-size models, random weights.
+"""Cost of encoding a clip and a caption: the video encoders and text encoders of full-size models, random weights.
 
     python -m benchmarks.pipeline.encoders [--models wan2.1-1.3b,ltx-2b] [--quick] [--rehearse] [--out DIR] [--again]
 
@@ -66,8 +66,8 @@ def _timed(run: Any, setting: Setting) -> Record:
 
 
 def show(row: Record) -> None:
-    told = f"{row['ms_median']:10.2f} ms" if "ms_median" in row else row["not_measured"]
-    print(f"{row['model']:16} {row['impl']:24} {row['clip']:12} {row['dtype']:9} {told}", flush=True)
+    figure = f"{row['ms_median']:10.2f} ms" if "ms_median" in row else row["not_measured"]
+    print(f"{row['model']:16} {row['impl']:24} {row['clip']:12} {row['dtype']:9} {figure}", flush=True)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -5,7 +5,7 @@
 
 Latents, masks and text embeddings of a few clips are put into the cache at their real sizes; many more clip ids share
 them, so that reading is as it would be from the system's cache. Units are indexed one after the other; the first is not
-counted. benchmarks.pipeline.extrapolate says what it comes to for a million clips.
+counted. benchmarks.pipeline.extrapolate extrapolates to a million clips.
 """
 
 from __future__ import annotations
@@ -146,7 +146,9 @@ def rows(model: FullModel, clip: str, batch: int, seconds: float, setting: Setti
     if worker.failed or counted == 0:
         raise RuntimeError(f"benchmarks: every clip must be stored, got {worker.failed} that failed; run the tests")
     if len(Store.open(store.path)) != worker.stored:
-        raise RuntimeError("benchmarks: the store must hold what was indexed, got another number; run the tests")
+        raise RuntimeError(
+            f"benchmarks: {worker.stored} clips were stored, {len(Store.open(store.path))} are there; run the tests"
+        )
     rest = taken - sum(worker.spent.values())
     yield {
         "op": "end to end", "impl": "motive index", "model": model.name, "clip": clip, "batch": batch,

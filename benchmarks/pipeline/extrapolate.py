@@ -1,4 +1,4 @@
-"""From what was measured on one card to a million clips on several, and beside the paper. Pure functions.
+"""From what was measured on one card to a million clips on several, and compared with the paper. Pure functions.
 
 What is assumed is part of every answer: workers share nothing but storage, so time is the slowest worker's; work is
 dealt in whole units; each worker loads its models once.
@@ -33,7 +33,7 @@ class Plan:
     def __post_init__(self) -> None:
         if self.clips < 1 or self.unit_clips < 1 or self.start_s < 0:
             raise ValueError(
-                f"Plan: clips and unit_clips must be positive and start_s not negative, got {self}; mend it"
+                f"Plan: clips and unit_clips must be positive and start_s not negative, got {self}; correct it"
             )
 
     def assumptions(self) -> str:
@@ -58,10 +58,10 @@ def lines(rows: Sequence[Record], plan: Plan | None = None) -> list[tuple[str, i
     plan, found = plan or Plan(), []
     for what, clip_s, clip_bytes in rates(rows):
         for cards in CARDS:
-            told = plan.assumptions()
+            assumed = plan.assumptions()
             if clip_bytes:
-                told += f" ({number(storage_bytes_per_s(clip_bytes, clip_s, cards) / 1e6)} MB/s)"
-            found.append((what, cards, number(hours(clip_s, cards, plan)), told))
+                assumed += f" ({number(storage_bytes_per_s(clip_bytes, clip_s, cards) / 1e6)} MB/s)"
+            found.append((what, cards, number(hours(clip_s, cards, plan)), assumed))
     return found
 
 
@@ -90,12 +90,16 @@ def beside_the_paper(rows: Sequence[Record]) -> list[tuple[str, str, str]]:
     query = best((row.get("ms_median") for row in _search(rows, "topk_dot, one query", 1) if _ours(row)), True)
     vote = best((row.get("ms_median") for row in _search(rows, "vote", 50) if _ours(row)), True)
     full = best((row.get("ms_per_clip") for row in _passes(rows, "full")), True)
-    told = "not measured"
+    absent = "not measured"
     return [
-        ("gradients of a clip of 81 frames of 480 x 832", "54 s", told if full is None else f"{number(full / 1e3)} s"),
-        ("projection of 1.419e9 numbers", "1.97 s", told if flat is None else f"{number(flat)} ms"),
-        ("a new query against 10,000 clips", "46 ms", told if query is None else f"{number(query)} ms"),
-        ("votes of 50 queries on 10,000 clips", "139 ms", told if vote is None else f"{number(vote)} ms"),
+        (
+            "gradients of a clip of 81 frames of 480 x 832",
+            "54 s",
+            absent if full is None else f"{number(full / 1e3)} s",
+        ),
+        ("projection of 1.419e9 numbers", "1.97 s", absent if flat is None else f"{number(flat)} ms"),
+        ("a new query against 10,000 clips", "46 ms", absent if query is None else f"{number(query)} ms"),
+        ("votes of 50 queries on 10,000 clips", "139 ms", absent if vote is None else f"{number(vote)} ms"),
     ]
 
 

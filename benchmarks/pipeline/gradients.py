@@ -1,4 +1,4 @@
-"""Projected gradients of full-size models on a GPU, beside a plain training step of the same model and batch.
+"""Projected gradients of full-size models on a GPU, compared with a plain training step of the same model and batch.
 
     python -m benchmarks.pipeline.gradients --model wan2.1-1.3b --clip preview [--batches 16,1] [--quick]
                                             [--rehearse] [--out DIR] [--again]
@@ -77,7 +77,7 @@ class Bench:
         return mk.GradientCapture(self.transformer, self.projector, prefix="transformer.", verify=False)
 
     def take(self, clips: int) -> None:
-        """Make a batch of so many random clips."""
+        """A batch of random clips."""
         torch.manual_seed(clips)
         made = [
             EncodedClip(
@@ -181,7 +181,7 @@ def check(bench: Bench) -> Iterator[Record]:
     """Ours against projected weight gradients of an ordinary backward pass; nothing is timed if they differ."""
     got = bench.ours()
     if not bool(got.isfinite().all()):
-        raise RuntimeError("benchmarks: projected gradients must be finite, got others; run the tests")
+        raise RuntimeError("benchmarks: projected gradients hold NaN or infinity; run the tests")
     losses = bench.losses()
     losses[0].backward()
     grads = {f"transformer.{n}": p.grad[None] for n, p in bench.transformer.named_parameters() if p.grad is not None}
@@ -234,11 +234,11 @@ def case_rows(bench: Bench, clips: int, free: int | None, repeats: int, compiled
         finally:
             bench.uncompile()
         yield {**about, "impl": f"{STEP}, {kind}", **steps[kind]}
-        yield {**about, "impl": "ours", **ours, **beside(ours, steps)}
-    if bench.clip == "preview":  # longer passes launch rarely, and a graph keeps memory of its own
+        yield {**about, "impl": "ours", **ours, **relative_to_fastest(ours, steps)}
+    if bench.clip == "preview":  # longer passes launch rarely, and a graph keeps its own memory
         try:
             graph = timed(graph_of(bench), setting, meter, clips, repeats)
-            yield {**about, "impl": "ours, CUDA graph", **graph, **beside(graph, steps)}
+            yield {**about, "impl": "ours, CUDA graph", **graph, **relative_to_fastest(graph, steps)}
         except RuntimeError as error:
             yield {**about, "impl": "ours, CUDA graph", "not_measured": str(error).splitlines()[0][:160]}
     for name, run in (("ours", bench.ours), (f"{STEP}, eager", bench.step)):
@@ -246,7 +246,7 @@ def case_rows(bench: Bench, clips: int, free: int | None, repeats: int, compiled
             yield {**about, **stage_row(run, setting.device, clips), "impl": name}
 
 
-def beside(ours: Record, steps: dict[str, Record]) -> Record:
+def relative_to_fastest(ours: Record, steps: dict[str, Record]) -> Record:
     """Ratios to the faster training step, and of memory to the eager one."""
     if not steps:
         return {}
@@ -260,16 +260,16 @@ def beside(ours: Record, steps: dict[str, Record]) -> Record:
 def show(row: Record) -> None:
     where = f"{row['model']} {row['clip']} x {row['batch']}" if "batch" in row else str(row.get("shape"))
     if "shares" in row:
-        told = ", ".join(f"{kind} {100 * share:.0f} %" for kind, share in row["shares"].items())
+        figures = ", ".join(f"{kind} {100 * share:.0f} %" for kind, share in row["shares"].items())
     elif "error" in row:
-        told = f"captured gradients match plain ones to {row['error']:.1e}"
+        figures = f"captured gradients match plain ones to {row['error']:.1e}"
     elif "ms_median" in row:
         memory = f"{row['peak_bytes'] / 1e9:6.1f} GB" if "peak_bytes" in row else ""
         ratio = f"{row['ratio']:6.3f} x" if row.get("ratio") else ""
-        told = f"{row['ms_median']:10.2f} ms {row.get('clips_per_second', 0):8.2f} clips/s {ratio} {memory}"
+        figures = f"{row['ms_median']:10.2f} ms {row.get('clips_per_second', 0):8.2f} clips/s {ratio} {memory}"
     else:
-        told = f"not measured: {row['not_measured']}"
-    print(f"{row['op']:10} {where:28} {row['impl']:24} {told}", flush=True)
+        figures = f"not measured: {row['not_measured']}"
+    print(f"{row['op']:10} {where:28} {row['impl']:24} {figures}", flush=True)
 
 
 def backends(chosen: SDPBackend | None) -> AbstractContextManager[Any]:

@@ -34,7 +34,7 @@ class FullModel:
     Attributes:
         name: short, for rows.
         family: the adapter that reads its pipeline folder.
-        index: model_index.json beside the components.
+        index: model_index.json next to the components.
         transformer, vae, text_encoder: (library, class, config).
         parameters: of the transformer.
         clips: name -> standardisation.
@@ -172,7 +172,7 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 
 def random_component(component: tuple[str, str, Config], device: str, dtype: torch.dtype, seed: int = 0) -> nn.Module:
-    """A component with weights of its own initialisation, made on the device; what its class keeps in float32 is so.
+    """A component with the weights of its initialisation, made on the device; what its class keeps in float32 is so.
 
     On the device ``meta`` it has shapes alone.
     """

@@ -1,4 +1,4 @@
-"""Where a pass spends its time: kernels, or operations on the CPU, sorted into a few kinds by their names."""
+"""Time of a pass by stage: kernels, or operations on the CPU, sorted into a few kinds by their names."""
 
 from __future__ import annotations
 

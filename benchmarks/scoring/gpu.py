@@ -1,4 +1,4 @@
-"""Search and votes on a GPU over stores in its memory, beside reading them once and plain torch.
+"""Search and votes on a GPU over stores in its memory, compared with reading them once and with plain torch.
 
     python -m benchmarks.scoring.gpu [--quick] [--rehearse] [--out DIR] [--again]
 
@@ -64,7 +64,7 @@ def check(queries: Tensor, store: Tensor, scales: Tensor | None, planted: Tensor
     """The planted rows come first; on smaller stores lists and votes equal the definition's."""
     _, rows = mk.topk_dot(queries, store, TOP, scales=scales, impl=impl)
     if not torch.equal(rows[:, 0], planted):
-        raise RuntimeError(f"benchmarks: {impl} must find the row that is the query itself, got others; run the tests")
+        raise RuntimeError(f"benchmarks: {impl} does not rank the query's own row first; run the tests")
     if len(store) > 1_000_000:
         return
     few = queries[:2]
@@ -75,7 +75,7 @@ def check(queries: Tensor, store: Tensor, scales: Tensor | None, planted: Tensor
     else:  # sums in another order may swap neighbours
         fine = torch.allclose(found[0], want[0].float(), atol=1e-4) and int((votes != defined).sum()) < 20
     if not fine:
-        raise RuntimeError(f"benchmarks: {impl} must find what its definition finds, got another; run the tests")
+        raise RuntimeError(f"benchmarks: {impl} differs from its definition; run the tests")
 
 
 def product_and_top(queries: Tensor, store: Tensor) -> tuple[Tensor, Tensor]:
@@ -137,10 +137,10 @@ def rows(count: int, name: str, limit: Ceilings, setting: Setting) -> Iterator[R
 
 
 def show(row: Record) -> None:
-    told = row.get("not_measured")
-    if told is None:
-        told = f"{row['ms_median']:10.3f} ms {row['ms_min']:10.3f} ms {row['fraction_of_ceiling']:6.2f} of the read ceiling"
-    print(f"{row['op']:20} {row['impl']:14} {row['shape'][0]:>11,} {row['dtype']:8} {told}", flush=True)
+    figures = row.get("not_measured")
+    if figures is None:
+        figures = f"{row['ms_median']:10.3f} ms {row['ms_min']:10.3f} ms {row['fraction_of_ceiling']:6.2f} of the read ceiling"
+    print(f"{row['op']:20} {row['impl']:14} {row['shape'][0]:>11,} {row['dtype']:8} {figures}", flush=True)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -93,7 +93,7 @@ def search(folder: Path, rows: int, rounds: int) -> Iterator[Record]:
             strict=True,
         ):
             if not torch.equal(ours, plain):
-                raise RuntimeError("benchmarks: topk_dot must equal its definition, got others; run the tests")
+                raise RuntimeError("benchmarks: topk_dot differs from its definition; run the tests")
         calls = {
             "topk_dot": lambda: mk.topk_dot(queries, values, TOP, scales=scales),
             "vote": lambda: mk.vote(queries, values, 0.1, scales=scales),

@@ -1,8 +1,8 @@
-"""topk_dot and vote over a store in memory, beside faiss's flat index and tiled torch products.
+"""topk_dot and vote over a store in memory, compared with faiss's flat index and tiled torch products.
 
     python -m benchmarks.scoring.search [--quick] [--rows N] [--threads N] [--out DIR]
 
-One run, the same vectors, everything in turns; a figure is the least of the rounds beside the median, since other work
+One run, the same vectors, everything in turns; a figure is the least of the rounds next to the median, since other work
 on a shared machine only adds time. Results are checked first: int8 lists and votes against the definitions on all
 scores, faiss and torch against float32 products, and the rescored list against the float32 ranking, which it must equal.
 
@@ -137,7 +137,7 @@ def check(calls: dict[str, Callable[[], Any]], values: Tensor, scales: Tensor, q
         (mk.vote(few, values, SHARE, scales=scales), mk.vote(few, values, SHARE, scales=scales, impl="torch")),
     ):
         if not (torch.equal(ours[0], plain[0]) and torch.equal(ours[1], plain[1])):
-            raise RuntimeError("benchmarks: int8 results must equal their definition, got others; run the tests")
+            raise RuntimeError("benchmarks: int8 results differ from their definition; run the tests")
 
 
 def _plain(queries: Tensor, values: Tensor, scales: Tensor, top: int) -> tuple[Tensor, Tensor]:

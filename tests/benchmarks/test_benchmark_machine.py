@@ -1,4 +1,4 @@
-"""What a bare machine lacks comes from folders, and what the compiler made of the kernels can be read."""
+"""Missing packages of a bare machine come from folders, and compiled kernels can be read."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def test_suites_of_a_gpu(capsys: pytest.CaptureFixture[str]) -> None:
     for suite in (*SUITES, "all"):
         assert run.main(["--dry", "--device", "cpu", "--suite", suite]) == 0
     with pytest.raises(SystemExit):
-        run.main(["--device", "cuda", "--only", "flat,tokens", "--dry"])
+        run.main(["--device", "cuda", "--only", "materialized,tokens", "--dry"])
     assert "got tokens" in capsys.readouterr().err
 
 
@@ -61,14 +61,16 @@ def test_kernel_rows_can_be_made_and_read(tmp_path: Path, capsys: pytest.Capture
     assert gpu_peers.main(out) == 0
     rows = list(read_rows(tmp_path / "results.jsonl"))
     assert all(row["rehearsal"] for row in rows)
-    assert {"flat/model", "flat/layers", "token/1x1950", "token/8x1950", "types"} < {row["case"] for row in rows}
+    assert {"materialized/model", "materialized/layers", "factorized/1x1950", "factorized/8x1950", "types"} < {
+        row["case"] for row in rows
+    }
     tables.write(tmp_path)
     text = (tmp_path / "tables.md").read_text()
     for word in ("A rehearsal", "tensor_sketch_into, whole model", "weight_gradient", "torch.compile", "No module"):
         assert word in text
     capsys.readouterr()
     assert gpu.main(out) == 0
-    assert "flat/model: measured before" in capsys.readouterr().out
+    assert "materialized/model: measured before" in capsys.readouterr().out
 
 
 def test_sanitizer_and_profiler_cases_can_be_run(capsys: pytest.CaptureFixture[str]) -> None:

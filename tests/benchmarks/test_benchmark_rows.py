@@ -31,7 +31,7 @@ def test_committed_rows_have_the_schema(path: Path) -> None:
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.name)
 def test_ratios_are_ours_over_the_baseline(path: Path) -> None:
-    """Beside each baseline's own row; a ratio of pairs in turns may differ a little from that of the medians."""
+    """Compared with each baseline's own row; a ratio of pairs in turns may differ a little from that of the medians."""
     rows, compared = list(read_lines(path)), 0
     for row in rows:
         if row.get("ratio") is None or "ms_median" not in row:
@@ -54,6 +54,7 @@ def alike(a: Record, b: Record) -> bool:
     [
         ({"suite": None}, "suite must be str, got None"),
         ({"suite": "speed"}, "suite must be one of capture, "),
+        ({"route": "flat"}, "route must be one of materialized, factorized, auto, None, got 'flat'"),
         ({"versions": "2.13"}, "versions must be dict"),
         ({"shape": [1.5]}, "shape must hold integers"),
         ({"ms_min": 2.5}, "ms_min <= ms_median <= ms_max must all be given"),

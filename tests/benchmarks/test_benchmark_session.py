@@ -78,8 +78,10 @@ def test_a_section_takes_its_share_and_no_more(budget_s: float, left_s: float, l
     assert section.limit_s(None, None) is None
 
 
-def test_the_seconds_are_told_to_the_section(tmp_path: Path) -> None:
-    section = Section("told", [sys.executable, "-S", "-c", "import sys; print('got', sys.argv[1])", "{seconds}"], 0.5)
+def test_a_section_is_given_its_seconds(tmp_path: Path) -> None:
+    section = Section(
+        "limited", [sys.executable, "-S", "-c", "import sys; print('got', sys.argv[1])", "{seconds}"], 0.5
+    )
     assert Session(Options(tmp_path, 10_000)).run([section])
     assert "got 4997" in (tmp_path / "session.log").read_text()
 
@@ -133,10 +135,10 @@ def test_a_damaged_state_is_none(tmp_path: Path) -> None:
 
 
 def test_unknown_sections_are_named() -> None:
-    plan = [python("flat", ""), python("build", "", always=True)]
-    assert [section.name for section in chosen(plan, ["flat"])] == ["flat", "build"]
+    plan = [python("materialized", ""), python("build", "", always=True)]
+    assert [section.name for section in chosen(plan, ["materialized"])] == ["materialized", "build"]
     with pytest.raises(ValueError, match="got tokens"):
-        chosen(plan, ["flat", "tokens"])
+        chosen(plan, ["materialized", "tokens"])
     with pytest.raises(ValueError, match="share must be in"):
         python("x", "", share=1.5)
 

@@ -1,9 +1,9 @@
-"""How the draws of a clip are best put together: precision@10 of same-motion clips among each clip's nearest.
+"""Precision@10 of same-motion clips for each way to combine a clip's noise levels (--noise-combine).
 
-    python -m benchmarks.quality.per_draw [--quick] [--clips 24] [--seed 2] [--dim 512] --out DIR
+    python -m benchmarks.quality.noise_combine [--quick] [--clips 24] [--seed 2] [--dim 512] --out DIR
 
 Development clips only (no clip of the demo's pool or queries): `clips` of each of the ten motion types, each clip asked
-against all the others. Ridge is the preconditioner (C + lambda mean eigenvalue I)^-1 of the scores, C from unit vectors.
+against all the others. Ridge is the preconditioner (C + damping mean eigenvalue I)^-1 of the scores, C from unit vectors.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from motive.toy.pool import clip_seed
 from motive.toy.render import FPS, MOTIONS, render_clip
 
 TOP = 10
-LAMBDA = 3.0
+DAMPING = 3.0
 DRAWS = DrawConfig("uniform", count=4)
 
 
@@ -54,7 +54,7 @@ def encoded_clips(seed: int, clips: int) -> tuple[list[EncodedClip], list[Encode
 
 
 def draw_vectors(clips: list[EncodedClip], k: int) -> Tensor:
-    """[draws, n, k], one projected gradient for every clip and draw, as long as it is."""
+    """[draws, n, k], one projected gradient for every clip and noise level, not normalized."""
     adapter = load_adapter("toy", device="cpu")
     transformer = adapter.load_transformer(adapter.experts[0])
     shapes = {f"transformer.{name}": tuple(p.shape) for name, p in transformer.named_parameters()}
@@ -75,11 +75,11 @@ def ridge(vectors: Tensor) -> Tensor:
     """Preconditioned similarities [n, n], by the singular values of the unit vectors."""
     left, values, _ = torch.linalg.svd(unit(vectors).double(), full_matrices=False)
     energy = values.square() / len(vectors)
-    return (left * (values.square() / (energy + LAMBDA * energy.sum() / vectors.shape[1]))) @ left.T
+    return (left * (values.square() / (energy + DAMPING * energy.sum() / vectors.shape[1]))) @ left.T
 
 
 def lift(similarity: Tensor, labels: np.ndarray) -> float:
-    """Share of the clip's own motion among its TOP nearest, over chance."""
+    """Precision@TOP of the clip's own motion, over chance."""
     best = similarity.clone().fill_diagonal_(-torch.inf).topk(TOP, 1).indices.numpy()
     chance = (np.count_nonzero(labels[:, None] == labels[None], axis=1) - 1).mean() / (len(labels) - 1)
     return float((labels[best] == labels[:, None]).mean() / chance)
@@ -95,14 +95,16 @@ def main() -> None:
     options = parser.parse_args()
     began = time.time()
     moving, plain, labels = encoded_clips(options.seed, 6 if options.quick else options.clips)
-    print(f"{len(labels)} clips, top {TOP}, draws at {DRAWS.sigmas()}; precision@10 of same-motion clips over chance")
-    print(f"{'weights':8} {'draws':22} {'cosine':>7} {'ridge':>7}")
+    print(
+        f"{len(labels)} clips, top {TOP}, noise levels {DRAWS.sigmas()}; precision@10 of same-motion clips over chance"
+    )
+    print(f"{'weights':8} {'combine':22} {'cosine':>7} {'ridge':>7}")
     for weights, clips in (("motion", moving), ("uniform", plain)):
         draws = draw_vectors(clips, options.dim)
         ways = {
-            "sum": draws.sum(0),
-            "normalised": unit(draws).sum(0),
-            "separate": unit(draws).transpose(0, 1).flatten(1),
+            "mean": draws.mean(0),
+            "normalized-mean": unit(draws).mean(0),
+            "concat": unit(draws).transpose(0, 1).flatten(1),
             **{f"sigma {sigma} alone": one for sigma, one in zip(DRAWS.sigmas(), draws, strict=True)},
         }
         for way, vectors in ways.items():
@@ -112,17 +114,17 @@ def main() -> None:
                 options.out,
                 {
                     "suite": "quality",
-                    "op": "per_draw",
+                    "op": "noise_combine",
                     "impl": f"{weights}, {way}",
                     "device": f"cpu, {torch.get_num_threads()} threads",
                     "commit": commit(),
                     "versions": {"python": platform.python_version(), "torch": torch.__version__},
                     "weights": weights,
-                    "draws": way,
+                    "combine": way,
                     "clips": len(labels),
                     "dim": options.dim,
                     "seed": options.seed,
-                    "damping": LAMBDA,
+                    "damping": DAMPING,
                     **row,
                 },
             )
