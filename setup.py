@@ -44,7 +44,7 @@ class BuildExtensions(build_ext):
         """Build what is wanted; None if that is everything, else the reason why CUDA is not in it."""
         nvcc = None if choice == "0" else native.find_nvcc()
         if choice == "1" and nvcc is None:
-            sys.exit("setup.py: nvcc must be on PATH when MOTIVE_CUDA=1, got none; install the CUDA toolkit")
+            sys.exit("setup.py: MOTIVE_CUDA=1 needs nvcc, which is not on PATH; install the CUDA toolkit")
         if nvcc is not None:
             try:
                 native.run_ninja(["cuda", "cpu", "libmotive.a"], nvcc)  # one queue: its long steps come first

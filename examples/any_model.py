@@ -1,4 +1,4 @@
-"""Which training samples shape an answer: the kernels alone, for a model that has nothing to do with video.
+"""Find the training samples that shape an answer: the kernels alone, for a model that has nothing to do with video.
 
     python examples/any_model.py
 
@@ -39,7 +39,7 @@ def trained(x: Tensor, labels: Tensor) -> nn.Module:
 
 
 def main() -> float:
-    """Print what was found; returns the share of the best ten that are of the test sample's kind."""
+    """Print what was found; returns precision@10: how many of the best ten are of the test sample's kind."""
     generator = torch.Generator().manual_seed(0)
     x, labels = waves(2000, generator)
     asked, asked_labels = waves(40, generator)
@@ -64,7 +64,7 @@ def main() -> float:
         f"{len(store)} gradients of {count} parameters, kept as {values.shape[1]} bytes each; {projector.identity[:60]}"
     )
     print(f"best for the first test sample: {best[0].tolist()}, cosines {scores[0, 0]:.2f} to {scores[0, -1]:.2f}")
-    print(f"of its own kind among the best ten: {share:.0%} (by chance {1 / KINDS:.0%})")
+    print(f"of the same kind among the best ten: {share:.0%} (by chance {1 / KINDS:.0%})")
     return share
 
 

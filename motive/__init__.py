@@ -1,4 +1,4 @@
-"""Which training clips shape the motion that a video diffusion model makes.
+"""Find the training clips that shape the motion of a video diffusion model.
 
 The verbs of the main job are functions here; importing this package imports none of them yet.
 """

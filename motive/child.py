@@ -1,4 +1,4 @@
-"""Processes of our own: they import what this process imports, and nothing from the folder it was started in."""
+"""Our own processes: they import what this process imports, and nothing from the folder it was started in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What works on this machine, and why the rest does not."""
+"""Checks of this machine: what works, and why the rest does not."""
 
 from __future__ import annotations
 

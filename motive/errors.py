@@ -4,7 +4,7 @@
     ├── OptionError (ValueError)      an argument or option is wrong
     │   └── ConfigError               a field of a config has a value that cannot be used
     ├── DatasetError                  a dataset cannot be read at all
-    ├── ClipError                     one clip cannot be used; the run goes on
+    ├── ClipError                     one clip cannot be used; the run continues
     ├── ModelError                    a model cannot be loaded or does not fit the request
     ├── WorkerLost                    workers die and nothing gets done any more
     ├── StoreError                    a store is missing, damaged or of another version
@@ -125,7 +125,7 @@ class MissingExtra(MotiveError, ImportError):
     """
 
     def __init__(self, where: str, package: str, extra: str) -> None:
-        super().__init__(f"{where}: package {package} must be installed, got none; do pip install 'motive[{extra}]'")
+        super().__init__(f"{where}: this needs the package {package}; pip install 'motive[{extra}]'")
         self.where = where
         self.package = package
         self.extra = extra

@@ -1,4 +1,4 @@
-"""What the verbs return: text for a terminal, plain values for a program."""
+"""Results of the verbs: text for a terminal, plain values for a program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a result was made with: versions of packages, and the commit of a source tree."""
+"""Versions behind a result: those of packages, and the commit of a source tree."""
 
 from __future__ import annotations
 

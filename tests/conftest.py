@@ -1,4 +1,4 @@
-"""What every test shares: seeds that do not depend on the order, no clocks, and a mark for tests that take long."""
+"""Shared by every test: seeds that do not depend on the order, no clocks, and a mark for tests that take long."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class Condition:
     Attributes:
         name: in the table.
         environment: variables that are added.
-        cores: the run may use so many; 0 for all.
+        cores: that the run may use; 0 for all.
         busy: processes that spin beside it.
         unprivileged: as a user who is not root, with a home that cannot be written and a umask of 077.
     """

@@ -1,4 +1,4 @@
-"""What the library logs, and that it stays quiet unless asked."""
+"""Log records of the library, and its silence by default."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def wan22() -> Any:
 
 
 def image_to_video(inside: bool = False, clip: bool = False) -> Any:
-    """Wan that sees a first frame: in channels of its own, with or without an embedding of it, or in the latents."""
+    """Wan that sees a first frame: in separate channels, with or without an embedding of it, or in the latents."""
     tokenizer = tiny_tokenizer()
     config = transformers.UMT5Config(vocab_size=len(tokenizer), d_model=32, d_kv=8, d_ff=37, num_layers=2, num_heads=4)
     seen = {"image_dim": 8, "added_kv_proj_dim": 24} if clip else {}

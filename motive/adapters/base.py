@@ -1,4 +1,4 @@
-"""What a model family must provide; everything else is independent of the family."""
+"""The contract of a model family; everything else is independent of the family."""
 
 from __future__ import annotations
 

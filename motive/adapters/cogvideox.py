@@ -47,8 +47,9 @@ class CogVideoXAdapter(PipelineAdapter):
         self.text_length = int(self._transformer.get("max_text_seq_length", self.text_length))
         if self._transformer.get("patch_size_t") is not None or self._transformer.get("ofs_embed_dim") is not None:
             raise ModelError(
-                "CogVideoXAdapter: transformer must be of CogVideoX 1.0 (patch_size_t and ofs_embed_dim null), got "
-                "another; use CogVideoX-2b or -5b"
+                "CogVideoXAdapter: transformer must be of CogVideoX 1.0 with patch_size_t and ofs_embed_dim null, got "
+                f"{self._transformer.get('patch_size_t')} and {self._transformer.get('ofs_embed_dim')}; "
+                "use CogVideoX-2b or -5b"
             )
 
     @property

@@ -27,7 +27,7 @@ def read_json(path: Path, where: str) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ModelError(f"{where}: {path} must exist, got none; give a complete diffusers folder") from error
+        raise ModelError(f"{where}: {path} does not exist; give a complete diffusers folder") from error
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(
             f"{where}: {path} must be readable JSON, got {type(error).__name__}; copy the model again"
@@ -135,9 +135,7 @@ def fingerprint(folder: Path, where: str, patterns: Sequence[str] = WEIGHT_FILES
     """
     files = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
     if not files:
-        raise ModelError(
-            f"{where}: {folder} must hold {' or '.join(patterns)}, got none; give a complete diffusers folder"
-        )
+        raise ModelError(f"{where}: {folder} has no {' or '.join(patterns)} file; give a complete diffusers folder")
     digest = hashlib.blake2b(digest_size=16)
     for path in files:
         stat = path.stat()

@@ -1,4 +1,4 @@
-"""How Wan's image-to-video models are given the first frame of a clip."""
+"""First-frame conditioning of Wan's image-to-video models."""
 
 from __future__ import annotations
 

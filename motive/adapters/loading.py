@@ -103,6 +103,6 @@ def check_loaded(where: str, folder: Path, info: Mapping[str, Any]) -> None:
     missing = sorted(str(k) for k in (*(info.get("missing_keys") or ()), *(info.get("mismatched_keys") or ())))
     if missing:
         raise ModelError(
-            f"{where}: {folder} must hold every weight, got none of that shape for {missing[0]} "
+            f"{where}: {folder} lacks weights, or has them in other shapes: {missing[0]} "
             f"and {len(missing) - 1} more; copy the model again"
         )

@@ -1,6 +1,6 @@
 """LoRA files: low-rank factors in any of the usual key conventions, put beside the layers that they change.
 
-A factor pair is two layers of its own, lora_A and lora_B, under the layer that they change: a parameter of theirs is
+A factor pair is two separate layers, lora_A and lora_B, under the layer that they change: a parameter of theirs is
 named ``<layer>.lora_A.weight`` whatever the file calls it.
 """
 
@@ -147,7 +147,7 @@ class LoraFile:
     def _alpha(
         self, metadata: Mapping[str, Any], tensors: Mapping[str, Tensor], component: str
     ) -> Callable[[int], float]:
-        """Rank -> scale, for factors without an alpha of their own."""
+        """Rank -> scale, for factors without their own alpha."""
         config: Any = metadata
         if any(key.startswith("base_model.model.") for key in tensors):
             beside = self.path.with_name("adapter_config.json")

@@ -1,4 +1,4 @@
-"""What adapters of diffusers pipeline folders share: components, encoders one after the other, fingerprints."""
+"""Shared parts of adapters of diffusers pipeline folders: components, encoders one after the other, fingerprints."""
 
 from __future__ import annotations
 

@@ -49,11 +49,11 @@ def families() -> Mapping[str, type[Adapter]]:
             cls = point.load()
         except (ImportError, AttributeError) as error:
             raise ModelError(
-                f"families: entry point {point.name} must be importable, got {error}; mend or remove its package"
+                f"families: entry point {point.name} must be importable, got {error}; fix or remove its package"
             ) from error
         if not (isinstance(cls, type) and issubclass(cls, Adapter)):
             raise ModelError(
-                f"families: entry point {point.name} must be an Adapter subclass, got {cls!r}; mend its package"
+                f"families: entry point {point.name} must be an Adapter subclass, got {cls!r}; fix its package"
             )
         found[point.name] = cls
     return found

@@ -33,7 +33,7 @@ TEXT_LENGTH = 512
 
 
 def clean_caption(text: str) -> str:
-    """A caption as the Wan pipeline cleans it: mended encoding, HTML entities resolved twice, single spaces."""
+    """A caption as the Wan pipeline cleans it: repaired encoding, HTML entities resolved twice, single spaces."""
     ftfy = require("ftfy", "WanAdapter", extra="models")
     text = html.unescape(html.unescape(ftfy.fix_text(text))).strip()
     return re.sub(r"\s+", " ", text).strip()
@@ -216,6 +216,6 @@ def _experts(index: Mapping[str, Any]) -> tuple[Expert, ...]:
     if not isinstance(boundary, float) or not 0 < boundary < 1:
         raise ModelError(
             f"WanAdapter: boundary_ratio must be in (0, 1) for a model with transformer_2, got {boundary!r}; "
-            "mend model_index.json"
+            "fix model_index.json"
         )
     return (Expert("transformer", boundary, 1.0), Expert("transformer_2", 0.0, boundary))

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with logs_shown(args.verbose):
             return args.run(args)
     except KeyboardInterrupt:
-        kept = "what was finished is stored, the same command goes on from there" if resumable else "run it again"
+        kept = "what was finished is stored, the same command resumes there" if resumable else "run it again"
         say(f"motive: interrupted; {kept}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:

@@ -31,8 +31,7 @@ FAILED_SOME = 3
 
 @dataclass(frozen=True)
 class Verb:
-    """One subcommand: its name, its one-line summary, its arguments, its action, and whether it goes on where it was
-    interrupted."""
+    """One subcommand: its name, its one-line summary, its arguments, its action, and whether it can be resumed."""
 
     name: str
     summary: str
@@ -51,7 +50,7 @@ def _index_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out",
         type=store_verbs.location,
-        help="folder or address of the store; one begun with the same settings is resumed",
+        help="folder or address of the store; one that was created with the same settings is resumed",
     )
     parser.add_argument("--estimate", action="store_true", help="print hours, bytes and memory of the run, and stop")
     parser.add_argument(
@@ -71,7 +70,7 @@ def _index(args: argparse.Namespace) -> int:
     if args.estimate:
         return show(estimate(args.dataset, config=config))
     if args.out is None:
-        raise OptionError("index: --out must be the folder of the store, got none; give one")
+        raise OptionError("index: --out is missing; give the folder or address of the store")
     launch = config_from(args, LaunchConfig())
     return _summary(
         index(args.dataset, out=args.out, config=config, probe=args.probe, show_progress=not args.quiet, launch=launch)
@@ -213,7 +212,7 @@ ALL = (
     Verb("query", "gradient vectors for query clips, with the settings of a store", _query_arguments, _query, True),
     Verb("score", "score every clip of a store for every query", _score_arguments, _score),
     Verb("export", "vectors for faiss or NeMo Curator", _export_arguments, _export),
-    Verb("select", "write the best clips as a dataset of their own", _select_arguments, _select),
+    Verb("select", "write the best clips as a separate dataset", _select_arguments, _select),
     Verb("report", "a page with each query's best and worst clips, and the statistics", _report_arguments, _report),
     Verb("verify", "check every byte of a store", store_verbs.verify_arguments, store_verbs.verify),
     Verb(

@@ -1,4 +1,4 @@
-"""What a selection takes from the ranking."""
+"""Configuration of a selection."""
 
 from __future__ import annotations
 

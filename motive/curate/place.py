@@ -76,7 +76,7 @@ def write_record(folder: Path, record: dict[str, Any], where: str) -> None:
     path = folder / RECORD
     if path.exists():
         raise OptionError(
-            f"{where}: the dataset's table must not be called {RECORD}, got that; rename the table and index it again"
+            f"{where}: the dataset's table is called {RECORD}, as the selection's record; rename it and index it again"
         )
     files = {name: _mark(file) for name, file in _files(folder)}
     try:

@@ -108,8 +108,8 @@ class Ranking:
         rows = rows[votes[rows] >= self._config.min_votes]
         if rows.size == 0:
             raise OptionError(
-                f"{self._where}: min_votes must leave a clip, got none with {self._config.min_votes} votes among the "
-                f"first {taken}; lower it"
+                f"{self._where}: min_votes must leave a clip, and none of the first {taken} has "
+                f"{self._config.min_votes} votes; lower it"
             )
         ties = ties_at_cut(keys, order, taken) if rows.size == taken else None
         shown = of_clip[rows]
@@ -129,7 +129,7 @@ class Ranking:
         return None
 
     def shown(self, rows: NDArray[np.int64]) -> list[dict[str, float | int]]:
-        """The scores that a selection carries along: one dict a row, with names of their own."""
+        """The scores that a selection carries along: one dict a row, under their own names."""
         names = [*dict.fromkeys([*SHOWN, self.names[0]])]
         values = {shown_name(name): self._columns[name][rows].tolist() for name in names}
         return [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]

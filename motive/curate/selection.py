@@ -57,7 +57,7 @@ class Selection(Result):
             tie = self.ties
             lines.append(
                 f"ties: {tie.tied} clips have that value, {tie.tied_above} of them selected; "
-                f"{tie.undecided} are equal in every key and told apart by their ids"
+                f"{tie.undecided} are equal in every key and ordered by their ids"
             )
         if self.training is not None:
             lines.append(f"to train on it with {self.training.tool}: {self.path / TRAIN}")
@@ -76,7 +76,7 @@ def select(
     """Write the best clips as a dataset in the form of the one they come from, or of a trainer, with their scores as
     columns.
 
-    Equal clips are told apart by the higher mean, then by the lower clip id, so a selection can be repeated.
+    Ties go to the higher mean, then to the lower clip id, so a selection can be repeated.
 
     Args:
         scores: what ``motive score`` wrote.

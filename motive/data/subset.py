@@ -1,4 +1,4 @@
-"""A selection of clips, written as a dataset of its own."""
+"""A selection of clips, written as a separate dataset."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def _survey(rows: Sequence[SubsetRow], guard: PathGuard) -> tuple[list[str], lis
             many of them are selected) and ``clip_bytes`` (theirs); by file.
     """
     if not len(rows):
-        raise OptionError("write_subset: rows must hold at least one clip, got none; select more")
+        raise OptionError("write_subset: rows is empty; select at least one clip")
     names, targets, ids = list(rows[0].scores), [], set()
     taken = sorted(CLIP_COLUMNS & set(names))
     if taken:

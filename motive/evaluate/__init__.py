@@ -1,4 +1,4 @@
-"""How good a ranking is: retrieval by label, against chance and against similarities that need no model."""
+"""Quality of a ranking: retrieval by label, against chance and against similarities that need no model."""
 
 from motive.evaluate.baselines import frame_difference_features, pixel_features
 from motive.evaluate.compare import BASELINES, EvaluateConfig, compare

@@ -82,7 +82,7 @@ def compare(
     *,
     frames_of: FramesOf | None = None,
 ) -> EvaluationResult:
-    """Share of same-label clips among each query's top clips, for several methods and baselines.
+    """Precision@k of clips with the query's label, for several methods and baselines.
 
     Every method ranks the same clips for the same queries: what one of them lacks (a still clip has no
     motion-weighted gradient, say) is left out for all, and counted. Queries should not be among the clips.
@@ -91,7 +91,7 @@ def compare(
         methods: name for people -> scores file. Labels, paths and magnitudes come from the first one's stores.
         config: label column, number of clips counted, baselines, bootstrap; None takes the defaults.
         frames_of: reads a clip's frames for the baselines that need them; None decodes them as indexing did, in
-            processes of their own.
+            separate processes.
 
     Raises:
         OptionError: a scores file is missing, or the label column names no label of a query.
@@ -100,7 +100,7 @@ def compare(
     """
     config = config or EvaluateConfig()
     if not methods:
-        raise OptionError(f"{_WHERE}: methods must hold at least one scores file, got none; pass a name and a path")
+        raise OptionError(f"{_WHERE}: methods must hold at least one scores file, and is empty; pass a name and a path")
     files = {name: ScoreFile(path, _WHERE) for name, path in methods.items()}
     pool = _Pool.read(files, config)
     found = {name: pool.rank(file, config.top) for name, file in files.items()}
@@ -191,7 +191,7 @@ class _Pool:
         places = np.asarray(pc.fill_null(pc.index_in(own_ids, value_set=self.clip_ids), -1), np.int64)
         if np.any(np.diff(places[places >= 0]) <= 0):
             raise OptionError(
-                f"{_WHERE}: scores must list their clips in the same order, got another order in {file.path}; "
+                f"{_WHERE}: {file.path} lists its clips in another order than the first scores file; "
                 "run motive score again for all of them"
             )
         for start, scores in file.scores(self.query_ids):
@@ -220,9 +220,7 @@ def _rows(store: ScoredStores, clip_ids: Any) -> Any:
     held, table = store.table(clip_ids, ["path", "magnitude_px_mean", "columns"])
     if not held.all():
         gone = clip_ids[int(np.argmin(held))].as_py()
-        raise OptionError(
-            f"{_WHERE}: the store must hold every scored clip, got none for {gone!r}; run motive score again"
-        )
+        raise OptionError(f"{_WHERE}: the store lacks the scored clip {gone!r}; run motive score again")
     return table
 
 

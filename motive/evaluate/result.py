@@ -1,4 +1,4 @@
-"""What an evaluation found, as plain data that can be saved, loaded and shown."""
+"""Result of an evaluation, as plain data that can be saved, loaded and shown."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def retrieval_by_label(
     query_labels: NDArray[np.int64],
     top: int = 10,
 ) -> Retrieval:
-    """Share of same-label clips among each query's top clips, from scores that are read a batch at a time.
+    """Precision@k of clips with the query's label, from scores that are read a batch at a time.
 
     Args:
         batches: (rows [b] ascending, scores [b, q]); rows index clip_labels. Rows that no batch brings are

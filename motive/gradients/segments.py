@@ -174,5 +174,5 @@ def _values(plane: NDArray[Any], where: str) -> NDArray[np.float32]:
     """Numbers of a mask in [0, 1]; of whole numbers any but 0 is inside."""
     values = plane.astype(np.float32) if plane.dtype.kind == "f" else (plane != 0).astype(np.float32)
     if not ((values >= 0) & (values <= 1)).all():
-        raise ClipError("bad_regions", f"{where} must be from 0 to 1, got others")
+        raise ClipError("bad_regions", f"{where} must be from 0 to 1, got {values.min():g} to {values.max():g}")
     return values

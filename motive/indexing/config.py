@@ -145,7 +145,7 @@ class RunConfig:
             more time for a fraction of the memory, for long clips and large models. The vectors are the same.
         shard_rows: approximate clips per shard; a crash loses at most one shard per worker. With batch_size it fixes
             which clips share a pass: that is recorded in the store as its plan, which every later run into it follows.
-        decode_threads: clips decoded ahead in parallel, each in a process of its own.
+        decode_threads: clips decoded ahead in parallel, each in a separate process.
         verify: compare the first batch's gradients with ordinary ones before trusting them. It takes about three passes
             once in each worker, and the memory of a training step without its optimizer.
     """

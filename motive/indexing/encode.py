@@ -49,7 +49,7 @@ class Encoder:
         cache: where latents, masks and text embeddings are kept.
         clip_spec: frame rate, length and size of every clip.
         mask: motion mask settings.
-        threads: clips decoded ahead in parallel, each in a process of its own.
+        threads: clips decoded ahead in parallel, each in a separate process.
         in_flight: where to note the clips being processed.
         segments: parts of each clip (IndexConfig).
     """

@@ -1,4 +1,4 @@
-"""What a run would cost, measured on a few of the user's own clips before it starts."""
+"""Estimated cost of a run, measured on a few of the user's own clips before it starts."""
 
 from __future__ import annotations
 
@@ -125,11 +125,11 @@ def _too_few(
     """Why nothing can be measured: each reason with its count, one clip's sentence, and what to set."""
     reasons, examples = tally(failed if sample else found.failures)
     total = len(sample) if sample else found.rows
-    told = "; ".join(f"{reason} {count} ({examples[reason]})" for reason, count in sorted(reasons.items()))
+    refusals = "; ".join(f"{reason} {count} ({examples[reason]})" for reason, count in sorted(reasons.items()))
     advice = [f"{reason}: {_advice(setup, reason, sample, failed)}" for reason in sorted(reasons)]
     return DatasetError(
         f"estimate: two usable clips are needed, and {done} of {total} tried in {found.location} can be used: "
-        f"{told or 'there are no more'}. {'; '.join(advice) or 'Add clips'}"
+        f"{refusals or 'there are no more'}. {'; '.join(advice) or 'Add clips'}"
     )
 
 

@@ -77,7 +77,7 @@ def index(
     Raises:
         DatasetError, ModelError, OptionError: nothing was started.
         IdentityMismatch: ``out`` is a store made with other settings.
-        StoreError: the store cannot be written; what was committed stays, and the same call goes on from there.
+        StoreError: the store cannot be written; what was committed stays, and the same call resumes there.
         WorkerLost: worker processes keep dying.
     """
     config = config or IndexConfig()
@@ -171,7 +171,7 @@ class Job:
         if rank.rank == 0:
             store.append_failures(dataset.failures)
         if self.probe:
-            with Worker(setup, store, self.show_progress) as prober:  # of its own: what it notes is not counted twice
+            with Worker(setup, store, self.show_progress) as prober:  # separate: its notes are not counted twice
                 record.add(probe=to_json(probe_clips(setup, prober, dataset.clips, self.probe)))
         tasks = share(
             make_tasks(ids, plan_of(store, ids, setup.config), done, self._poison(store)), rank.rank, rank.world

@@ -1,4 +1,4 @@
-"""How faithful the projection is on the user's own clips: exact against projected cosines."""
+"""Fidelity of the projection on the user's own clips: exact against projected cosines."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def check_probe(setup: Setup, count: int) -> None:
     """Refuse a count that cannot be probed.
 
     Raises:
-        OptionError: fewer than 3 clips, or so many that a single parameter's gradients do not fit into memory.
+        OptionError: fewer than 3 clips, or more than fit into memory with a single parameter's gradients.
     """
     largest = max(math.prod(shape) for shape in setup.projector.shapes.values())
     most = MEMORY_BYTES // (4 * largest * len(setup.config.draws.sigmas()))

@@ -85,7 +85,7 @@ def read_record(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise StoreError(f"replay: {path} must be a run.json, got {error}; give the file that a run wrote") from error
     if not isinstance(record, dict) or not {"verb", "arguments", "config"} <= set(record):
-        raise StoreError(f"replay: {path} must hold verb, arguments and config, got others; give a run.json")
+        raise StoreError(f"replay: {path} lacks verb, arguments or config; give the run.json that a run wrote")
     verb, arguments = record["verb"], record["arguments"]
     if verb not in get_args(Verb) or not isinstance(arguments, dict):
         raise StoreError(
@@ -94,6 +94,7 @@ def read_record(path: Path) -> dict[str, Any]:
         )
     if not isinstance(arguments.get("dataset"), str) or type(arguments.get("probe", 0)) is not int:
         raise StoreError(
-            f"replay: arguments of {path} must hold dataset, a path, and probe, a number, got others; restore the file"
+            f"replay: in the arguments of {path}, dataset must be a path and probe a number, got "
+            f"{arguments.get('dataset')!r} and {arguments.get('probe')!r}; restore the file"
         )
     return record

@@ -1,4 +1,4 @@
-"""What is settled before the first clip: the model, the projection and both identities."""
+"""Setup of a run before the first clip: the model, the projection and both identities."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def model_parts(names: Sequence[str], component: str, patterns: Sequence[str]) -
     empty = next((pattern.removesuffix("=") for pattern in patterns if pattern.endswith("=")), None)
     if empty is not None:
         raise ConfigError(
-            "index", f"{{model_parts}} must have a pattern for each part, got none for {empty!r}; give {empty}=PATTERN"
+            "index", f"{{model_parts}} must have a pattern for each part, and {empty!r} has none; give {empty}=PATTERN"
         )
     parts: dict[str, list[str]] = {}
     matched: set[str] = set()

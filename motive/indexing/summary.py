@@ -1,4 +1,4 @@
-"""What an index run did and what it lost, for a person and for summary.json."""
+"""Summary of an index run: what it stored and what it left out, as text and as summary.json."""
 
 from __future__ import annotations
 

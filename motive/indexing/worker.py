@@ -241,9 +241,7 @@ def cache_folder(cache: str | None, store: Store) -> Path:
     if cache:
         return Path(cache)
     if "://" in store.location:
-        raise OptionError(
-            f"index: cache must be a local folder for a store at {store.location}, got none; give one with --cache"
-        )
+        raise OptionError(f"index: a store at {store.location} needs a local cache folder; give one with --cache")
     return store.path / "cache"
 
 

@@ -1,4 +1,4 @@
-"""What a motion source must provide: the displacement of every pixel of a clip."""
+"""The contract of a motion source: the displacement of every pixel of a clip."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Motion of the camera, told apart from motion in front of it."""
+"""Motion of the camera, separated from motion in front of it."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class DisSource(MotionSource):
     as things stay within DIS's reach of roughly a tenth of the frame, and weak for long clips, where a point
     tracker is the better source.
 
-    Frames of less than about 230 pixels have a shallow pyramid; there the search goes on to finer levels than the
+    Frames of less than about 230 pixels have a shallow pyramid; there the search continues to finer levels than the
     preset's own, down to full resolution, so that it has three levels where the frame is large enough for them.
 
     Args:

@@ -1,4 +1,4 @@
-"""What a report shows and how much of it."""
+"""Configuration of a report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the stores and the scores say about the run, in words."""
+"""Facts about the run from its stores and scores, in words."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from motive.scores.ranking import top_rows
 from motive.scores.top import spearman
 
 DOTS = 1200
-"""Dots drawn in a scatter; more would neither be told apart nor load quickly."""
+"""Dots drawn in a scatter; more would neither be distinguishable nor load quickly."""
 
 
 @dataclass(frozen=True)

@@ -232,7 +232,7 @@ def _votes_note(inputs: Inputs) -> str:
         if cut.get("tied"):
             tied, above, undecided = (int(cut[name]) for name in ("tied", "tied_above", "undecided"))
             note += f" {plural(tied, 'clip')} tie in votes where {best} end: {count(above)} are above, by mean score"
-            note += f" ({count(undecided)} told apart by id alone)." if undecided else "."
+            note += f" ({count(undecided)} ordered by id alone)." if undecided else "."
         else:
             note += f" No clips tie in votes where {best} end."
     return note
@@ -246,7 +246,7 @@ def _selection(inputs: Inputs) -> dict[str, Any] | None:
     if inputs.chosen is None:
         return None
     return {
-        "explain": "The clips that motive select took from these scores, written as a dataset of their own.",
+        "explain": "The clips that motive select took from these scores, written as a separate dataset.",
         "facts": selection_facts(inputs.chosen, inputs.chosen_magnitudes, inputs.magnitudes),
         "column": clean(inputs.label, 60),
         "labels": composition(inputs.pool_labels, inputs.chosen_labels),

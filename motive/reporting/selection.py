@@ -1,4 +1,4 @@
-"""What a selection took: read from its record, and its clips found again in the scores."""
+"""A selection, read from its record, with its clips looked up in the scores."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _ties(record: Mapping[str, Any], by: str) -> Fact:
     tied, above, undecided = (int(ties.get(name, 0)) for name in ("tied", "tied_above", "undecided"))
     if not tied:
         return Fact("Ties at the cut", "none", f"the cut falls between two values of {by}")
-    detail = f"{count(above)} of them taken; {count(undecided)} told apart by their ids alone"
+    detail = f"{count(above)} of them taken; {count(undecided)} that differ only in their ids"
     return Fact("Ties at the cut", f"{plural(tied, 'clip')} equal in {by}", detail)
 
 

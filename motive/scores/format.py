@@ -72,7 +72,7 @@ def prepare_target(out: Path) -> None:
     for path, is_ours in ((out, _holds_scores), (summary_path(out), _holds_summary)):
         if (path.exists() or path.is_symlink()) and not is_ours(path):
             raise OptionError(
-                f"score: out must be new or earlier scores, got other content in {path}; choose another path"
+                f"score: out must be new or earlier scores, and {path} holds something else; choose another path"
             )
 
 
@@ -171,5 +171,5 @@ def read_header(scores: Path, where: str) -> dict[str, Any]:
         header["top_k"] = header.get("top_k") if header.get("precision") == "int8" else None
     missing = sorted(set(FIXED_COLUMNS) - set(schema.names))
     if missing:
-        raise StoreError(f"{where}: scores must have column {missing[0]}, got none in {scores}; run motive score again")
+        raise StoreError(f"{where}: {scores} lacks column {missing[0]}; run motive score again")
     return header

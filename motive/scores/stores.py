@@ -77,7 +77,7 @@ class ScoredStores:
         self._where = where
         recorded = _recorded(header, role)
         if given is None and not recorded:
-            raise StoreError(f"{where}: the scores must name their {role}, got none; run motive score again")
+            raise StoreError(f"{where}: the scores do not name their {role}; run motive score again")
         self.stores = open_stores(recorded if given is None else given)
         if (scored := max(1, len(recorded))) != len(self.stores):
             raise OptionError(
@@ -143,8 +143,7 @@ class ScoredStores:
         if (owner < 0).any():
             missing = wanted[int(np.argmin(owner >= 0))].as_py()
             raise StoreError(
-                f"{self._where}: the store must hold every scored clip, got none for {missing!r} "
-                f"in {self.location}; give the store that was scored"
+                f"{self._where}: {self.location} lacks the scored clip {missing!r}; give the store that was scored"
             )
         used = [self.stores[number] for number in sorted(set(owner.tolist()))] or self.stores[:1]
         for store in used:

@@ -1,4 +1,4 @@
-"""How clips are scored against queries."""
+"""Configuration of scoring clips against queries."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class ScoreConfig:
         if self.similarity == "trak" and self.preconditioner == "none":
             raise ConfigError(
                 "ScoreConfig",
-                "{preconditioner} must be ridge with {similarity} trak, which is defined by it, got none; "
+                "{preconditioner} must be ridge with {similarity} trak, which is defined by it, got 'none'; "
                 "leave it out, or take {similarity} dot",
             )
         if self.similarity != "cosine" and self.preconditioner == "whiten":

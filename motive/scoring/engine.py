@@ -140,11 +140,13 @@ class _Pair:
     def open(cls, stores: Stores, queries: StoreLike, config: ScoreConfig) -> _Pair:
         opened, (asked,) = open_stores(stores), open_stores(queries)
         if not opened:
-            raise OptionError(f"{WHERE}: store must be one store or several, got none; name one")
+            raise OptionError(f"{WHERE}: store must be one store or several, and the list is empty; name one")
         require_same_identity(opened[0], asked, WHERE)
         view = View(opened, WHERE, Path(config.cache) if config.cache else None)
         if len(asked) == 0:
-            raise StoreError(f"{WHERE}: queries must hold at least one clip, got none in {asked.location}; index clips")
+            raise StoreError(
+                f"{WHERE}: queries must hold at least one clip, and {asked.location} is empty; index clips"
+            )
         return cls(view.part(config.model_part) if config.model_part else view, asked)
 
     def kernel(self, config: ScoreConfig) -> tuple[Kernel, _Moment | None]:

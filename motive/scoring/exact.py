@@ -85,7 +85,7 @@ class Gram:
     Args:
         dim: k.
         bits: rows have norms of at most 2^bits (up to rounding).
-        high, low: [k, k] a sum to go on from; None starts from zero.
+        high, low: [k, k] a sum to continue; None starts from zero.
 
     Attributes:
         high, low: the sum so far, high * 2^32 + low.

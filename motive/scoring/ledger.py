@@ -1,4 +1,4 @@
-"""Which shards a cache was made from, so that it can grow with its stores instead of being made anew."""
+"""Record of the shards that a cache covers, so that it can grow with its stores instead of being rebuilt."""
 
 from __future__ import annotations
 

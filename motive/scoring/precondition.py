@@ -185,7 +185,7 @@ def _add(sums: _Sums, blocks: Iterable[NDArray[np.float32]], unit: bool, locatio
         clips += len(block)
     if count == 0:
         raise StoreError(
-            f"{where}: store must hold a vector that is not zero, got none in {location}; index other clips"
+            f"{where}: store must hold a vector that is not zero, and {location} has only zeros; index other clips"
         )
     return replace(sums, count=count, clips=clips)
 

@@ -1,4 +1,4 @@
-"""What a scoring run found, beyond the table itself."""
+"""Summary of a scoring run, beyond the table itself."""
 
 from __future__ import annotations
 

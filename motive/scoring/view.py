@@ -53,7 +53,7 @@ class View:
             self._rows = order[~again]
             self.ids = every.take(self._rows)
         if len(self.ids) == 0:
-            raise StoreError(f"{where}: store must hold at least one clip, got none in {self.location}; index clips")
+            raise StoreError(f"{where}: store must hold at least one clip, and {self.location} is empty; index clips")
 
     @property
     def location(self) -> str:
@@ -116,7 +116,7 @@ class View:
         mask = np.concatenate(masks)
         mask = mask if self._rows is None else mask[self._rows]
         if not mask.any():
-            raise StoreError(f"{self.where}: filter must keep a clip, got none with {filter_.text!r}; loosen it")
+            raise StoreError(f"{self.where}: no clip passes the filter {filter_.text!r}; loosen it")
         return self.restrict(np.flatnonzero(mask))
 
     def restrict(self, chosen: NDArray[np.int64]) -> View:

@@ -43,7 +43,7 @@ def compact(path: Path | str, rows_per_shard: int = DEFAULT_ROWS, *, keep_replac
     """Put the rows of small shards together into large ones; clips, vectors and columns stay what they are.
 
     A new shard names those that it replaces, so one step makes them count no more; then their files are removed.
-    Other writers may go on. A reader that opened the store before may meet a shard that is gone, which it reports;
+    Other writers may continue. A reader that opened the store before may meet a shard that is gone, which it reports;
     it opens the store again.
 
     Args:

@@ -1,4 +1,4 @@
-"""Where a store keeps its bytes: what is written is durable, and what is published appears at once.
+"""Storage of a store's bytes: what is written is durable, and what is published appears at once.
 
 Files is all that a store asks of such a place; LocalFiles is a folder on a disk, motive.store.remote an object store;
 motive.store.location says which of them an address stands for.
@@ -28,7 +28,7 @@ class Files(ABC):
     """The folder or address, for people."""
 
     near_bytes = 1 << 16
-    """Reading over a gap of so many bytes costs no more than a second request."""
+    """Byte ranges closer than this are fetched in one request."""
 
     @abstractmethod
     def where(self, name: str) -> str:
@@ -150,9 +150,7 @@ class LocalFiles(Files):
                 file.seek(start)
                 data = _read_all(file, max(0, size - start) if count is None else min(count, max(0, size - start)))
         except FileNotFoundError as error:
-            raise StoreError(
-                f"{self.where(name)}: the file must exist, got none; run motive verify on the store"
-            ) from error
+            raise StoreError(f"{self.where(name)}: the file is missing; run motive verify on the store") from error
         except OSError as error:
             raise _unreadable(self.where(name), error) from error
         if count is not None and len(data) != count:

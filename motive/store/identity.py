@@ -1,4 +1,4 @@
-"""What vectors depend on, and why the vectors of two stores cannot be compared."""
+"""Identity of vectors: what they depend on, and the reasons why two stores cannot be compared."""
 
 from __future__ import annotations
 

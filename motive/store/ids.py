@@ -157,7 +157,7 @@ def encode_id(clip_id: str, where: str) -> bytes:
 def sort_ids(ids: ClipIds) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Order of ids by their UTF-8 bytes (which is the order of Python's str).
 
-    Works on eight bytes of all ids at a time and goes on only where ids are still equal.
+    Compares eight bytes of all ids at a time, and continues only where ids are still equal.
 
     Returns:
         order: [n] rows in sorted order; rows with equal ids keep their order.
@@ -203,7 +203,7 @@ def _rising(ids: ClipIds) -> bool:
     if len(ids) and int(lengths.min()) == int(lengths.max()) == ids.data.size // len(ids):
         table = np.ascontiguousarray(ids.data).view(f"S{lengths[0]}")  # of one length, so NUL needs no care
         return bool((table[1:] > table[:-1]).all())
-    rows, depth = np.arange(1, len(ids)), 0  # ids not yet told from the one before them
+    rows, depth = np.arange(1, len(ids)), 0  # ids that still equal the one before them
     while rows.size:
         left = [np.clip(lengths[rows - back] - depth, 0, _WORD) for back in (1, 0)]
         word = [_words(ids, rows - back, depth, one) for back, one in zip((1, 0), left, strict=True)]

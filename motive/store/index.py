@@ -1,4 +1,4 @@
-"""Which shards exist, and where each clip's row is: the merged view that readers see."""
+"""Index of shards and of each clip's row: the merged view that readers see."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a store holds, told from its records without reading a vector."""
+"""Contents of a store, from its records, without reading a vector."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stores of the same identity into one, row by row, so that an interrupted merge goes on where it stopped."""
+"""Merge stores of one identity, row by row; an interrupted merge resumes where it stopped."""
 
 from __future__ import annotations
 
@@ -64,15 +64,17 @@ def merge_stores(out: Path | str, sources: Sequence[Path | str], rows_per_shard:
         StoreError: a source is damaged, or ``out`` cannot be written.
     """
     if not sources or rows_per_shard < 1:
-        raise OptionError("merge: sources must name at least one store, got none; give the stores to merge")
+        raise OptionError(
+            f"merge: sources must name at least one store and rows_per_shard be positive, got {len(sources)} stores and "
+            f"{rows_per_shard} rows; give the stores to merge"
+        )
     opened = [Store.open(source) for source in sources]
     target = _target(out, opened[0])
     for store in opened:
         require_same_identity(target.identity, store.identity, f"merge {store.location}")
         if store.manifest.columns != target.manifest.columns:
             raise StoreError(
-                f"merge: index columns must be those of {target.location}, got others in {store.location}; "
-                "index again with one version"
+                f"merge: {store.location} has other index columns than {target.location}; index again with one version"
             )
         if store.segments != target.segments:
             raise StoreError(

@@ -1,6 +1,6 @@
 """Commit records, one for each shard, and what all JSON records of a store have in common.
 
-Every field is checked for its type when it is read, and each record carries the digest of its own other
+Every field is checked for its type when it is read, and each record carries the digest of its other
 fields, so that damaged or foreign bytes end in a StoreError and never in a wrong value.
 """
 

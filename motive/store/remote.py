@@ -21,8 +21,8 @@ T = TypeVar("T")
 
 ATTEMPTS = 8
 REQUEST_S, BYTES_PER_S = 60.0, 1 << 20
-"""A request may take so long, and a second more for each so many bytes: some clients wait for ever for a server that
-has gone while they sent."""
+"""Time limit of a request: REQUEST_S, and one second for each BYTES_PER_S. Some clients wait forever for a server that
+disappeared while they sent."""
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 10.0
 _FOREIGN_FAULTS = (
     "aiohttp.ClientError",
@@ -178,9 +178,7 @@ class RemoteFiles(Files):
             except FileNotFoundError as error:
                 if "missing" in missing:
                     return missing["missing"]
-                raise StoreError(
-                    f"{self.where(name)}: the file must exist, got none; run motive verify on the store"
-                ) from error
+                raise StoreError(f"{self.where(name)}: the file is missing; run motive verify on the store") from error
             except FileExistsError:
                 raise
             except _faults() as error:
@@ -189,7 +187,7 @@ class RemoteFiles(Files):
                     raise refusal(self.where(name), _one_line(error)) from error
             time.sleep(wait_s * random.uniform(0.5, 1.0))
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
-        raise StoreError(f"{self.where(name)}: a request must end, got none; report this")
+        raise StoreError(f"{self.where(name)}: a request neither succeeded nor failed; report this")
 
     def _ask(self, method: str, *args: Any, bytes_: int = 0, **options: Any) -> Any:
         """One request of fsspec's, with a time limit where its kind has one."""

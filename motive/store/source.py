@@ -1,4 +1,4 @@
-"""What a store remembers of its dataset, so that a selection can be written in the dataset's own form."""
+"""A store's record of its dataset, so that a selection can be written in the dataset's own form."""
 
 from __future__ import annotations
 

@@ -313,8 +313,7 @@ class Store:
         replaced = {name for commit in records.values() for name in commit.replaces}
         if gone := sorted(set(known) - set(names) - replaced):
             raise StoreError(
-                f"{self._files.where(COMMITS)}: commits must stay, got none any more for {gone[0]}; "
-                "open the store again"
+                f"{self._files.where(COMMITS)}: shard {gone[0]} was removed while the store was open; reopen the store"
             )
         self._commits = records
         after = self.commits

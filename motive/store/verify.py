@@ -133,7 +133,7 @@ class _Check:
 
     def _manifest(self) -> Manifest | None:
         if self.files.size(MANIFEST) is None:
-            self.problems.append(Finding(MANIFEST, "must exist, got none; this is no store, or restore the manifest"))
+            self.problems.append(Finding(MANIFEST, "is missing; this is no store, or restore the manifest"))
             return None
 
         def read() -> Manifest:

@@ -149,8 +149,7 @@ class ShardWriter:
                 if isinstance(error, StoreError):
                     raise
         raise StoreError(
-            f"{self._files.where(COMMITS)}: writer {self.name!r} must have a free sequence number, got none; "
-            "use another writer name"
+            f"{self._files.where(COMMITS)}: writer {self.name!r} has no free sequence number left; use another writer name"
         )
 
 

@@ -1,4 +1,4 @@
-"""What every model adapter promises."""
+"""Contract suite of model adapters."""
 
 from __future__ import annotations
 

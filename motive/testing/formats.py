@@ -1,4 +1,4 @@
-"""What every dataset format promises."""
+"""Contract suite of dataset formats."""
 
 from __future__ import annotations
 

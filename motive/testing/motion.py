@@ -1,4 +1,4 @@
-"""What every motion source promises."""
+"""Contract suite of motion sources."""
 
 from __future__ import annotations
 

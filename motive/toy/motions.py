@@ -1,4 +1,4 @@
-"""How a procedural clip moves: one small function of time per motion type.
+"""Motion of procedural clips: one small function of time per motion type.
 
 Lengths are shares of the frame's side, y points down, times are seconds. Each function draws its own
 speeds, phases and directions and returns the poses of the thing's pieces, frame by frame.

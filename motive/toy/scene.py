@@ -1,4 +1,4 @@
-"""What a procedural clip looks like: shapes, textures, backgrounds and captions, drawn without regard to its motion."""
+"""Appearance of procedural clips: shapes, textures, backgrounds and captions, drawn without regard to its motion."""
 
 from __future__ import annotations
 

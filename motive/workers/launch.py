@@ -1,4 +1,4 @@
-"""How a run is spread over processes and machines; the only reader of a launcher's environment."""
+"""Distribution of a run over processes and machines; the only reader of a launcher's environment."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def rank_of(launcher: Launcher, environment: Mapping[str, str]) -> Rank:
             first, last = (_number(environment, f"SLURM_ARRAY_TASK_{edge}") for edge in ("MIN", "MAX"))
             part, parts = _number(environment, "SLURM_ARRAY_TASK_ID") - first, last - first + 1
             if _number(environment, "SLURM_ARRAY_TASK_COUNT", default=parts) != parts:
-                raise OptionError("launch: the array must have step 1, got another; use sbatch --array=0-N")
+                raise OptionError("launch: the job array skips numbers; use step 1, as in sbatch --array=0-N")
         return _checked(Rank(part * tasks + task, parts * tasks, local), launcher)
     return Rank()
 

@@ -1,4 +1,4 @@
-"""What is to be done, as a pure function of the clips' ids and of what a store holds already.
+"""The work plan, as a pure function of the clips' ids and of what a store holds already.
 
 Vectors can depend, in their last bits, on the clips that share a forward and backward pass. So the plan fixes which
 clips do: ids are dealt to units by their hash, sorted within a unit, and cut into batches of equal size. A batch is

@@ -1,4 +1,4 @@
-"""The plan on a Ray cluster: a pool of actors, each with a worker process of its own.
+"""The plan on a Ray cluster: a pool of actors, each with its own worker process.
 
 The process keeps the model loaded, and a clip that kills it is found and quarantined by its actor, as on one machine.
 What Ray is left with is placing actors, and telling when one, or the machine under it, is gone: then its task goes to

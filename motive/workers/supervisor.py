@@ -121,7 +121,7 @@ class Supervisor:
         self._settle(task.unit, clip_id, poison=True)
 
     def _settle(self, unit: int, clip_id: str, *, poison: bool) -> None:
-        """A trial is over; with the last one, the task goes on."""
+        """A trial is over; with the last one, the task continues."""
         suspended = self._suspended[unit]
         suspended.waiting.discard(clip_id)
         if poison:

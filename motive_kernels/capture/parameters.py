@@ -1,4 +1,4 @@
-"""Which parameters of a model are attributed, and leaving the model as it was found."""
+"""Choice of the parameters to attribute; restores the model afterwards."""
 
 from __future__ import annotations
 
@@ -42,10 +42,7 @@ def select_parameters(
             )
         chosen[name] = own[name]
     if not chosen:
-        raise ValueError(
-            f"projected_gradients: parameters must name at least one, got none that start with {prefix!r}; "
-            "check the prefix"
-        )
+        raise ValueError(f"projected_gradients: no parameter's name starts with {prefix!r}; check the prefix")
     return chosen
 
 

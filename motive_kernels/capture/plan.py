@@ -1,4 +1,4 @@
-"""How each parameter's gradients are taken, and why."""
+"""The route of each parameter's gradients, with the reason."""
 
 from __future__ import annotations
 

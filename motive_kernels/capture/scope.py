@@ -1,4 +1,4 @@
-"""What a capture works on: a model, its parameters in groups, and how their gradients are projected."""
+"""The scope of a capture: a model, its parameters in groups, and how their gradients are projected."""
 
 from __future__ import annotations
 
@@ -93,5 +93,5 @@ def _group_numbers(chosen: Mapping[str, nn.Parameter], groups: Mapping[str, Coll
             numbers[name] = number
     if len(numbers) < len(chosen):
         left = next(name for name in chosen if name not in numbers)
-        raise ValueError(f"projected_gradients: groups must hold every parameter, got none with {left!r}; add it")
+        raise ValueError(f"projected_gradients: groups must hold every parameter, and none holds {left!r}; add it")
     return numbers

@@ -20,7 +20,7 @@ def stream_into(sums: Sums, losses: Tensor, chosen: Mapping[str, nn.Parameter], 
 
     Args:
         sums: where to add.
-        losses: [n]; a sample's gradient is that of its own entry, so samples must not share anything but parameters.
+        losses: [n]; a sample's gradient is that of its entry, so samples must not share anything but parameters.
         chosen: parameters to differentiate by, by the projector's names; all of them require gradients.
         keep_graph: whether the graph is needed afterwards.
     """

@@ -153,7 +153,7 @@ class Projector:
             raise fail("project", "grads", "a dict of name -> [n, *shape]", type(grads).__name__, "name each gradient")
         tensors = {name: as_tensor("project", name, grad) for name, grad in grads.items()}
         if not tensors:
-            raise ValueError("project: grads must hold at least one parameter, got none; give name -> [n, *shape]")
+            raise ValueError("project: grads is empty; give at least one parameter, name -> [n, *shape]")
         first = next(iter(tensors.values()))
         z = self.zeros(first.shape[0], first.device)
         parts = [self._checked("project", z, name, grad) for name, grad in tensors.items()]

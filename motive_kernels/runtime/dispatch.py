@@ -1,4 +1,4 @@
-"""Which implementation of an op runs: one visible table, no silent fallback.
+"""Choice of an op's implementation: one visible table, no silent fallback.
 
 ``torch`` is the plain reference that defines the op; ``cpp``, ``cuda`` and ``triton`` are faster ways to the
 same numbers. ``impl=None`` takes the first of PREFERENCE that can run the arguments; naming one forces it or

@@ -42,7 +42,7 @@ def extension(device: str) -> ModuleType:
     """
     module, reason = load(device)
     if module is None:
-        raise RuntimeError(f"motive_kernels: {device} must have its compiled extension, got none; {reason}")
+        raise RuntimeError(f"motive_kernels: the compiled extension for {device} is missing; {reason}")
     return module
 
 

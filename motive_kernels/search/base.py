@@ -1,4 +1,4 @@
-"""What the search ops share: arguments, queries in the form that meets a store, and the result of one pass."""
+"""Shared by the search ops: arguments, queries in the form that meets a store, and the result of one pass."""
 
 from __future__ import annotations
 
@@ -118,8 +118,8 @@ class Wanted:
         capacity: how many of them have room, for each query.
         votes: give votes; weights: [q] int32 of the queries, None is 1.
         best: give each row's largest score.
-        spread: give the queries' lowest, highest and total scores. Without it and without best a pass over bytes may
-            be faster, since it need not make every score.
+        spread: give the queries' lowest, highest and total scores. Without it and without best a pass over an
+            int8 store may be faster, since it need not make every score.
     """
 
     low: Tensor

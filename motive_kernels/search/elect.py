@@ -80,7 +80,7 @@ def elect(
 
 
 def bracket(sample: Sample, count: int, sigmas: Tensor) -> tuple[Tensor, Tensor]:
-    """Bounds [q] around the count-th largest score, so many standard deviations of its place in the sample apart."""
+    """Bounds [q] around the count-th largest score, a number of standard deviations of its rank in the sample apart."""
     m = sample.scores.shape[1]
     place = count * m / sample.rows
     deviation = math.sqrt(max(place * (1 - count / sample.rows), 0.0)) + 1.0

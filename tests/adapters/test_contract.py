@@ -1,4 +1,4 @@
-"""What every adapter promises, run over every adapter, and what each family computes."""
+"""The adapter contract, run over every adapter, and the numbers of each family."""
 
 from __future__ import annotations
 

@@ -240,7 +240,7 @@ def test_a_config_that_is_no_json_is_refused(copy: Path) -> None:
     with pytest.raises(ModelError, match="must hold a JSON object"):
         load_adapter(copy)
     (copy / "vae" / "config.json").unlink()
-    with pytest.raises(ModelError, match="must exist"):
+    with pytest.raises(ModelError, match="does not exist"):
         load_adapter(copy)
 
 

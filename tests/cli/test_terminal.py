@@ -1,4 +1,4 @@
-"""What comes from a dataset cannot drive the terminal, and pickles are refused with the reason."""
+"""Text from a dataset cannot drive the terminal, and pickles are refused with the reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decoding in a process of its own: the same frames, and a process that dies, hangs or fills memory costs one clip."""
+"""Decoding in a separate process: the same frames, and a process that dies, hangs or fills memory costs one clip."""
 
 from __future__ import annotations
 

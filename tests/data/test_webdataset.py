@@ -190,7 +190,7 @@ HOSTILE = {
     "a header of a gigabyte": pax(b"", b"")[:124] + b"%011o" % (1 << 30) + pax(b"", b"")[135:],
     "a thousand headers in a row": pax(record(b"a", b"b"), b"") * 1000 + plain("x.mp4"),
     "a length of 5,000 digits": pax(b"9" * 250 + b" path=x\n", plain("x.mp4")),
-    "a sparse map that goes on for ever": pax(
+    "a sparse map without an end": pax(
         record(b"GNU.sparse.major", b"1") + record(b"GNU.sparse.minor", b"0"), plain("x.mp4", b"999999999\n" + b"1" * 500)
     ),
     "a sparse file": pax(record(b"GNU.sparse.map", b"0,1") + record(b"GNU.sparse.size", b"1"), plain("x.mp4")),

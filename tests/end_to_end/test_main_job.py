@@ -296,7 +296,7 @@ def test_write_queries_and_pool_are_disjoint(tmp_path: Path) -> None:
 
 
 def test_vectors_are_the_same_bits_for_any_workers_and_interruptions(pool: Path, tmp_path: Path) -> None:
-    """Batches of three clips, some of which fail; a store begun with one worker process, cut and finished with none."""
+    """Batches of three clips, some of which fail; a store started with one worker process, cut and finished with none."""
     common = [str(pool), "--batch-size", "3", "--shard-rows", "4", "--threads", "1", *FAST]
     assert main(["index", *common, "--out", str(tmp_path / "calm")]) == 3
     calm = motive.Store.open(tmp_path / "calm")

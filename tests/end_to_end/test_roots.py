@@ -109,10 +109,10 @@ def test_the_rest_of_the_job_finds_the_files(
 
 def test_flags_are_said_in_the_failures(far: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["index", str(far / "set"), "--out", str(tmp_path / "s"), *FAST]) == 3
-    told = capsys.readouterr().out
-    assert "left out: 4 of 4 clips (100.0%)" in told
-    assert "--root" in told
-    assert "--path-map" in told
+    printed = capsys.readouterr().out
+    assert "left out: 4 of 4 clips (100.0%)" in printed
+    assert "--root" in printed
+    assert "--path-map" in printed
 
 
 def test_estimate_says_why_nothing_can_be_measured(
@@ -121,17 +121,17 @@ def test_estimate_says_why_nothing_can_be_measured(
     """The first contact of everyone whose clips are shorter than the model's."""
     wanted = ["--clip-frames", "81", "--clip-fps", "16", "--clip-short", "error"]
     assert main(["index", str(far / "set"), "--estimate", *places(far), *wanted, *FAST]) == 1
-    told = capsys.readouterr().err
-    assert "0 of 4 tried" in told
-    assert "too_short 4 (" in told
-    assert "81 frames at 16 fps need 5 s" in told
-    frames = told.partition("set --clip-frames ")[2].partition(" ")[0]
+    printed = capsys.readouterr().err
+    assert "0 of 4 tried" in printed
+    assert "too_short 4 (" in printed
+    assert "81 frames at 16 fps need 5 s" in printed
+    frames = printed.partition("set --clip-frames ")[2].partition(" ")[0]
     assert (
         main(["index", str(far / "set"), "--estimate", *places(far), *wanted[2:], "--clip-frames", frames, *FAST]) == 0
     )
-    told = capsys.readouterr().out
-    assert "static 1: nothing moves" in told, "a clip that was left out is named although others were measured"
+    printed = capsys.readouterr().out
+    assert "static 1: nothing moves" in printed, "a clip that was left out is named although others were measured"
     assert main(["index", str(far / "set"), "--estimate", *FAST]) == 1
-    told = capsys.readouterr().err
-    assert "path_escapes_root" in told
-    assert "--root FOLDER" in told
+    printed = capsys.readouterr().err
+    assert "path_escapes_root" in printed
+    assert "--root FOLDER" in printed

@@ -1,4 +1,4 @@
-"""A Ray cluster of several nodes on this machine, whose actors and nodes are killed while a run goes on."""
+"""A Ray cluster of several nodes on this machine, whose actors and nodes are killed during a run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run(quick: bool, folder: Path) -> list[Row]:
 
 
 def kill(actors: int, nodes: int, folder: Path) -> Row:
-    """So many kills of each, over as many runs as they take; each run ends by itself with the right store."""
+    """The given number of kills of each, over as many runs as they take; each run ends by itself with the right store."""
     ray, utils = package("ray", "cluster", "ray"), package("ray.cluster_utils", "cluster", "ray")
     head = {"num_cpus": 0, "object_store_memory": 100 << 20, "include_dashboard": False}
     cluster = utils.Cluster(initialize_head=True, head_node_args=head)

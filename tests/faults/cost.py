@@ -1,4 +1,4 @@
-"""What all of this costs: clips through the whole way against a bare loop that keeps nothing safe.
+"""Cost of all of this: clips through the whole way against a bare loop that keeps nothing safe.
 
 The bare loop decodes in its own process, computes masks, latents and gradients, and appends vectors to one open file:
 no checksums, no commits, no records, no supervision. Each clip goes both ways,

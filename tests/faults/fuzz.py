@@ -18,7 +18,7 @@ _SLOW_S = 10.0
 
 
 def run(quick: bool, folder: Path) -> list[Row]:
-    """So many inputs for each reader in turn."""
+    """The given number of inputs for each reader in turn."""
     rounds, rng = QUICK_ROUNDS if quick else FULL_ROUNDS, random.Random(0)
     targets = {name: make(folder) for name, make in TARGETS.items()}
     counts, slowest = dict.fromkeys(targets, 0), 0.0

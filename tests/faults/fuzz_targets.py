@@ -1,4 +1,4 @@
-"""What is fuzzed: each reader with good inputs to start from, and what must hold for any other.
+"""Fuzz targets: each reader with good inputs to start from, and what must hold for any other.
 
 The first byte of an input says which of a reader's files the rest stands in for.
 """

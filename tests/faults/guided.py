@@ -1,4 +1,4 @@
-"""An hour of fuzzing that is guided by coverage (atheris): every reader in a process of its own, its memory watched."""
+"""An hour of fuzzing that is guided by coverage (atheris): every reader in a separate process, its memory limited."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _row(name: str, seconds: int, folder: Path) -> Row:
 
 
 def fuzz(name: str, seconds: int, folder: Path) -> Outcome:
-    """Fuzz one reader for so long.
+    """Fuzz one reader for a number of seconds.
 
     Raises:
         BrokenPromise: something else than motive's own error came out, an input took a minute, or memory grew.

@@ -25,7 +25,7 @@ _LAST = {"unit": 3, "commit": 3, "write": 9, "file": 36}
 
 
 def synthetic(kills: int, workers: int, folder: Path, clips: int = 96) -> Row:
-    """Kill and resume until so many kills are done; every store is compared with an undisturbed run."""
+    """Kill and resume until the number of kills is reached; every store is compared with an undisturbed run."""
     rng, expected = random.Random(workers), job(clips, workers).expected()
     places: Counter[str] = Counter()
     stores = partial = 0
@@ -170,7 +170,7 @@ def _target(location: Path, clips: int, workers: int, point: Point | None = None
 
 
 def start(command: Sequence[str]) -> subprocess.Popen[bytes]:
-    """A process in a group of its own, which a point may end as a whole."""
+    """A process in a separate group, which a point may end as a whole."""
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, start_new_session=True
     )

@@ -1,4 +1,4 @@
-"""What a fault section reports, and the one check that all of them share."""
+"""Rows of a fault section, and the one check that all of them share."""
 
 from __future__ import annotations
 

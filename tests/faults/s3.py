@@ -76,7 +76,7 @@ def _refuse(start: Callable[..., Any]) -> list[bytes]:
     body = b"<Error><Code>InternalError</Code><Message>made so</Message></Error>"
     try:
         start("500 Internal Server Error", [("Content-Type", "text/xml"), ("Content-Length", str(len(body)))])
-    except AssertionError:  # the answer was begun
+    except AssertionError:  # the answer had started
         raise ConnectionError("made so") from None
     return [body]
 

@@ -1,4 +1,4 @@
-"""How a run scales: one and two workers measured, and the real supervisor simulated over a thousand."""
+"""Scaling of a run: one and two workers measured, and the real supervisor simulated over a thousand."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ WRITERS = 4
 DIGITS = 8
 """Of a clip id."""
 _GROWTH_MB, _ALONE_MB = 64, 16
-"""A writer that starts again reads the ids that are there by then; one that goes on must not grow."""
+"""A writer that starts again reads the ids that are there by then; one that continues must not grow."""
 
 
 def vectors(numbers: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -147,7 +147,7 @@ class SyntheticJob:
     launch: LaunchConfig = field(default_factory=lambda: LaunchConfig(workers=1))
 
     def run(self, out: Path | str, on_event: list[Event] | None = None) -> Store:
-        """Begin the store or go on with it; returns it as it is afterwards."""
+        """Create the store or resume it; returns it as it is afterwards."""
         ids = clip_ids(self.count)
         plan = PlanConfig.of(ids, self.unit_clips, self.batch_size)
         store = self.begin(out)

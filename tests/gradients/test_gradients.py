@@ -160,8 +160,8 @@ def test_cosine_of_separate_draws_is_the_mean_of_their_cosines(adapter: Adapter,
     first, second = gradients(adapter, transformer, DrawConfig("uniform", count=3, combine="concat"), 3)(clips(2))
     assert first.vector.shape == (3 * 64,)
     a, b = first.vector.reshape(3, 64), second.vector.reshape(3, 64)
-    per_draw = torch.nn.functional.cosine_similarity(a, b, dim=1)
-    torch.testing.assert_close(first.vector @ second.vector, per_draw.mean(), rtol=1e-4, atol=1e-6)
+    cosines = torch.nn.functional.cosine_similarity(a, b, dim=1)
+    torch.testing.assert_close(first.vector @ second.vector, cosines.mean(), rtol=1e-4, atol=1e-6)
 
 
 def test_a_clip_without_motion_stays_zero_when_draws_are_normalised(adapter: Adapter, transformer: nn.Module) -> None:

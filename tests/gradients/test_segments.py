@@ -1,4 +1,4 @@
-"""Segments: their vectors add up to the clip's, each is that of its own weights, and regions lie where they are."""
+"""Segments: their vectors add up to the clip's, each is that of its weights, and regions lie where they are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is settled before the first clip: draws of the model's own distribution, and parts of the model."""
+"""Setup before the first clip: draws of the model's own distribution, and parts of the model."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_parts_that_part_nothing_are_refused(patterns: list[str]) -> None:
 
 
 def test_a_part_without_a_pattern_is_named() -> None:
-    with pytest.raises(OptionError, match=r"got none for 'attention'; give attention=PATTERN"):
+    with pytest.raises(OptionError, match=r"and 'attention' has none; give attention=PATTERN"):
         model_parts(NAMES, "transformer", ["blocks.*", "attention="])
 
 

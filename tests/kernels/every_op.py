@@ -1,4 +1,4 @@
-"""What the checks share that run over every op of motive_kernels/ops."""
+"""Shared by the checks that run over every op of motive_kernels/ops."""
 
 from __future__ import annotations
 

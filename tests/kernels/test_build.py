@@ -115,7 +115,7 @@ def test_a_program_without_python_makes_the_same_vectors(built: Callable[[str], 
 
 
 def test_arm_makes_the_same_vectors(built: Callable[[str], Path]) -> None:
-    """The baseline, with the few instructions that 64-bit Arm has of its own, in an emulator: all C++ tests pass too."""
+    """The baseline, with the few instructions that only 64-bit Arm has, in an emulator: all C++ tests pass too."""
     emulator = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
     if shutil.which("aarch64-linux-gnu-g++") is None or emulator is None:
         pytest.skip("no compiler or no emulator for 64-bit Arm")

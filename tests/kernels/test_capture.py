@@ -81,7 +81,7 @@ def test_each_parameter_alone(name: str) -> None:
 
 @pytest.mark.parametrize("route", ["auto", *ROUTES])
 def test_several_losses_of_a_sample_share_its_forward_pass(route: str) -> None:
-    """Each has its own vector, also by groups and in a loop of one's own; one that is zero spoils nothing."""
+    """Each has its own vector, also by groups and in one's own loop; one that is zero spoils nothing."""
     model, losses, projector = make(4)
     passes: list[int] = []
     model.register_forward_hook(lambda *_: passes.append(1))

@@ -270,7 +270,7 @@ def test_groups_give_a_vector_each() -> None:
         torch.testing.assert_close(z[:, j], alone, rtol=1e-5, atol=1e-6)
     with pytest.raises(ValueError, match="each once, got 'a'"):
         mk.GradientCapture(model, projector, groups={"x": ["a"], "y": ["a"]})
-    with pytest.raises(ValueError, match=r"every parameter, got none with 'first\.weight'"):
+    with pytest.raises(ValueError, match=r"every parameter, and none holds 'first\.weight'"):
         mk.GradientCapture(model, projector, groups={"x": ["a"]}, parameters=["a", "first.weight"])
 
 

@@ -158,7 +158,7 @@ def sass(path: Path, kernel: str) -> str:
     ],
 )
 def test_wide_independent_loads(pinned: Mapping[str, Path], source: str, kernel: str, loads: int) -> None:
-    """16-byte loads into registers of their own, so that all of them are under way at once."""
+    """16-byte loads into separate registers, so that all of them are under way at once."""
     code = sass(pinned[source], kernel)
     targets = re.findall(r"LDG\.E\.NA\.128\.CONSTANT (R\d+)", code)
     assert len(set(targets)) >= loads, f"{sorted(set(targets))} are the targets of {len(targets)} wide loads"

@@ -77,7 +77,7 @@ def test_memory_bounds_and_any_order_of_threads(op: str) -> None:
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("which", [0, 1], ids=["threads", "addresses"])
 def test_faults_are_found(fault: str, which: int) -> None:
-    """A kernel with one fault is told, and the same kernel without it is not."""
+    """A kernel with one fault is reported, and the same kernel without it is not."""
     path = program(("threads", "addresses")[which], "fail")
     right = module("run").run(path, [fault, "right"])
     assert right.status == 0, right.output

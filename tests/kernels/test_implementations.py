@@ -1,4 +1,4 @@
-"""Which language holds which op: gaps have reasons, and no Triton kernel goes without ahead-of-time compilation."""
+"""Languages of each op: gaps have reasons, and no Triton kernel goes without ahead-of-time compilation."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_fastfood_refuses_a_tile_that_shared_memory_cannot_hold(monkeypatch: pyt
 
 @pytest.mark.parametrize("path", TRITON, ids=lambda path: path.parent.name)
 def test_every_launch_sets_the_device(path: Path) -> None:
-    """A kernel[grid](...) of its own would run on the thread's current device instead of the tensors'."""
+    """A direct kernel[grid](...) would run on the thread's current device instead of the tensors'."""
     direct = [ast.unparse(call.func) for call in calls_in(path) if isinstance(call.func, ast.Subscript)]
     assert not direct, f"{path.relative_to(ROOT)} launches {direct} directly; use triton_call.launch"
 

@@ -47,7 +47,7 @@ def test_sizes_beyond_every_block(level: str) -> None:
         flat, token = torch.zeros(n, ko * ki), torch.zeros(n, ko * ki)
         kronecker_into(flat, gradient.float(), left, right, impl="cpp")
         kronecker_outer_into(token, x.float(), dy.float(), left, right, lengths=lengths, impl="cpp")
-        for route, z in (("flat", flat), ("token", token)):
+        for route, z in (("materialized", flat), ("factorized", token)):
             error = float((z.double() - want).norm()) / size
             assert error < 2e-6, f"{level} {route} {(n, t, o, i, ko, ki)}: relative error {error:.1e}"
 

@@ -80,7 +80,7 @@ class Driver:
             raise Enough
 
     def module(self) -> Any:
-        """A compiled CUDA module whose functions record the device that they are told."""
+        """A compiled CUDA module whose functions record the device that they are given."""
         driver = self
 
         class Module:

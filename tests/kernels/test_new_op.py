@@ -20,7 +20,7 @@ FILES = (
     *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "csrc" / "cuda").glob(f"{MODEL}.*"))),
     f"csrc/python/bind_{MODEL}.cpp",
 )  # fmt: skip
-"""What is copied under another name; tests of its own, and an export, are what else a new op has."""
+"""What is copied under another name; a new op also has its own tests and an export."""
 
 QUESTION = """
 import sys

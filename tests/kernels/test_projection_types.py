@@ -1,4 +1,4 @@
-"""What holds for every projection type, route and implementation."""
+"""Properties of every projection type, route and implementation."""
 
 from __future__ import annotations
 
@@ -296,7 +296,7 @@ def test_unbiased_with_the_stated_variance(spec: mk.ProjectionSpec) -> None:
 
 @pytest.mark.parametrize("spec", UNBIASED, ids=lambda spec: f"{spec.type}-{dict(spec.options)}")
 def test_a_matrix_and_its_transpose_stay_apart(spec: mk.ProjectionSpec) -> None:
-    """Rows and columns have streams of their own: <PG, PG^T> averages to <G, G^T>, which is far from |G|^2."""
+    """Rows and columns have separate streams: <PG, PG^T> averages to <G, G^T>, which is far from |G|^2."""
     g = torch.triu(spiky(9, 9, seed=5), 1)
     products = []
     for seed in range(300):

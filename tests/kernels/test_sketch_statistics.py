@@ -1,4 +1,4 @@
-"""What the balanced tensor sketch promises over its seeds: no bias, and the variance of its formula."""
+"""Statistics of the balanced tensor sketch over its seeds: no bias, and the variance of its formula."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_unbiased_with_the_predicted_variance() -> None:
 
 
 def test_a_matrix_and_its_transpose_are_not_confused() -> None:
-    """The seed mean of <P G, P G^T> is <G, G^T>: rows and columns have tables of their own."""
+    """The seed mean of <P G, P G^T> is <G, G^T>: rows and columns have separate tables."""
     rng = np.random.default_rng(1)
     for g in (rng.standard_normal((24, 24)), np.triu(rng.standard_normal((24, 24)), 1)):
         z = vectors(np.stack([g, g.T]))

@@ -20,7 +20,7 @@ def no_spills(compiled: Compiled) -> None:
 
 @pytest.mark.parametrize("kind", TYPES)
 @pytest.mark.parametrize(("dim", "warps"), [(512, 4), (2048, 16)])
-def test_flat(kind: str, dim: int, warps: int) -> None:
+def test_materialized(kind: str, dim: int, warps: int) -> None:
     from motive_kernels.ops.tensor_sketch.triton import COLUMN_RUNS, sketch_kernel
 
     no_spills(

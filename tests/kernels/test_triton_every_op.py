@@ -14,7 +14,7 @@ pytest.importorskip("triton", reason="the package triton is not installed")
 if not triton_interpreter.interpreted():
 
     def test_in_the_interpreter() -> None:
-        """Everything else in this file, in a process of its own."""
+        """Everything else in this file, in a separate process."""
         triton_interpreter.run_interpreted(__file__)
 
 else:

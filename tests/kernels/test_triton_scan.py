@@ -22,7 +22,7 @@ pytest.importorskip("triton", reason="the package triton is not installed")
 if not triton_interpreter.interpreted():
 
     def test_in_the_interpreter() -> None:
-        """The other half of this file, in a process of its own."""
+        """The other half of this file, in a separate process."""
         triton_interpreter.run_interpreted(__file__)
 
     @pytest.mark.parametrize("kind", ["i8", "fp16", "fp32"])

@@ -118,7 +118,7 @@ def test_runs_in_a_fresh_environment(wheel: Path, tmp_path: Path) -> None:
         [str(python), "-I", "-W", "error", str(PROGRAM)], cwd=tmp_path, env={}, capture_output=True, text=True
     )
     assert result.returncode == 0, result.stderr
-    told = json.loads(result.stdout)
-    assert all(Path(place).is_relative_to(site) for place in told["places"]), told["places"]
-    assert told["loaded"] == []
-    assert told["identity"].startswith("tensor_sketch-32-0-")
+    printed = json.loads(result.stdout)
+    assert all(Path(place).is_relative_to(site) for place in printed["places"]), printed["places"]
+    assert printed["loaded"] == []
+    assert printed["identity"].startswith("tensor_sketch-32-0-")

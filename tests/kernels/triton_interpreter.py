@@ -1,4 +1,4 @@
-"""Running Triton kernels on the CPU: for tests in a process of their own, since Triton reads the variable at import."""
+"""Running Triton kernels on the CPU: for tests in a separate process, since Triton reads the variable at import."""
 
 from __future__ import annotations
 

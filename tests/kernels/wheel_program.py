@@ -22,14 +22,14 @@ def main() -> None:
     projector.project_outer_into(token, "w", x, dy, impl="cpp")
     torch.testing.assert_close(token, projector.project({"w": flat}, impl="cpp"), rtol=0, atol=1e-3)
     loss, _ = mk.weighted_loss(torch.ones(1, 2, 2, 3, 4), torch.zeros(1, 2, 2, 3, 4), torch.ones(1, 2, 3, 4))
-    told = {
+    facts = {
         "places": [motive.__file__, mk.__file__],
         "identity": projector.identity,
         "loss": loss.item(),
         "implementations": mk.implementations()["tensor_sketch_into"],
         "loaded": sorted(set(sys.modules) & {"triton", "scipy", "cv2", "av", "diffusers", "transformers", "pyarrow"}),
     }
-    print(json.dumps(told))
+    print(json.dumps(facts))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What is on the page, and what the page refers to."""
+"""Contents of the page, and its references."""
 
 from __future__ import annotations
 

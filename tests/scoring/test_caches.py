@@ -163,5 +163,5 @@ def test_a_vector_that_is_not_the_one_in_the_cache_is_refused(tmp_path, stored, 
     place = data.index(vector)
     data[place + 3] ^= 0x80  # the sign of the first number
     shard.write_bytes(data)
-    with pytest.raises(StoreError, match="those that the int8 cache was made of"):
+    with pytest.raises(StoreError, match="not the one that the int8 cache was made of"):
         topk(store.path, queries, 3)

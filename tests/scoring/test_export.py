@@ -1,4 +1,4 @@
-"""What other tools read of a store: the same vectors, under the same ids."""
+"""Exports that other tools read: the same vectors, under the same ids."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_faiss_finds_each_vector_under_its_id(tmp_path, stored, random_vectors, 
 
 def test_without_faiss_the_error_says_what_to_install(tmp_path, stored, random_vectors, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(MissingExtra, match=r"package faiss must be installed.*motive\[faiss\]"):
+    with pytest.raises(MissingExtra, match=r"this needs the package faiss; .*motive\[faiss\]"):
         export(stored("s", random_vectors(5, 3)), tmp_path / "x.index")
     assert not (tmp_path / "x.index").exists()
 

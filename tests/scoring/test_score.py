@@ -255,7 +255,7 @@ def test_other_files_are_never_replaced_but_earlier_scores_are(tmp_path, stored,
     (tmp_path / "a.parquet").write_text("my data")
     (tmp_path / "b.json").write_text('{"my": "data"}')
     for name in ("a", "b"):
-        with pytest.raises(OptionError, match="got other content in"):
+        with pytest.raises(OptionError, match="holds something else"):
             score(store, store, tmp_path / f"{name}.parquet")
     assert (tmp_path / "a.parquet").read_text() == "my data"
     score(store, store, tmp_path / "c.parquet")
@@ -316,7 +316,7 @@ def test_wrong_options_say_what_is_right(options, reason) -> None:
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 def test_files_of_version_1_are_read_under_the_names_of_today(tmp_path, stored, random_vectors, precision) -> None:
-    """Written before ``lambda`` became damping and ``listed`` became top_k."""
+    """Written before the damping and top_k had their names."""
     given = {"preconditioner": "ridge", "precision": precision}
     path = score(
         stored("s", random_vectors(40, 5)), stored("q", random_vectors(2, 5, "q")), tmp_path / "s.parquet",

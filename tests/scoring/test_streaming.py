@@ -380,7 +380,7 @@ def test_filters_that_fit_nothing_are_refused(tmp_path, stored, random_vectors) 
     for text, error, message in (
         ("nothing == 1", OptionError, "names must be among"),
         ("path > 3", OptionError, "fits the columns' types"),
-        ("path == 'x'", StoreError, "filter must keep a clip"),
+        ("path == 'x'", StoreError, "no clip passes the filter"),
     ):
         with pytest.raises(error, match=message):
             score(store, queries, tmp_path / "s.parquet", ScoreConfig(filter=text))

@@ -1,4 +1,4 @@
-"""Shards under a chosen writer name, as processes of their own would commit them."""
+"""Shards under a chosen writer name, as separate processes would commit them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A store takes clips of the dataset it was begun with, and of no other."""
+"""A store takes clips of the dataset that it was created with, and of no other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a store promises its readers and writers."""
+"""Promises of a store to its readers and writers."""
 
 from __future__ import annotations
 
@@ -218,10 +218,10 @@ def test_damage_is_noticed_when_vectors_are_read(new_store, rows_of) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    assert Store.open(store.path).clip_ids == IDS, "ids have a digest of their own"
+    assert Store.open(store.path).clip_ids == IDS, "ids have their own digest"
     with pytest.raises(StoreError, match="content must have digest"):
         Store.open(store.path).vectors()
-    assert Store.open(store.path, check=False).vectors().shape == (23, 5), "unless told to trust the disk"
+    assert Store.open(store.path, check=False).vectors().shape == (23, 5), "unless check=False trusts the disk"
 
 
 def test_vectors_and_ids_need_no_parquet(new_store, rows_of, monkeypatch: pytest.MonkeyPatch) -> None:

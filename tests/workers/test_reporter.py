@@ -1,4 +1,4 @@
-"""What a run tells: a summary, a log of events, a file for Prometheus."""
+"""Run reporting: a summary, a log of events, a file for Prometheus."""
 
 from __future__ import annotations
 

@@ -138,7 +138,9 @@ def _folder(root: Path | str) -> Path:
     return Path(os.path.abspath(root))
 
 
-def _unread_tables(detected: Detection, known: Mapping[str, DatasetFormat], told: Sequence[Unread]) -> Iterator[Unread]:
+def _unread_tables(
+    detected: Detection, known: Mapping[str, DatasetFormat], reported: Sequence[Unread]
+) -> Iterator[Unread]:
     """Tables of a folder that were not read, each with the reason: captions may be in them."""
     if not detected.path.is_dir():
         return

@@ -64,7 +64,7 @@ class WebDataset(DatasetFormat):
         check_parts(clips)
 
     def write(self, subset: Subset, out: Path) -> None:
-        """Write captions beside the videos, which are files of their own in a selection."""
+        """Write captions beside the videos, which are separate files in a selection."""
         write_captions(subset, out)
 
 

@@ -42,5 +42,5 @@ class ZipFiles(DatasetFormat):
         check_parts(clips)
 
     def write(self, subset: Subset, out: Path) -> None:
-        """Write captions beside the videos, which are files of their own in a selection."""
+        """Write captions beside the videos, which are separate files in a selection."""
         write_captions(subset, out)

@@ -1,4 +1,4 @@
-"""When each frame is shown, from time stamps that may be missing, equal or jump back."""
+"""Display time of each frame, from time stamps that may be missing, equal or jump back."""
 
 from __future__ import annotations
 

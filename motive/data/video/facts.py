@@ -1,4 +1,4 @@
-"""What decoding finds out about a clip's file, and how people are told."""
+"""Facts that decoding finds out about a clip's file, and the notes made of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decoding in a process of its own, which stays for the next clip and is replaced when it dies."""
+"""Decoding in a separate process, which stays for the next clip and is replaced when it dies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which video stream of a file is decoded, by which decoder, and what its header says of the pixels."""
+"""Choice of the video stream and its decoder, and the pixel format in its header."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class DecodeLimits:
         max_frames: frames that the source claims, and frames that are decoded.
         timeout_s: wall-clock seconds for one file.
         threads: decoder threads; the pixels do not depend on it.
-        memory_bytes: address space of the process that decodes, where it has one of its own (DecoderPool).
+        memory_bytes: address space of the process that decodes, where that is a separate one (DecoderPool).
     """
 
     max_pixels: int = 36_000_000

@@ -52,7 +52,7 @@ class Record:
             wrong = (values.numpy() != stored.values[rows]).any(axis=1) | (scales.numpy() != stored.scales[rows])
             if wrong.any():
                 row = int(rows[int(wrong.argmax())])
-                reason = "vectors must be those that the int8 cache was made of, got another one"
+                reason = "its vector is not the one that the int8 cache was made of"
                 refuse_clip(self._views[0], row, self._where, reason, "run motive verify, and delete the cache")
             return parts
 

@@ -1,4 +1,4 @@
-"""Vectors as bytes with one factor each: a quarter of the memory, and dot products that are exact integers."""
+"""Vectors as int8 with one scale each: a quarter of the memory, and dot products that are exact integers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OP = Op(
 
 
 def quantize_rows(z: Tensor, *, unit: bool = True, impl: str | None = None) -> tuple[Tensor, Tensor]:
-    """Round each row to bytes; every implementation gives the same bits.
+    """Quantize each row to int8; every implementation gives the same bits.
 
     values[n] = z[n] * 127 / max |z[n]|, to nearest, ties to even. A zero row has values and a scale of 0.
 

@@ -1,4 +1,4 @@
-"""What a projection type is: one fixed linear map per parameter, and the ways to apply it."""
+"""Base of the projection types: one fixed linear map per parameter, and the ways to apply it."""
 
 from __future__ import annotations
 

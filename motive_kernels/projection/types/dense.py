@@ -17,7 +17,7 @@ from motive_kernels.rng.entries import Key, entries
 from motive_kernels.rng.philox import key_from_identifier, parameter_key
 
 IDENTIFIER_BLOCK = 2**27
-"""Entries of one block of a matrix that is named by an identifier; the next columns have a key of their own."""
+"""Entries of one block of a matrix that is named by an identifier; the next columns have their own key."""
 
 
 class Dense(ProjectionType):
