@@ -96,7 +96,7 @@ def load_config(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise DatasetError(f"cannot read {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise DatasetError(f"{path} must be UTF-8, got other bytes: {error.reason}; convert the file") from error
+        raise DatasetError(f"{path} must be UTF-8, got an {error.reason}; convert the file") from error
     if len(data) > _MAX_BYTES:
         raise DatasetError(f"{path} must be at most 1 MiB to be a configuration, got more; check the path")
     try:

@@ -244,7 +244,7 @@ def _csv_header(path: Path, reader: Iterator[list[str]]) -> list[str]:
     except csv.Error as error:
         raise _error(path, f"line 1 must be {_kind(path)}, got: {error}", "check its quotes") from error
     if not all(is_clean(name) for name in header):
-        raise _error(path, "line 1 is not UTF-8", "convert the file")
+        raise _error(path, "line 1 must be UTF-8, got invalid bytes", "convert the file")
     counts = Counter(header)
     if len(counts) < len(header):
         twice = ", ".join(repr(name) for name, count in counts.items() if count > 1)
