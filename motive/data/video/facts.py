@@ -166,7 +166,7 @@ def counts_of(notes: tuple[tuple[str, str], ...]) -> NoteCounts:
 
 
 def notes_lines(counts: NoteCounts) -> list[str]:
-    """The notes of a run for people, one line a kind; a note that only one clip has is told as it is."""
+    """The notes of a run for people, one line a kind; a note that only one clip has is shown as it is."""
     lines = []
     for kind, (clips, example) in sorted(counts.items()):
         lines.append(example if clips == 1 else f"{clips} clips {NOTES.get(kind, kind)} (for example: {example})")

@@ -24,7 +24,7 @@ class MusubiWriter(SelectionWriter):
                 if other != str(row.clip.path):
                     raise OptionError(
                         f"select: musubi-tuner names its cache by file name, and {row.clip.path} and {other} share "
-                        "one; leave out --scores-only, so that the selection gives each clip a name of its own"
+                        "one; leave out --scores-only, so that the selection gives each clip its own name"
                     )
 
     def write(self, export: Export) -> None:
@@ -61,7 +61,7 @@ def musubi_toml(export: Export, table: str) -> str:
         f"cache_directory = {toml_text(cache)}\n"
         f"target_frames = [{frames}]\n"
         'frame_extraction = "head"\n'
-        "# source_fps = 30.0  # the videos' rate, if it is not the model's: musubi-tuner resamples only when told\n"
+        "# source_fps = 30.0  # the videos' rate, if it is not the model's: musubi-tuner resamples only when asked to\n"
     )
 
 

@@ -1,4 +1,4 @@
-"""How to train on a selection in its dataset's own format."""
+"""The training command for a selection in its dataset's own format."""
 
 from __future__ import annotations
 
