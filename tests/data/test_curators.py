@@ -41,7 +41,7 @@ def reasons(dataset: Dataset) -> dict[str, str]:
     return {failure.clip_id: failure.reason for failure in dataset.failures}
 
 
-def told(dataset: Dataset) -> dict[str, str]:
+def unread_of(dataset: Dataset) -> dict[str, str]:
     return {item.name: item.why for item in dataset.unread}
 
 
@@ -156,7 +156,7 @@ def test_tables_that_are_not_open_soras_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "broken.parquet").write_bytes(b"PAR1")
     found = read_dataset(tmp_path)
     assert found.format == "folder"
-    assert set(told(found)) == {"broken.csv", "broken.parquet", "notes.csv"}
+    assert set(unread_of(found)) == {"broken.csv", "broken.parquet", "notes.csv"}
 
 
 def test_what_a_curator_leaves_beside_its_clips(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_what_a_curator_leaves_beside_its_clips(tmp_path: Path) -> None:
     assert [(clip.clip_id, clip.caption) for clip in found.clips] == [(uuid_of(1), "first"), (uuid_of(3), "")]
     assert found.clips[0].columns["motion_score"] == '{"global_mean": 0.0125, "per_patch_min_256": 1e-06}'
     assert reasons(found) == {uuid_of(4): "missing_file", uuid_of(5): "bad_row", "broken": "bad_row"}
-    assert told(found) == {
+    assert unread_of(found) == {
         "1 videos in clips/": f"they have no metadata, {uuid_of(9)}.mp4 for one",
         "1 clips in filtered_clips/": "the curator filtered them out",
         "the later windows of 1 clips": "a clip has one caption, that of its first window",
@@ -225,7 +225,7 @@ def test_samples_of_data_juicer(tmp_path: Path) -> None:
     assert found.clips[0].columns["meta"] == '{"src": "x"}'
     assert [failure.reason for failure in found.failures] == ["bad_row"] * 4
     assert "2 videos and 1 <__dj__video> tokens" in found.failures[0].detail
-    assert told(found)["set_stats.jsonl"].startswith("statistics beside the samples are not read")
+    assert unread_of(found)["set_stats.jsonl"].startswith("statistics beside the samples are not read")
     chosen = [found.clips[2], found.clips[0]]
     write_subset(found, [SubsetRow(clip, {"influence": 1}) for clip in chosen], tmp_path / "../dj", files="copy")
     written = [json.loads(line) for line in (tmp_path / "../dj" / table.name).read_text().splitlines()]

@@ -46,7 +46,7 @@ def reasons(dataset: Dataset) -> dict[str, str]:
     return {failure.clip_id: failure.reason for failure in dataset.failures}
 
 
-def told(dataset: Dataset) -> dict[str, str]:
+def unread_of(dataset: Dataset) -> dict[str, str]:
     return {item.name: item.why for item in dataset.unread}
 
 
@@ -128,7 +128,7 @@ def test_vidgen_as_it_is_downloaded(tmp_path: Path) -> None:
     assert [clip.caption for clip in found.clips] == [f"about {vid}" for vid in (vids[2], vids[0], vids[1])]
     assert reasons(found) == {vids[3]: "missing_file"}
     assert "in 1 archive" in found.failures[0].detail, "the message says where it was looked for"
-    assert told(found) == {"1 videos": "no row names them, unpacked/stray.mp4 for one"}
+    assert unread_of(found) == {"1 videos": "no row names them, unpacked/stray.mp4 for one"}
     with zipfile.ZipFile(tmp_path / "VidGen_video_0.zip") as file:
         file.extractall(tmp_path)
     os.unlink(tmp_path / "VidGen_video_0.zip")
@@ -151,7 +151,7 @@ def test_openvid_as_its_script_downloads_it(tmp_path: Path) -> None:
     assert found.clips[0].columns["aesthetic score"] == "5.5"
     assert found.clips[0].columns["camera motion"] == "pan_left"
     assert reasons(found) == {names[2]: "missing_file"}
-    unread = told(found)
+    unread = unread_of(found)
     assert unread["data/train/OpenVidHD.csv"].startswith("OpenVid-1M.csv is read")
     assert "join the parts with cat" in unread["1 compressed or split archives"]
     hd = read_dataset(tmp_path / "data/train/OpenVidHD.csv")
@@ -202,7 +202,7 @@ def test_archives_that_are_cut_or_lead_out(tmp_path: Path) -> None:
         "cut.zip": "truncated", "linked.zip": "path_escapes_root", "out.mp4": "path_escapes_root",
         "link.mp4": "missing_file",
     }  # fmt: skip
-    assert "1 compressed or split archives" in told(found)
+    assert "1 compressed or split archives" in unread_of(found)
 
 
 def test_several_roots(tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ def test_4dnex_with_sets_unpacked_and_packed(tmp_path: Path) -> None:
     assert videos_of(found) == {"dynamic_1/7": b"1", "dynamic_2/7": b"1"}
     assert [clip.caption for clip in found.clips] == ["one", "two"]
     assert reasons(found) == {"dynamic_2_with_caption_upload.csv:3": "bad_row", "dynamic_2/8": "missing_file"}
-    assert told(found)["dynamic/"] == "camera paths, depth and masks are not read"
+    assert unread_of(found)["dynamic/"] == "camera paths, depth and masks are not read"
     write_subset(found, [SubsetRow(clip, {"s": 1}) for clip in found.clips], tmp_path / "../out4", files="copy")
     again = read_dataset(tmp_path / "../out4", "4dnex")
     assert videos_of(again) == videos_of(found)

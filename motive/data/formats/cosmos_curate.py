@@ -10,7 +10,7 @@ from motive.data.formats.curated import CuratedClips
 
 
 class CosmosCurate(CuratedClips):
-    """Told from NeMo Curator by ``filtered_windows``, which it writes for every clip."""
+    """Recognised against NeMo Curator by ``filtered_windows``, which it writes for every clip."""
 
     name = "cosmos_curate"
     marker = "filtered_windows"

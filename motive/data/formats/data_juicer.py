@@ -68,7 +68,7 @@ class DataJuicer(TableFormat):
             raise DatasetError(f"{source} has no rows; check the file")
 
     def write(self, subset: Subset, out: Path) -> None:
-        """Write a sample for each selected clip; one that shared its sample gets a sample of its own."""
+        """Write a sample for each selected clip; one that shared its sample gets its own sample."""
         self._write(subset, out, subset.files)
 
     def write_scores(self, subset: Subset, out: Path) -> None:

@@ -92,7 +92,7 @@ class _Text:
                     raise ValueError(f"{error.msg} at character {self._before + error.pos}") from error
                 continue
             if _PART_OF_NUMBER.fullmatch(self._buffer, end) and isinstance(value, (int, float)) and self._more():
-                continue  # the number may go on
+                continue  # the number may continue
             self._at = end
             return value
 

@@ -1,4 +1,4 @@
-"""Where a dataset's videos lie when its table gives their names only: unpacked somewhere, or inside archives."""
+"""Finds the videos of a dataset whose table gives only their names: unpacked somewhere, or inside archives."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from motive.data.formats.curated import CuratedClips
 
 
 class NemoCurator(CuratedClips):
-    """Told from Cosmos-Curate by what it does not write."""
+    """Recognised against Cosmos-Curate by what it does not write."""
 
     name = "nemo_curator"
     others = ("filtered_windows",)

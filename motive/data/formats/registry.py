@@ -144,7 +144,7 @@ def _unread_tables(
     """Tables of a folder that were not read, each with the reason: captions may be in them."""
     if not detected.path.is_dir():
         return
-    names = {unread.name for unread in told}
+    names = {table.name for table in reported}
     known_files = {detected.source, *detected.known}
     tables = [table for table in _tables(detected.path) if known_files.isdisjoint((table, *table.parents))]
     tables = [table for table in tables if table.relative_to(detected.path).as_posix() not in names]
