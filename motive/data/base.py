@@ -73,7 +73,7 @@ class Part:
     Attributes:
         name: the entry as a person finds it in the file, e.g. ``datasets[0] /data/clips``.
         frames: numbers of frames; empty where the entry states none.
-        whole_clips: a clip's own length counts, up to the largest of ``frames``.
+        whole_clips: a clip's own length counts, up to the largest of ``frames`` if there is one.
         sizes: (width, height) in pixels; empty where the entry states none.
         keeps_aspect: a size stands for its area: a clip keeps its aspect ratio, or is cropped to the nearest of
             ``aspect_ratios``. Otherwise clips are cropped to the size itself.
@@ -102,6 +102,8 @@ class Part:
         facts = []
         if self.buckets:
             facts.append("buckets " + ", ".join(f"{width}x{height}x{frames}" for width, height, frames in self.buckets))
+        if self.whole_clips and not self.frames:
+            facts.append("whole clips")
         if self.frames:
             most = "up to " if self.whole_clips else ""
             facts.append(f"{most}{', '.join(map(str, self.frames))} frames")

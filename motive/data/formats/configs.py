@@ -24,6 +24,7 @@ _MAX_BYTES = 1 << 20
 _MAX_VALUES = 100_000
 """Values in a file, counted with what its YAML aliases stand for: a small file can otherwise describe a huge one."""
 _MAX_DEPTH = 32
+_MAX_OBJECT_BYTES = 1 << 28
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -160,6 +161,27 @@ def _holds_object(path: Path) -> bool:
         return file.read(256).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file that a configuration names, with a value for each clip.
+
+    Raises:
+        ClipError: bad_text: it cannot be read, is larger than 256 MiB, or holds something else.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = file.read(_MAX_OBJECT_BYTES + 1)
+        if len(data) > _MAX_OBJECT_BYTES:
+            raise ClipError("bad_text", f"{path.name} is longer than 256 MiB")
+        found = json.loads(data.decode("utf-8-sig"))
+    except OSError as error:
+        raise ClipError("bad_text", f"{path.name} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise ClipError("bad_text", f"{path.name} is not JSON: {_one_line(error)}") from error
+    if not isinstance(found, dict):
+        raise ClipError("bad_text", f"{path.name} is {type(found).__name__}, not an object with a value for each file")
+    return found
+
+
 def save_config(path: Path, config: Mapping[str, Any]) -> None:
     """Write what load_config returned, or a changed copy of it; keys keep their order, comments are not known.
 
@@ -257,12 +279,14 @@ class Selected:
 
     Attributes:
         files: clip id -> its video, relative to the selection.
+        sources: clip id -> its video in the dataset, absolute.
         scores: clip id -> its score columns.
     """
 
     def __init__(self, subset: Subset, guard: PathGuard) -> None:
         self._guard = guard
         self.files = {row.clip.clip_id: file for row, file in zip(subset.rows, subset.files, strict=True)}
+        self.sources = {row.clip.clip_id: row.clip.path for row in subset.rows}
         self.scores = {row.clip.clip_id: row.scores for row in subset.rows}
         self._left = dict.fromkeys(self.files)
 

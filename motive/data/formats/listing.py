@@ -104,7 +104,7 @@ def folder_rows(
         yield Row(media, printable(name), caption, problem=problem, part=part)
 
 
-def copy_caption(video: str, target: Path, end: str | None) -> None:
+def copy_caption(video: Path, target: Path, end: str | None) -> None:
     """Bring the caption file of a video along to the video's place in a selection, byte for byte."""
     if end is None:
         return

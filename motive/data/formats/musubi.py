@@ -203,8 +203,8 @@ class _Writer:
         folder, end = self._guard.folder(written), _caption_end({**general, **entry})
         listing = list_folder(folder, VIDEO_SUFFIXES, enter=False)
         kept = self._selected.of(folder_rows(self._guard, folder, listing.videos, end, 0))
-        for clip_id, row in kept.items():
-            copy_caption(str(row.media), self._out / self._selected.files[clip_id], end)
+        for clip_id in kept:
+            copy_caption(self._selected.sources[clip_id], self._out / self._selected.files[clip_id], end)
         return self._selected.folder(folder) if kept else None
 
     def _table(self, written: str) -> str | None:
