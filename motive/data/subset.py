@@ -102,7 +102,7 @@ def write_subset(
 def _write_own(dataset: Dataset, export: Export) -> Training | None:
     """Write in the dataset's own format."""
     layout, out = dataset_format(dataset.format), export.folder
-    subset = Subset(dataset, export.rows, export.names, export.score_names)
+    subset = Subset(dataset, export.rows, export.names, export.score_names, export.final)
     if export.files == "none":
         layout.write_scores(subset, out)
     else:

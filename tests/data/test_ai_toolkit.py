@@ -174,11 +174,12 @@ def test_a_selection_keeps_the_job(golden: Path, tmp_path: Path) -> None:
     (old,), (new,) = before["config"]["process"], after["config"]["process"]
     assert {**new, "datasets": None} == {**old, "datasets": None}
     clips_entry, stills, table = new["datasets"]
-    assert clips_entry == {**old["datasets"][0], "control_path": str(golden.parent / "control")}
+    paths = {"folder_path": str(out / "clips"), "control_path": str(golden.parent / "control")}
+    assert clips_entry == {**old["datasets"][0], **paths}
     assert stills["folder_path"] == str(golden.parent / "stills")
-    assert json.loads((out / table["dataset_path"]).read_text()) == {
-        "far/d.mp4": {"caption": "long", "caption_short": "short", "seed": 3},
-        "far/e.mp4": {},
+    assert json.loads(Path(table["dataset_path"]).read_text()) == {
+        str(out / "far/d.mp4"): {"caption": "long", "caption_short": "short", "seed": 3},
+        str(out / "far/e.mp4"): {},
     }
     assert "1e-4" in (out / "job.yaml").read_text(), "ai-toolkit reads this as a number, as it is"
     assert captions(read_dataset(out / "job.yaml")) == {row.clip.clip_id: row.clip.caption for row in chosen}

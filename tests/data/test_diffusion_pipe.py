@@ -157,7 +157,7 @@ def test_a_selection_keeps_settings_and_all_captions(golden: Path, tmp_path: Pat
     before, after = load_config(golden), load_config(out / "dataset.toml")
     assert {**after, "directory": None} == {**before, "directory": None}
     assert list(after["directory"][1]) == list(before["directory"][1])
-    assert [entry["path"] for entry in after["directory"]] == ["clips", "more"]
+    assert [entry["path"] for entry in after["directory"]] == [str(out / "clips"), str(out / "more")]
     assert after["directory"][0]["mask_path"] == str(golden.parent / "masks")
     assert json.loads((out / "more/captions.json").read_text()) == {"e.mp4": ["first", "second"]}
     assert (out / "clips/a.txt").read_bytes() == (golden.parent / "clips/a.txt").read_bytes()

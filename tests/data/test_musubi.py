@@ -198,12 +198,12 @@ def test_a_selection_trains_on_its_clips_alone(golden: Path, tmp_path: Path) -> 
         SubsetRow(clip, {"motive_rank": n}) for n, clip in enumerate(dataset.clips) if clip.clip_id != "clips/a.mp4"
     ]
     out = tmp_path / "out"
-    write_subset(dataset, chosen, out, files="copy")
+    training = write_subset(dataset, chosen[::-1], out, files="copy")
     config = load_config(out / "train.toml")
     assert config["general"] == load_config(golden)["general"]
     first, second, stills = config["datasets"]
-    assert first["video_directory"] == "clips"
-    assert second["video_jsonl_file"] == "more.jsonl"
+    assert first["video_directory"] == str(out / "clips"), "musubi-tuner may be started in any folder"
+    assert second["video_jsonl_file"] == str(out / "more.jsonl")
     caches = {first["cache_directory"], second["cache_directory"]}
     assert len(caches) == 2, "musubi-tuner wants a cache for each entry"
     assert not {"cache_clips", "cache_more"} & caches, "the old caches hold clips that were not selected"
@@ -211,12 +211,23 @@ def test_a_selection_trains_on_its_clips_alone(golden: Path, tmp_path: Path) -> 
     rows = [json.loads(line) for line in (out / "more.jsonl").read_text().splitlines()]
     assert rows[0]["tags"] == ["x", {"y": 1}]
     assert list(rows[0]) == ["video_path", "caption", "control_path", "tags", "motive_rank"], "columns keep their order"
-    assert [row["video_path"] for row in rows] == ["other/e.webm", "clips/b.MOV"]
-    assert [row["motive_rank"] for row in rows] == [2, 1]
+    assert [row["video_path"] for row in rows] == [str(out / "other/e.webm"), str(out / "clips/b.MOV")]
+    assert [row["motive_rank"] for row in rows] == [2, 1], "the selection's order"
+    assert training is not None
+    assert all(str(out / "train.toml") in command for command in training.commands)
     again = read_dataset(out / "train.toml")
     assert not again.failures
     assert {clip.clip_id: clip.parts for clip in again.clips} == {"clips/b.MOV": (0, 1), "other/e.webm": (1,)}
     assert [part.frames for part in again.parts] == [part.frames for part in dataset.parts]
+
+
+def test_paths_are_those_of_the_final_place(golden: Path, tmp_path: Path) -> None:
+    dataset = read_dataset(golden)
+    chosen = [SubsetRow(clip, {"score": 1.0}) for clip in dataset.clips]
+    write_subset(dataset, chosen, tmp_path / "being written", files="copy", final=tmp_path / "out")
+    (tmp_path / "being written").rename(tmp_path / "out")
+    again = read_dataset(tmp_path / "out/train.toml")
+    assert [clip.clip_id for clip in again.clips] == [clip.clip_id for clip in dataset.clips]
 
 
 def test_entries_without_a_selected_clip_are_left_out(golden: Path, tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ class AiToolkit(ConfigFormat):
         if source is None:
             raise DatasetError(f"the dataset names no configuration for format {self.name}; read it again")
         config, guard = load_config(source), PathGuard.of(source.parent, subset.dataset.options)
-        selected, tables = Selected(subset, guard), 0
+        selected, tables = Selected(subset, guard, out), 0
         kept: dict[str, list[Mapping[str, Any]]] = {}
         for name, process, entry in _entries(config):
             entries = kept.setdefault(name.partition(".")[0], [])
@@ -98,7 +98,7 @@ class AiToolkit(ConfigFormat):
             rows = selected.of(given.rows(guard, 0))
             if rows:
                 tables += given.folder is None
-                place = given.place(rows, selected, out, f"captions_{tables}.json")
+                place = given.place(rows, selected, guard, out, f"captions_{tables}.json")
                 plain = {key: value for key, value in entry.items() if key not in _SOURCES}
                 entries.append({**place, **at_home(plain, _HOME_PATHS, guard)})
         selected.check(source)
@@ -231,13 +231,16 @@ class _Source:
         end = end if isinstance(end, str) and end and not {"/", "\\", "\0"} & set(end) else ".txt"
         return end if end.startswith(".") else f".{end}"
 
-    def place(self, rows: Mapping[str, Row], selected: Selected, out: Path, table: str) -> dict[str, Any]:
+    def place(
+        self, rows: Mapping[str, Row], selected: Selected, guard: PathGuard, out: Path, table: str
+    ) -> dict[str, Any]:
         """Write the captions of selected rows; returns the keys that name their place in the selection."""
-        for clip_id in rows:
-            copy_caption(selected.sources[clip_id], out / selected.files[clip_id], self.caption_end)
+        for clip_id, row in rows.items():
+            video = guard.file(guard.relative(str(row.media)))
+            copy_caption(video, out / selected.file(clip_id), self.caption_end)
         if self.folder is not None:
-            return {"folder_path": selected.folder(self.folder)}
-        texts = {selected.files[clip_id]: self.table[str(row.media)] for clip_id, row in rows.items()}
+            return {"folder_path": selected.final(selected.folder(self.folder))}
+        texts = {selected.final(selected.file(clip_id)): self.table[str(row.media)] for clip_id, row in rows.items()}
         with published(out / table) as temporary, open(temporary, "x", encoding="utf-8") as file:
             json.dump(texts, file, ensure_ascii=False, indent=1)
-        return {"dataset_path": table}
+        return {"dataset_path": selected.final(table)}

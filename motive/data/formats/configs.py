@@ -33,7 +33,7 @@ class ConfigFormat(DatasetFormat):
 
     It is read when its path is given, and not because it lies in a folder: it may name other folders than that one.
     Relative paths in it start from its own folder, or from ``--root``. The trainers take them relative to the folder
-    that they are started in, which no file tells; a selection is therefore trained on from its own folder.
+    that they are started in, which no file tells; paths in a selection's configuration are therefore absolute.
 
     Attributes:
         suffixes: kinds of file this format uses.
@@ -276,22 +276,17 @@ class Selected:
     Args:
         subset: selected clips whose videos are in place.
         guard: of the dataset.
-
-    Attributes:
-        files: clip id -> its video, relative to the selection.
-        sources: clip id -> its video in the dataset, absolute.
-        scores: clip id -> its score columns.
+        out: folder that is written to.
     """
 
-    def __init__(self, subset: Subset, guard: PathGuard) -> None:
-        self._guard = guard
-        self.files = {row.clip.clip_id: file for row, file in zip(subset.rows, subset.files, strict=True)}
-        self.sources = {row.clip.clip_id: row.clip.path for row in subset.rows}
-        self.scores = {row.clip.clip_id: row.scores for row in subset.rows}
-        self._left = dict.fromkeys(self.files)
+    def __init__(self, subset: Subset, guard: PathGuard, out: Path) -> None:
+        self._guard, self._subset = guard, subset
+        self._final = subset.final or Path(os.path.abspath(out))
+        self._places = {row.clip.clip_id: at for at, row in enumerate(subset.rows)}
+        self._left = set(self._places)
 
     def of(self, rows: Iterable[Row | Unread | Part]) -> dict[str, Row]:
-        """The selected ones of an entry's rows, by clip id."""
+        """The selected ones of an entry's rows, by clip id and in their order."""
         found: dict[str, Row] = {}
         for row in rows:
             if not isinstance(row, Row) or row.problem is not None:
@@ -301,14 +296,30 @@ class Selected:
             except ClipError:
                 continue
             clip_id = row.clip_id or name
-            if clip_id in self.files:
+            if clip_id in self._places:
                 found.setdefault(clip_id, row)
-                self._left.pop(clip_id, None)
+                self._left.discard(clip_id)
         return found
 
+    def in_order(self, ids: Iterable[str]) -> list[str]:
+        """Clip ids in the order of the selection."""
+        return sorted(ids, key=self._places.__getitem__)
+
+    def file(self, clip_id: str) -> str:
+        """A clip's video, relative to the selection."""
+        return self._subset.files[self._places[clip_id]]
+
+    def scores(self, clip_id: str) -> Mapping[str, float | int | str]:
+        """A clip's score columns; cheap in the order of the selection."""
+        return self._subset.rows[self._places[clip_id]].scores
+
     def folder(self, folder: Path) -> str:
-        """Where the files of a folder of the dataset lie in the selection, relative to it."""
-        return self._guard.name_in(folder) or "."
+        """Where the files of a folder of the dataset lie in the selection, relative to it; empty for all of it."""
+        return self._guard.name_in(folder)
+
+    def final(self, name: str) -> str:
+        """The absolute path that a file or folder of the selection has once it is whole."""
+        return os.path.join(self._final, name).rstrip(os.sep)
 
     def check(self, source: Path) -> None:
         """Refuse a selection whose clips no entry holds any more.
@@ -318,8 +329,8 @@ class Selected:
         """
         if self._left:
             raise DatasetError(
-                f"{source} no longer lists every selected clip: {next(iter(self._left))!r} is missing "
-                f"({len(self._left)} in all); restore what was read"
+                f"{source} no longer lists every selected clip: {min(self._left)!r} is missing ({len(self._left)} in "
+                "all); restore what was read"
             )
 
 

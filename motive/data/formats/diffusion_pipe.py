@@ -98,7 +98,7 @@ class DiffusionPipe(ConfigFormat):
         if source is None:
             raise DatasetError(f"the dataset names no configuration for format {self.name}; read it again")
         config, guard = load_config(source), PathGuard.of(source.parent, subset.dataset.options)
-        selected, entries = Selected(subset, guard), []
+        selected, entries = Selected(subset, guard, out), []
         captions: dict[str, dict[str, Any]] = {}
         for entry, settings in _entries(config):
             try:
@@ -112,10 +112,10 @@ class DiffusionPipe(ConfigFormat):
             for clip_id, row in kept.items():
                 name = os.path.basename(str(row.media))
                 if folder.captions is None:
-                    copy_caption(selected.sources[clip_id], out / selected.files[clip_id], ".txt")
+                    copy_caption(Path(str(row.media)), out / selected.file(clip_id), ".txt")
                 elif name in folder.captions:
                     captions.setdefault(place, {})[name] = folder.captions[name]
-            entries.append({**at_home(entry, _HOME_PATHS, guard), "path": place})
+            entries.append({**at_home(entry, _HOME_PATHS, guard), "path": selected.final(place)})
         selected.check(source)
         for place, texts in captions.items():
             with published(out / place / CAPTIONS) as temporary, open(temporary, "x", encoding="utf-8") as file:

@@ -74,7 +74,7 @@ class FileLists(DatasetFormat):
         source = subset.dataset.source
         if source is None:
             raise DatasetError(f"the dataset names no list for format {self.name}; read it again")
-        captions = [row.clip.caption.strip() for row in subset.rows]
+        captions = (row.clip.caption.strip() for row in subset.rows)
         for path, lines in ((source, subset.files), (_captions_beside(source), captions)):
             with published(out / path.name) as temporary, open(temporary, "x", encoding="utf-8", newline="") as file:
                 file.writelines(f"{line}\n" for line in lines)

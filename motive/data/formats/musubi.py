@@ -25,6 +25,7 @@ from motive.data.formats.configs import (
 from motive.data.formats.listing import copy_caption, folder_rows, list_folder
 from motive.data.formats.metadata import METADATA_NAMES, TableFormat
 from motive.data.formats.reader import Detection, Row, Subset
+from motive.data.formats.sequences import Mapped
 from motive.data.formats.tables import copy_rows, read_rows
 from motive.data.paths import PathGuard
 from motive.errors import ClipError, DatasetError
@@ -86,7 +87,7 @@ class Musubi(ConfigFormat):
         if source is None:
             raise DatasetError(f"the dataset names no configuration for format {self.name}; read it again")
         config, guard = load_config(source), PathGuard.of(source.parent, subset.dataset.options)
-        selected, general = Selected(subset, guard), _general(config)
+        selected, general = Selected(subset, guard, out), _general(config)
         writer = _Writer(selected, out, guard, source.name)
         entries: list[Mapping[str, Any] | None] = []
         for entry in config["datasets"]:
@@ -196,15 +197,15 @@ class _Writer:
         if written is None:
             return None
         self._caches += 1
-        changed = {**at_home(entry, ("control_directory",), self._guard), key: written}
-        return {**changed, "cache_directory": f"cache/{self._caches}"}
+        changed = {**at_home(entry, ("control_directory",), self._guard), key: self._selected.final(written)}
+        return {**changed, "cache_directory": self._selected.final(f"cache/{self._caches}")}
 
     def _folder(self, written: str, general: Mapping[str, Any], entry: Mapping[str, Any]) -> str | None:
         folder, end = self._guard.folder(written), _caption_end({**general, **entry})
         listing = list_folder(folder, VIDEO_SUFFIXES, enter=False)
         kept = self._selected.of(folder_rows(self._guard, folder, listing.videos, end, 0))
-        for clip_id in kept:
-            copy_caption(self._selected.sources[clip_id], self._out / self._selected.files[clip_id], end)
+        for clip_id, row in kept.items():
+            copy_caption(Path(str(row.media)), self._out / self._selected.file(clip_id), end)
         return self._selected.folder(folder) if kept else None
 
     def _table(self, written: str) -> str | None:
@@ -217,9 +218,13 @@ class _Writer:
             if not numbers:
                 return None
             self._tables[table] = name = self._free(table)
-            updates = [{"video_path": self._selected.files[i], **self._selected.scores[i]} for i in numbers]
-            copy_rows(table, self._out / name, list(numbers.values()), updates)
+            ids = self._selected.in_order(numbers)
+            copy_rows(table, self._out / name, [numbers[i] for i in ids], Mapped(ids, self._cells))
         return self._tables[table]
+
+    def _cells(self, clip_id: str) -> dict[str, Any]:
+        file = self._selected.final(self._selected.file(clip_id))
+        return {"video_path": file, **self._selected.scores(clip_id)}
 
     def _free(self, table: Path) -> str:
         """A name for a table that no other file of the selection has."""

@@ -90,12 +90,15 @@ class Subset:
         rows: in the order they are to be written.
         files: the video of each row, POSIX and relative to the output folder.
         score_names: columns to add.
+        final: absolute path that the output folder has once the selection is whole, for files that name paths; None
+            for the folder itself.
     """
 
     dataset: Dataset
     rows: Sequence[SubsetRow]
     files: Sequence[str]
     score_names: Sequence[str]
+    final: Path | None = None
 
 
 class DatasetFormat(ABC):
