@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from motive.curate.config import SelectConfig, parse_amount
+from motive.curate.amounts import parse_amount
+from motive.curate.config import SelectConfig
 from motive.curate.selection import Selection, select
 from motive.scores.selection import RECORD
 

@@ -2,66 +2,41 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from fractions import Fraction
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar, get_args
 
 from motive.config import check_choices, to_json
+from motive.curate.amounts import (
+    CAPTION,
+    GROUP_BY,
+    QUERY_BY,
+    Amount,
+    Cap,
+    Quota,
+    Weight,
+    is_scored,
+    parse_amount,
+    parse_cap,
+    parse_quota,
+    parse_weight,
+)
 from motive.data import SAME, Files, selection_writer
 from motive.data.media import Placement
-from motive.errors import ConfigError, OptionError
-from motive.scores.ranking import RankBy, share_count
+from motive.errors import ConfigError
+from motive.scores.ranking import RankBy
 
-QUERY_BY = "query:"
-GROUP_BY = "group:"
+T = TypeVar("T")
 DROP_BOTTOM = "drop_bottom"
-_PLAIN_BY = (*get_args(RankBy), DROP_BOTTOM)
+WEIGHTED = "weighted"
+_PLAIN_BY = (*get_args(RankBy), WEIGHTED, DROP_BOTTOM)
 _DEFAULT = "10%"
-_PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*%")
+_CLUSTERS = 50
 
 
-@dataclass(frozen=True)
-class Amount:
-    """A number of clips, or a share of them; exactly one of the two is set."""
-
-    text: str
-    count: int | None = None
-    share: Fraction | None = None
-
-    def of(self, total: int, where: str) -> int:
-        """How many of ``total`` clips: a share is rounded down, but to no less than one clip.
-
-        Raises:
-            OptionError: more clips than there are.
-        """
-        if self.share is not None:
-            return share_count(self.share, total)
-        count = self.count or 0
-        if count > total:
-            raise OptionError(f"{where} must be at most the {total} clips there are, got {count}; ask for fewer")
-        return count
-
-
-def parse_amount(value: str | int, where: str) -> Amount:
-    """Read ``10%``, ``2.5%``, ``500`` or 500.
-
-    Args:
-        value: the text or number.
-        where: what it is for, first words of the message.
-
-    Raises:
-        OptionError: it is neither, or not more than none and at most all.
-    """
-    text = str(value).strip()
-    percent = _PERCENT.fullmatch(text)
-    if percent and isinstance(value, str):
-        share = Fraction(percent.group(1)) / 100
-        if 0 < share <= 1:
-            return Amount(text, share=share)
-    elif not isinstance(value, (bool, float)) and text.isascii() and text.isdigit() and int(text) > 0:
-        return Amount(text, count=int(text))
-    raise OptionError(f"{where} must be a share such as 10% or a number of clips such as 500, got {value!r}; give one")
+def _repeated() -> Any:
+    """A field of texts whose flag is given once for each."""
+    return field(default=(), metadata={"repeated": True})
 
 
 @dataclass(frozen=True)
@@ -69,12 +44,26 @@ class SelectConfig:
     """Options of a selection.
 
     Attributes:
-        top: how many of the best clips to take, ``10%`` or ``500``; None is 10%. Not with drop_bottom.
+        top: how many of the best clips to take, ``10%`` or ``500``; None is 10%. Not with bottom or drop_bottom.
+        bottom: how many of the worst clips to take instead, worst first, to look at or to leave out elsewhere.
         by: what the clips are ranked by: ``votes`` (the paper's), ``mean`` or ``max`` over the queries,
-            ``query:<clip id>`` for one query, ``group:<name>`` for the votes of one group of queries, or
-            ``drop_bottom`` for everything but the clips of lowest mean.
+            ``query:<clip id>`` for one query, ``group:<name>`` for the votes of one group of queries,
+            ``weighted`` for a sum of scores by weight, or ``drop_bottom`` for everything but the clips of lowest mean.
+        weight: ``query:<clip id>=2`` or ``group:<name>=-0.5``, each score's weight in the sum; of a group it is the mean
+            that counts. May be repeated; with weighted only.
         drop: how many clips drop_bottom leaves out, ``10%`` or ``500``; None is 10%. With drop_bottom only.
         min_votes: leave out clips with fewer votes, even if the selection gets smaller than ``top``.
+        against: ``query:<clip id>`` or ``group:<name>`` of a motion that is not wanted: clips that are among its best
+            are left out. May be repeated.
+        against_top: how many of the best clips of each of these are left out, ``10%`` or ``500``; None is 10%.
+        max_per: ``source=5`` or ``camera=20%``: at most this many clips, or that share of the selection, from any one
+            source video, caption cluster (``caption``) or value of a column. May be repeated.
+        min_per: ``camera:pan=20%``: at least this many clips, or that share of the selection, with that value; an empty
+            value stands for a missing one. May be repeated.
+        caption_clusters: number of clusters that captions are brought to for ``caption``; None is 50.
+        max_vector_similarity: leave out a clip whose vector has at least this cosine with that of a better one.
+        max_frame_similarity: leave out a clip whose pictures share at least this part of their 256 bits of hash with
+            those of a better one, 0.95 say; decodes four frames of every clip that is looked at.
         segments: of scores of segments, what a clip counts by: its ``best`` segment, or the ``sum`` over its segments; None is
             best. Not with scores of whole clips.
         format: what to write: ``same``, the form of the dataset that was read, or that of a trainer: ``diffsynth``,
@@ -85,17 +74,25 @@ class SelectConfig:
     """
 
     top: str | None = None
+    bottom: str | None = None
     by: str = "votes"
+    weight: tuple[str, ...] = _repeated()
     drop: str | None = None
     min_votes: int = 0
+    against: tuple[str, ...] = _repeated()
+    against_top: str | None = None
+    max_per: tuple[str, ...] = _repeated()
+    min_per: tuple[str, ...] = _repeated()
+    caption_clusters: int | None = None
+    max_vector_similarity: float | None = None
+    max_frame_similarity: float | None = None
     segments: Literal["best", "sum"] | None = None
     format: str = SAME
     files: Placement | None = None
     scores_only: bool = False
 
     def __post_init__(self) -> None:
-        named = isinstance(self.by, str) and self.by.startswith((QUERY_BY, GROUP_BY)) and self.by.partition(":")[2]
-        if self.by not in _PLAIN_BY and not named:
+        if self.by not in _PLAIN_BY and not (isinstance(self.by, str) and is_scored(self.by)):
             raise ConfigError(
                 "SelectConfig",
                 f"{{by}} must be one of {', '.join(_PLAIN_BY)}, {QUERY_BY}<clip id>, {GROUP_BY}<name>, "
@@ -108,19 +105,91 @@ class SelectConfig:
             )
         if self.format != SAME:
             selection_writer(self.format)
-        if self.scores_only and self.files is not None:
-            raise ConfigError(
-                "SelectConfig",
-                f"{{files}} must be left out with {{scores_only}}, got {self.files}; nothing is linked or copied then",
-            )
-        unused, remedy = ("drop", "top") if self.by != DROP_BOTTOM else ("top", "drop")
-        if getattr(self, unused) is not None:
-            raise ConfigError(
-                "SelectConfig",
-                f"{{{unused}}} must be left out with {{by}} {self.by}, got {getattr(self, unused)!r}; "
-                f"give {{{remedy}}} instead",
-            )
-        parse_amount(self.amount, f"SelectConfig: {remedy}")
+        self._check_numbers()
+        self._check_texts()
+        self._check_together()
+
+    def _check_numbers(self) -> None:
+        for name in ("max_vector_similarity", "max_frame_similarity"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value <= 1:
+                raise ConfigError("SelectConfig", f"{{{name}}} must be in (0, 1], got {value!r}; try 0.95")
+        clusters = self.caption_clusters
+        if clusters is not None and (isinstance(clusters, bool) or not 2 <= clusters <= 10_000):
+            raise ConfigError("SelectConfig", f"{{caption_clusters}} must be 2 to 10000, got {clusters!r}; try 50")
+
+    def _check_texts(self) -> None:
+        for text in self.against:
+            if not is_scored(text):
+                raise ConfigError(
+                    "SelectConfig", f"{{against}} must be query:<clip id> or group:<name>, got {text!r}; give one"
+                )
+        rules = (self.weights, self.caps, self.quotas)
+        parse_amount(self.amount, f"SelectConfig: {self._amount_name}")
+        parse_amount(self.against_top or _DEFAULT, "SelectConfig: against_top")
+        for name, found in zip(("weight", "max_per", "min_per"), rules, strict=True):
+            keys = [rule.of if isinstance(rule, Weight) else (rule.by, getattr(rule, "value", "")) for rule in found]
+            if len(set(keys)) < len(keys):
+                raise ConfigError("SelectConfig", f"{{{name}}} must name each group once, got one twice; drop one")
+
+    def _check_together(self) -> None:
+        """Refuse options that leave another without effect."""
+        dropping, caption = self.by == DROP_BOTTOM, any(r.by.kind == CAPTION for r in (*self.caps, *self.quotas))
+        for name, other, wrong, why in (
+            ("drop", "by", not dropping and self.drop is not None, f"{self.by}; give {{top}} instead"),
+            ("top", "by", dropping and self.top is not None, f"{self.by}; give {{drop}} instead"),
+            ("bottom", "by", dropping and self.bottom is not None, f"{self.by}; give {{drop}} instead"),
+            ("top", "bottom", self.bottom is not None and self.top is not None, f"{self.bottom}; give one of them"),
+            ("min_votes", "bottom", self.bottom is not None and self.min_votes > 0, f"{self.bottom}; leave one out"),
+            ("weight", "by", bool(self.weight) and self.by != WEIGHTED, f"{self.by}; pass {{by}} {WEIGHTED}"),
+            ("files", "scores_only", self.scores_only and self.files is not None, "True; nothing is placed then"),
+            ("against_top", "against", self.against_top is not None and not self.against, "none; give {against} too"),
+            ("caption_clusters", "max_per", self.caption_clusters is not None and not caption,
+             "no rule about captions; give {max_per} caption=AMOUNT"),
+        ):  # fmt: skip
+            if wrong:
+                given = getattr(self, name)
+                raise ConfigError(
+                    "SelectConfig", f"{{{name}}} must be left out with {{{other}}} {why.partition(';')[0]}, got "
+                    f"{given!r};{why.partition(';')[2]}",
+                )  # fmt: skip
+        if self.by == WEIGHTED and not self.weight:
+            raise ConfigError("SelectConfig", f"{{weight}} must be given with {{by}} {WEIGHTED}; give some")
+
+    @property
+    def weights(self) -> tuple[Weight, ...]:
+        """The weights of a weighted ranking."""
+        return self._parsed(self.weight, parse_weight, "weight")
+
+    @property
+    def caps(self) -> tuple[Cap, ...]:
+        """The most of any one group."""
+        return self._parsed(self.max_per, parse_cap, "max_per")
+
+    @property
+    def quotas(self) -> tuple[Quota, ...]:
+        """The least of some groups."""
+        return self._parsed(self.min_per, parse_quota, "min_per")
+
+    @staticmethod
+    def _parsed(texts: Sequence[str], parse: Callable[[str, str], T], name: str) -> tuple[T, ...]:
+        return tuple(parse(text, f"SelectConfig: {name}") for text in texts)
+
+    @property
+    def clusters(self) -> int:
+        """How many clusters captions are brought to."""
+        return self.caption_clusters or _CLUSTERS
+
+    @property
+    def ruled(self) -> bool:
+        """Whether the selection is more than the head of the ranking."""
+        filters = (self.against, self.max_per, self.min_per)
+        return any(filters) or self.max_vector_similarity is not None or self.max_frame_similarity is not None
+
+    @property
+    def against_amount(self) -> Amount:
+        """How many clips each unwanted query or group leaves out."""
+        return parse_amount(self.against_top or _DEFAULT, "select: against_top")
 
     @property
     def placing(self) -> Files:
@@ -129,9 +198,13 @@ class SelectConfig:
 
     @property
     def amount(self) -> str:
-        """What was given as top or drop, or its default."""
-        given = self.drop if self.by == DROP_BOTTOM else self.top
+        """What was given as top, bottom or drop, or its default."""
+        given = getattr(self, self._amount_name)
         return _DEFAULT if given is None else given
+
+    @property
+    def _amount_name(self) -> str:
+        return "drop" if self.by == DROP_BOTTOM else "top" if self.bottom is None else "bottom"
 
     def take(self, total: int) -> int:
         """How many clips of ``total`` the ranking's head has.
@@ -140,7 +213,8 @@ class SelectConfig:
             OptionError: more are asked for than there are.
         """
         if self.by != DROP_BOTTOM:
-            return parse_amount(self.amount, "select: top").of(total, "select: top")
+            where = f"select: {self._amount_name}"
+            return parse_amount(self.amount, where).of(total, where)
         amount = parse_amount(self.amount, "select: drop")
         return total - (int(amount.share * total) if amount.share is not None else amount.of(total, "select: drop"))
 

@@ -8,13 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from motive.config import to_json
+from motive.curate.amounts import CAPTION
+from motive.curate.captions import CaptionClusters
+from motive.curate.choose import Choice, Chooser, Sight
 from motive.curate.config import SelectConfig
+from motive.curate.explain import explained, failed, rules_of
+from motive.curate.groups import Groups, shown_value
 from motive.curate.place import check_target, placed, write_record
-from motive.curate.ranking import Cut, Ranking
+from motive.curate.ranking import Cut, Ranked, Ranking
 from motive.curate.rows import SelectedRows
 from motive.data import Training, write_subset
 from motive.data.subset import TRAIN
+from motive.data.video.frame_hash import frame_hash
+from motive.errors import ClipError, DatasetError
 from motive.extras import require
 from motive.result import Result
 from motive.scores.ranking import CutTies
@@ -23,6 +33,8 @@ from motive.store.ids import clip_of
 from motive.store.records import package_version, utc_now
 
 _WHERE = "select"
+_SAMPLE = 20_000
+"""Captions that clusters are made from, evenly spaced over the clips."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +51,7 @@ class Selection(Result):
         store_changed: whether clips were added to the store after it was scored (they cannot be selected).
         training: the commands that train on the selection; TRAIN.md in its folder has them too. None where they are
             not known.
+        unmet: what of the rules could not be had, a sentence each.
     """
 
     path: Path
@@ -49,6 +62,7 @@ class Selection(Result):
     ties: CutTies | None
     store_changed: bool
     training: Training | None = None
+    unmet: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """The result for people, in a few lines."""
@@ -59,6 +73,7 @@ class Selection(Result):
                 f"ties: {tie.tied} clips have that value, {tie.tied_above} of them selected; "
                 f"{tie.undecided} are equal in every key and ordered by their ids"
             )
+        lines += self.unmet
         if self.training is not None:
             lines.append(f"to train on it with {self.training.tool}: {self.path / TRAIN}")
         if self.store_changed:
@@ -93,9 +108,13 @@ def select(
     config, scores, out = config or SelectConfig(), Path(scores), Path(out)
     ranking = Ranking(scores, config, _WHERE)
     stores = ScoredStores(ranking.file.metadata, "store", _WHERE, store)
-    cut = ranking.cut(bool(stores.stores[0].segments))
+    ranked = ranking.rank(bool(stores.first.segments))
     check_target(out, _WHERE)
-    record = _record(scores, config, ranking, cut, stores)
+    choice = choose(config, ranking, ranked, stores)
+    cut = ranking.cut_of(ranked, np.asarray(choice.places, np.int64))
+    record = _record(scores, config, ranking, cut, stores) | _reasons(config, ranking, ranked, choice, stores)
+    if config.ruled or config.bottom is not None or config.weights:
+        record["rows"] = cut.rows.tolist()
     ids = _clip_ids(ranking, cut)
     origin = stores.origin_of(ids)
     with placed(out, _WHERE) as folder, closing(_rows(ranking, cut, stores, folder.parent)) as rows:
@@ -119,7 +138,83 @@ def select(
         cut.ties,
         record["store_changed"],
         training,
+        tuple(record["unmet"]),
     )
+
+
+def choose(config: SelectConfig, ranking: Ranking, ranked: Ranked, stores: ScoredStores) -> Choice:
+    """The clips that the rules take from a ranking, with the reason for each.
+
+    Raises:
+        OptionError: a rule names a query, group or column that there is not, or cannot be met.
+        DatasetError: a video whose pictures are compared cannot be decoded.
+    """
+    captions = None
+    if any(rule.by.kind == CAPTION for rule in (*config.caps, *config.quotas)):
+        sample = np.unique(np.linspace(0, ranked.total - 1, min(ranked.total, _SAMPLE)).astype(np.int64))
+        table = stores.table(_ids_of(ranking, ranked.of_clip[sample]), ["caption"])[1]
+        captions = CaptionClusters([text or "" for text in table.column("caption").to_pylist()], config.clusters)
+    sight = Sight(
+        groups=Groups([rule.by for rule in (*config.caps, *config.quotas)], stores, captions),
+        ids=lambda places: _ids_of(ranking, ranked.of_clip[ranked.order[places]]),
+        vectors=stores.vectors,
+        hash_of=lambda clip_id: _frame_hash(stores, clip_id),
+        votes=ranked.votes[ranked.order],
+        unwanted=[ranking.unwanted(ranked, text) for text in config.against],
+        dim=stores.first.dim,
+    )
+    return Chooser(config, sight, ranked.scope, ranked.taken).run()
+
+
+def _frame_hash(stores: ScoredStores, clip_id: str) -> NDArray[np.uint8]:
+    """Hash of a clip's pictures, over the seconds that the clips were attributed at."""
+    pa = require("pyarrow", _WHERE, extra="tables")
+    path = stores.table(pa.array([clip_id], pa.large_string()), ["path"])[1].column("path")[0].as_py()
+    spec = _clip_spec(stores) or {"fps": 16.0, "frames": 81.0}
+    try:
+        return frame_hash(path or "", spec["frames"] / spec["fps"])
+    except ClipError as error:
+        raise DatasetError(
+            f"{_WHERE}: the pictures of {path} cannot be compared: {error.detail}; restore the file, or leave out "
+            "max_frame_similarity"
+        ) from error
+
+
+def _ids_of(ranking: Ranking, rows: NDArray[np.int64]) -> Any:
+    pa = require("pyarrow", _WHERE, extra="tables")
+    return ranking.file.clip_ids(rows).cast(pa.large_string())
+
+
+def _reasons(
+    config: SelectConfig, ranking: Ranking, ranked: Ranked, choice: Choice, stores: ScoredStores
+) -> dict[str, Any]:
+    """The part of selection.json that is for people."""
+
+    def ids(places: Sequence[int]) -> list[str]:
+        found = _ids_of(ranking, ranked.of_clip[ranked.order[np.asarray(places, np.int64)]]).to_pylist()
+        return [clip_of(clip_id) for clip_id in found] if ranked.how is not None else found
+
+    quotas = [
+        {"group": quota.by.text, "value": quota.value, "asked": quota.least.of_selection(ranked.taken), "taken": count}
+        for quota, count in choice.quotas
+    ]
+    unmet = [
+        f"only {quota['taken']} of the {quota['asked']} clips whose {quota['group']} is {shown_value(quota['value'])} "
+        "could be taken"
+        for quota in quotas
+        if quota["taken"] < quota["asked"]
+    ]
+    few = len(choice.left.get("few_votes", {}))
+    if config.ruled and len(choice.places) < ranked.taken - few:
+        unmet.append(f"the rules leave {len(choice.places)} clips, fewer than the {ranked.taken} asked for")
+    failures = [failure for store in stores.stores for failure in store.failures()]
+    return {
+        "rules": rules_of(config, ranked, ranking.names),
+        "explanation": explained(ranked, choice, ranking.names, ids),
+        "quotas": quotas,
+        "unmet": unmet,
+        "failed": failed(failures),
+    }
 
 
 def _clip_ids(ranking: Ranking, cut: Cut) -> Any:

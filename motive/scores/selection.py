@@ -18,7 +18,7 @@ from motive.store.segments import by_clip
 
 RECORD = "selection.json"
 FORMAT = "motive.selection"
-VERSION = 1
+VERSION = 2
 
 
 def read_record(folder: Path, where: str) -> dict[str, Any]:
@@ -32,7 +32,10 @@ def read_record(folder: Path, where: str) -> dict[str, Any]:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise OptionError(f"{problem} ({error}); give that folder") from error
-    if not isinstance(record, dict) or (record.get("format"), record.get("version")) != (FORMAT, VERSION):
+    if not isinstance(record, dict) or (record.get("format"), record.get("version")) not in (
+        (FORMAT, 1),
+        (FORMAT, VERSION),
+    ):
         raise OptionError(f"{problem} without its record; give that folder")
     clips, config = record.get("clips"), record.get("config")
     for name, value, kind in (
@@ -50,7 +53,8 @@ def read_record(folder: Path, where: str) -> dict[str, Any]:
 def selected_rows(record: Mapping[str, Any], file: ScoreFile) -> NDArray[np.int64] | None:
     """Rows of the scores that a selection took, best first; None if it was made from other scores.
 
-    The ranking is a function of the columns of the scores, so the record need not list the rows.
+    The head of a ranking is a function of the columns of the scores, so the record lists the rows only where rules left
+    some out.
 
     Args:
         record: what read_record gave.
@@ -59,6 +63,8 @@ def selected_rows(record: Mapping[str, Any], file: ScoreFile) -> NDArray[np.int6
     Raises:
         OptionError: the record ranks by a column that the scores lack.
     """
+    if "rows" in record:
+        return _listed_rows(record, file)
     if any(name not in file.names for name in record["ranked_by"]):
         return None
     columns = file.keys([*record["ranked_by"], "votes"])
@@ -78,3 +84,14 @@ def selected_rows(record: Mapping[str, Any], file: ScoreFile) -> NDArray[np.int6
         and math.isclose(last, record["last_score"], rel_tol=1e-6)
     )
     return of_clip[rows] if same else None
+
+
+def _listed_rows(record: Mapping[str, Any], file: ScoreFile) -> NDArray[np.int64] | None:
+    """The rows that a record lists; None if they cannot be of these scores."""
+    try:
+        rows = np.asarray(record["rows"], np.int64)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    fits = rows.ndim == 1 and rows.size == record["clips"]["selected"] and np.unique(rows).size == rows.size
+    fits = fits and rows.size > 0 and int(rows.min()) >= 0 and int(rows.max()) < file.rows
+    return rows if fits and record.get("store_version") == file.metadata.get("store_version") else None

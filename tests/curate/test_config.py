@@ -53,7 +53,7 @@ def test_counts_of_small_datasets(percent: str) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"by": "min"}, "by must be one of votes, mean, max, drop_bottom"),
+        ({"by": "min"}, "by must be one of votes, mean, max, weighted, drop_bottom"),
         ({"by": "query:"}, "by must be one of"),
         ({"files": "move"}, "files must be one of link, copy"),
         ({"min_votes": -1}, "min_votes must be an integer from 0"),

@@ -53,7 +53,7 @@ def test_the_record_says_what_was_selected_and_from_what(tmp_path, scored) -> No
     made = scored("videofolder")
     selection = select(made.scores, tmp_path / "out", SelectConfig(top="5"))
     record = json.loads((tmp_path / "out" / "selection.json").read_text())
-    assert (record["format"], record["version"]) == ("motive.selection", 1)
+    assert (record["format"], record["version"]) == ("motive.selection", 2)
     assert record["clips"] == {"scored": 30, "selected": 5}
     assert record["config"]["amount"] == "5"
     assert record["ranked_by"] == ["votes", "mean"]
