@@ -207,6 +207,15 @@ def test_a_small_file_that_describes_a_huge_one_is_refused(golden: Path) -> None
         read_dataset(golden)
 
 
+@pytest.mark.parametrize(
+    "value", ["!!int ''", "!!bool x", "!!timestamp y", "!!set {a, b}", "!!omap [a: 1]", "? [a]\n: b"]
+)
+def test_odd_yaml_gives_an_answer(golden: Path, value: str) -> None:
+    golden.write_text(f"a: {value}\n")
+    with pytest.raises(DatasetError, match=r"job\.yaml must be a configuration"):
+        read_dataset(golden)
+
+
 def test_json_is_a_job_too(golden: Path) -> None:
     config = golden.with_suffix(".json")
     config.write_text(json.dumps(load_config(golden)))

@@ -235,6 +235,13 @@ def test_configurations_in_a_folder_are_named(tmp_path: Path) -> None:
         read_dataset(root)
 
 
+def test_many_configurations_are_not_all_parsed(tmp_path: Path) -> None:
+    root = files(tmp_path, "a.mp4")
+    for number in range(25):
+        (root / f"{number:02}.yaml").write_text("a: 1\n")
+    assert unread(read_dataset(root)) == {"5 more .toml or .yaml files": "give the path of one that lists clips"}
+
+
 # DiffSynth-Studio 2.1.2 (commit fed7b18): files under other keys, and lists of them, are values like any other.
 
 DIFFSYNTH = [

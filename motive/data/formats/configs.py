@@ -131,8 +131,8 @@ def _parsed(text: str, suffix: str) -> dict[str, Any]:
         loader = type("Loader", (yaml.SafeLoader,), {"yaml_implicit_resolvers": plain})  # dates stay text
         try:
             config = yaml.load(text, Loader=loader)
-        except yaml.YAMLError as error:
-            raise ValueError(str(error)) from error
+        except (yaml.YAMLError, LookupError, AttributeError, TypeError) as error:  # the latter for odd tagged values
+            raise ValueError(str(error) or type(error).__name__) from error
     if not isinstance(config, dict):
         raise ValueError(f"{type(config).__name__}, not an object with keys")
     return config

@@ -26,6 +26,8 @@ _TABLES = (*SUFFIXES, ".arrow", ".feather", ".parq", ".xls", ".xlsx")
 _CONFIGS = (".toml", ".yaml", ".yml")
 _LATENTS = "vae_latent_bytes"
 """Column of the Parquet files that FastVideo precomputes."""
+_GLANCED = 20
+"""Files that may be configurations and are looked at; parsing YAML takes its time."""
 _EXPLAINED = 5
 """Tables whose columns are looked at to say why they were not read; further ones are counted."""
 
@@ -148,7 +150,11 @@ def _unread_tables(
     known_files = {detected.source, *detected.known}
     tables = [table for table in _tables(detected.path) if known_files.isdisjoint((table, *table.parents))]
     tables = [table for table in tables if table.relative_to(detected.path).as_posix() not in names]
-    tables = [table for table in tables if not table.name.lower().endswith(_CONFIGS) or _is_dataset(table, known)]
+    configs = [table for table in tables if table.name.lower().endswith(_CONFIGS)]
+    others = {table for table in configs[:_GLANCED] if not _is_dataset(table, known)} | {*configs[_GLANCED:]}
+    tables = [table for table in tables if table not in others]
+    if len(configs) > _GLANCED:
+        yield Unread(f"{len(configs) - _GLANCED} more .toml or .yaml files", "give the path of one that lists clips")
     for table in tables[:_EXPLAINED]:
         yield Unread(table.relative_to(detected.path).as_posix(), _why(table, known))
     if len(tables) > _EXPLAINED:
