@@ -373,32 +373,6 @@ def test_any_bytes_give_an_answer(tmp_path: Path, name: str, data: bytes) -> Non
         assert all(clip.path.is_file() for clip in dataset.clips)
 
 
-CONFIG_WORDS = [
-    "datasets", "directory", "config", "process", "folder_path", "path", "video_directory", "[[", "]]", "[", "]", "{", "}",
-    ":", "- ", "=", "\n", "\n  ", '"', "'", "!!int ''", "!!bool x", "!!timestamp y", "!!binary z", "!!set {a}", "&a", "*a",
-    "<<", "?", "|", "..", "/etc", "a", "\0", "\ud800", "1", "2026-11-29", "null",
-]  # fmt: skip
-
-
-@ANY_FOLDER
-@given(
-    st.sampled_from(["set.toml", "job.yaml", "set.json"]),
-    st.lists(st.sampled_from(CONFIG_WORDS), max_size=24),
-    st.binary(),
-)
-def test_any_configuration_gives_an_answer(tmp_path: Path, name: str, words: list[str], data: bytes) -> None:
-    path = tmp_path / name
-    text = "".join(words).encode("utf-8", "surrogatepass")
-    for content in (text, text + data):
-        path.write_bytes(content)
-        for format in ("auto", "musubi", "diffusion-pipe", "ai-toolkit"):
-            try:
-                dataset = read_dataset(path, format=format)
-            except DatasetError:
-                continue
-            assert not dataset.clips
-
-
 @ANY_FOLDER
 @given(st.lists(st.text(min_size=1), min_size=1, max_size=6))
 def test_any_path_text_stays_inside(root: Path, names: list[str]) -> None:

@@ -49,7 +49,7 @@ class AiToolkit(ConfigFormat):
     """
 
     name = "ai-toolkit"
-    priority = 12
+    priority = 8
     suffixes = (".yaml", ".yml", ".json")
     called = "a job configuration of ai-toolkit"
 

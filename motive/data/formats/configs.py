@@ -25,6 +25,7 @@ _MAX_VALUES = 100_000
 """Values in a file, counted with what its YAML aliases stand for: a small file can otherwise describe a huge one."""
 _MAX_DEPTH = 32
 _MAX_OBJECT_BYTES = 1 << 28
+_LINE_ENDS = frozenset("\x85\u2028\u2029")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -196,9 +197,16 @@ def save_config(path: Path, config: Mapping[str, Any]) -> None:
     else:
         yaml = require("yaml", _WHERE, extra="tables")
         dumper = type("Dumper", (yaml.SafeDumper,), {"ignore_aliases": lambda self, data: True})
+        dumper.add_representer(str, _yaml_text)
         text = yaml.dump(config, Dumper=dumper, sort_keys=False, allow_unicode=True, width=1000)
     with published(path) as temporary, open(temporary, "x", encoding="utf-8", newline="") as file:
         file.write(text)
+
+
+def _yaml_text(dumper: Any, text: str) -> Any:
+    """A scalar; in double quotes, with escapes, where PyYAML would write a line end that it reads as a space."""
+    style = '"' if _LINE_ENDS & set(text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 def _toml_table(name: tuple[str, ...], table: Mapping[str, Any]) -> str:

@@ -55,7 +55,7 @@ class DiffusionPipe(ConfigFormat):
     """
 
     name = "diffusion-pipe"
-    priority = 11
+    priority = 7
     suffixes = (".toml",)
     called = "a dataset configuration of diffusion-pipe"
 

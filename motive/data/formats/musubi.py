@@ -51,7 +51,7 @@ class Musubi(ConfigFormat):
     """
 
     name = "musubi"
-    priority = 10
+    priority = 6
     suffixes = (".toml", ".json")
     called = "a dataset configuration of musubi-tuner"
 
