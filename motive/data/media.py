@@ -247,11 +247,13 @@ def media_of(path: Path) -> Media:
     return Media(path)
 
 
-def changed(part: ByteRange, found: str) -> DatasetError:
+def changed(part: Media, found: str) -> DatasetError:
     """The error for a file that no longer holds a video where it was when the dataset was read."""
+    held = f"{part.name} in row {part.row}" if isinstance(part, Cell) else f"{part.name}"
+    if isinstance(part, ByteRange):
+        held = f"{part.length} bytes of {part.name} at byte {part.start}"
     return DatasetError(
-        f"{part.file} has changed since it was read: it held {part.length} bytes of {part.name} at byte {part.start}, "
-        f"now {found}; index the dataset again, into a new store"
+        f"{part.file} has changed since it was read: it held {held}, now {found}; index the dataset again, into a new store"
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from motive.data import Dataset, SubsetRow, dataset_format, read_dataset, write_subset
+from motive.data.formats.tables import cell_text, read_rows
 from motive.data.media import media_of
 from motive.errors import DatasetError
 
@@ -54,7 +54,7 @@ class FormatContract(ABC):
         has_paths: whether the dataset writes paths, which may then lead out of its folder or name no file.
         multiline: whether a caption may hold a line end.
         subset_format: format that a subset is read as.
-        subset_table: the CSV beside a subset that has its clips and scores.
+        subset_table: the table beside a subset that has its clips and scores.
     """
 
     format: str
@@ -131,8 +131,9 @@ class FormatContract(ABC):
         write_subset(dataset, [SubsetRow(clip, {"score": 0.5}) for clip in chosen], out, files="copy")
         again = read_dataset(self.subset_path(out), self.subset_format or self.format)
         assert contents(again) == wanted
-        with (out / self.subset_table).open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        rows = [
+            {name: cell_text(cell) for name, cell in row.values.items()} for row in read_rows(out / self.subset_table)
+        ]
         assert [row["score"] for row in rows] == ["0.5"] * 3
         assert {row["clip_id"] for row in rows} == {clip.clip_id for clip in chosen}
 

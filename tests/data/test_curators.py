@@ -189,6 +189,17 @@ def test_what_a_curator_leaves_beside_its_clips(tmp_path: Path) -> None:
     assert written == {**metas[0], "motive_scores": {"influence": 0.5}}
 
 
+def test_clips_under_another_root(tmp_path: Path) -> None:
+    TestNemoCurator().write_metas(tmp_path / "set", [meta(1, "x", False)])
+    (tmp_path / "set/clips").mkdir()
+    (tmp_path / "disk/clips").mkdir(parents=True)
+    (tmp_path / f"disk/clips/{uuid_of(1)}.mp4").write_bytes(b"x")
+    found = read_dataset(tmp_path / "set", root=tmp_path / "disk")
+    assert [clip.path.parent for clip in found.clips] == [tmp_path / "disk/clips"]
+    write_subset(found, [SubsetRow(found.clips[0], {"s": 1})], tmp_path / "out", files="copy")
+    assert [clip.caption for clip in read_dataset(tmp_path / "out", "nemo_curator").clips] == ["x"]
+
+
 def test_metadata_cannot_name_a_file_outside(tmp_path: Path) -> None:
     (tmp_path / "secret.mp4").write_bytes(b"secret")
     folder = tmp_path / "set"

@@ -52,7 +52,7 @@ class CuratedClips(DatasetFormat):
     def rows(self, found: Detection, guard: PathGuard) -> Iterator[Row | Unread]:
         known: set[str] = set()
         filtered, windows = 0, 0
-        for where, row in _metas(found.path, guard):
+        for where, row in _metas(found.path, PathGuard(found.path, guard.follow_links)):
             stem = PurePosixPath(where).stem if where.endswith(".json") else cell_text(row.values.get("span_uuid"))
             known.add(stem)
             if _is_filtered(row.values):
@@ -67,8 +67,8 @@ class CuratedClips(DatasetFormat):
 
     def write(self, subset: Subset, out: Path) -> None:
         """Write the selected clips' metadata with their scores, in the form it came in."""
-        folder = subset.dataset.root
-        guard = PathGuard.of(folder, subset.dataset.options)
+        folder = subset.dataset.location
+        guard = PathGuard(folder, subset.dataset.options.follow_links)
         wanted = {media_of(row.clip.path).file.stem: dict(row.scores) for row in subset.rows}
         if (folder / _METAS).is_dir():
             (out / _METAS).mkdir(parents=True, exist_ok=True)

@@ -60,7 +60,7 @@ def read_rows(path: Path) -> Generator[TableRow, None, None]:
         raise _error(path, f"must end in {', '.join(SUFFIXES)}, got {path.suffix or 'no suffix'!r}", "rename it")
     with _readable(path), closing(reader(path)) as rows:
         for row in rows:
-            problem = row.problem or _value_problem(row.values)
+            problem = row.problem or value_problem(row.values)
             yield row if problem == row.problem else TableRow(row.number, row.values, problem)
 
 
@@ -170,7 +170,7 @@ def _error(path: Path, what: str, remedy: str) -> DatasetError:
     return DatasetError(f"{path} {what}; {remedy}")
 
 
-def _value_problem(values: Mapping[str, Any]) -> tuple[str, str] | None:
+def value_problem(values: Mapping[str, Any]) -> tuple[str, str] | None:
     """Why a row's values cannot be stored; a loop and not a recursion, since a file may nest as deep as it likes."""
     open_values: list[tuple[Any, int]] = [(values, 0)]
     while open_values:
@@ -198,7 +198,7 @@ def _readable(path: Path) -> Iterator[None]:
 def _lines(path: Path, with_nul: set[int]) -> Generator[str, None, None]:
     """Lines of a UTF-8 file, a byte order mark dropped; lines with NUL are noted, since csv may refuse them.
 
-    Bytes that are not UTF-8 become lone surrogates, by which _value_problem tells the rows that hold them.
+    Bytes that are not UTF-8 become lone surrogates, by which value_problem tells the rows that hold them.
     """
     with open(path, "rb") as file:
         number = 0
@@ -301,7 +301,7 @@ def _json_row(number: int, where: str, line: str) -> TableRow:
 def json_object(number: int, where: str, text: str) -> TableRow:
     """The row that a JSON object of unknown origin is; its number and place are for messages."""
     row = _json_row(number, where, text)
-    problem = row.problem or _value_problem(row.values)
+    problem = row.problem or value_problem(row.values)
     return TableRow(number, row.values, problem)
 
 
