@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -15,6 +16,7 @@ from motive.data.video.clip_spec import fit_to
 from motive.data.video.encode import encoder_options
 from motive.data.video.facts import describe_use
 from motive.data.video.picture import read_matrix
+from motive.data.video.streams import has_dolby_vision
 from tests.data.clipmaker import discs, encode, extent, numbered_frames, numbers_of, patched, write_two_streams
 
 SMALL = ClipSpec(fps=16, frames=5, height=96, width=160)
@@ -240,3 +242,17 @@ def test_a_decoder_in_another_process_tells_the_same(tmp_path: Path) -> None:
     assert there.source_facts() == here.source_facts()
     assert there.notes == here.notes != ()
     assert np.array_equal(there.frames, here.frames)
+
+
+def test_dolby_vision_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No encoder here writes its metadata, so a frame that has some stands in."""
+    kinds = av.sidedata.sidedata.Type
+    frame = SimpleNamespace(side_data=[SimpleNamespace(type=kinds.A53_CC), SimpleNamespace(type=kinds.DOVI_METADATA)])
+    assert has_dolby_vision(frame)
+    assert not has_dolby_vision(SimpleNamespace(side_data=frame.side_data[:1]))
+    path = encode(tmp_path / "clip.mp4", numbered_frames(5))
+    assert not load_clip(path, ClipSpec(fps=16, frames=5, height=48, width=96)).notes
+    monkeypatch.setattr("motive.data.video.video.has_dolby_vision", lambda _: True)
+    assert [kind for kind, _ in load_clip(path, ClipSpec(fps=16, frames=5, height=48, width=96)).notes] == [
+        "dolby_vision"
+    ]

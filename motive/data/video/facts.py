@@ -19,6 +19,7 @@ NOTES: Mapping[str, str] = {
     "combed": "look interlaced and are not flagged so; nothing was done",
     "alpha": "have transparent pixels, composited on black",
     "hdr": "are HDR (PQ or HLG); no tone mapping was applied",
+    "dolby_vision": "carry Dolby Vision metadata, which was not applied; the colours of profile 5 are wrong without it",
     "time_stamps": "have time stamps that jump back",
     "frame_size": "change their frame size midway",
 }

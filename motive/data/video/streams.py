@@ -82,6 +82,11 @@ def hdr_of(context: Any) -> str:
     return _HDR.get(int(context.color_trc), "")
 
 
+def has_dolby_vision(frame: Any) -> bool:
+    """Whether a decoded frame carries Dolby Vision metadata, which FFmpeg hands on and does not apply."""
+    return any(item.type.name in ("DOVI_METADATA", "DOVI_RPU_BUFFER") for item in frame.side_data)
+
+
 def stated_order(context: Any) -> str:
     """The field that the header calls first, empty for progressive; PyAV older than 18 does not tell."""
     return _INTERLACED_ORDERS.get(int(getattr(context, "field_order", 0)), "")

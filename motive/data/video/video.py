@@ -19,6 +19,7 @@ from motive.data.video.streams import (
     alpha_decoder,
     choose_stream,
     first_rate,
+    has_dolby_vision,
     hdr_of,
     header_seconds,
     pixel_aspect,
@@ -283,6 +284,8 @@ class Video:
             if number and (frame.height, frame.width) != size:
                 was, now = f"{size[1]}x{size[0]}", f"{frame.width}x{frame.height}"
                 self.note("frame_size", f"{self.name} changes from {was} to {now} pixels at frame {number}")
+            if not number and has_dolby_vision(frame):
+                self.note("dolby_vision", f"{self.name} carries Dolby Vision metadata, which was not applied")
             size = (frame.height, frame.width)
             base = float(frame.time_base or self._stream.time_base or 0)
             start = clock.place(number, None if frame.pts is None else frame.pts * base, end)
