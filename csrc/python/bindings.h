@@ -63,13 +63,16 @@ struct Registration {
 template <class Get>
 struct Field {
   std::string name;
+  PyObject* key;  // The name as an interned str, as keywords of a call are: found by its address. Never freed.
   Get get;
 };
 
 template <class Get>
 Field<Get> field(std::string name, Get get) {
   std::replace(name.begin(), name.end(), '.', '_');
-  return {name, get};
+  PyObject* const key = PyUnicode_InternFromString(name.c_str());
+  if (key == nullptr) throw py::error_already_set();
+  return {name, key, get};
 }
 
 // The largest number of an enum that arguments use.
@@ -103,7 +106,7 @@ void set_field(const char* where, Args& args, const Field<Get>& field, const py:
   using T = std::remove_reference_t<decltype(field.get(args))>;
   // CUDA launchers share structs with the CPU and read no thread count.
   if (kCuda && field.name == "threads") return;
-  PyObject* const value = PyDict_GetItemString(given.ptr(), field.name.c_str());
+  PyObject* const value = PyDict_GetItemWithError(given.ptr(), field.key);
   if (value == nullptr) fail(where, field.name.c_str(), "given", "nothing", "pass every field");
   field.get(args) = value_from<T>(where, field.name, value);
   ++used;
