@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from motive.curate import SelectConfig, select
     from motive.demo import DemoConfig, demo
     from motive.doctor import doctor
+    from motive.indexing.check import CheckConfig, check_dataset
     from motive.indexing.config import IndexConfig
     from motive.indexing.estimate import estimate
     from motive.indexing.index import index, query
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 logging.getLogger("motive").addHandler(logging.NullHandler())
 
 _HOME = {
+    "CheckConfig": "motive.indexing.check",
     "DemoConfig": "motive.demo",
     "ExportConfig": "motive.scoring",
     "IndexConfig": "motive.indexing.config",
@@ -31,6 +33,7 @@ _HOME = {
     "ScoreConfig": "motive.scoring",
     "SelectConfig": "motive.curate",
     "Store": "motive.store",
+    "check_dataset": "motive.indexing.check",
     "demo": "motive.demo",
     "doctor": "motive.doctor",
     "estimate": "motive.indexing.estimate",
@@ -45,6 +48,7 @@ _HOME = {
 }
 
 __all__ = [
+    "CheckConfig",
     "DemoConfig",
     "ExportConfig",
     "IndexConfig",
@@ -52,6 +56,7 @@ __all__ = [
     "ScoreConfig",
     "SelectConfig",
     "Store",
+    "check_dataset",
     "demo",
     "doctor",
     "estimate",

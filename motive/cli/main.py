@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         0 done; 2 bad arguments; 1 another error that was explained in one line; 3 done, but some clips were
-        left out; 130 interrupted.
+        left out, or --strict found problems; 130 interrupted.
     """
     verb, resumable = "", False
     try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
-from motive.cli import store_verbs
+from motive.cli import data_verbs, store_verbs
 from motive.cli.flags import add_flags, config_from
 from motive.cli.terminal import show
 from motive.curate import SelectConfig, select
@@ -208,6 +208,7 @@ ALL = (
         _demo_arguments,
         _demo,
     ),
+    Verb("data", "check a dataset before any GPU is used", data_verbs.data_arguments, data_verbs.data),
     Verb("index", "gradient vectors for every clip of a dataset", _index_arguments, _index, True),
     Verb("query", "gradient vectors for query clips, with the settings of a store", _query_arguments, _query, True),
     Verb("score", "score every clip of a store for every query", _score_arguments, _score),

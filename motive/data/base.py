@@ -23,6 +23,7 @@ class Clip:
         columns: every column of the clip's row as text, in the dataset's own column names, so that
             a selection can be written in the input's format.
         parts: indices into ``Dataset.parts``, where a trainer's configuration lists the clip; ascending.
+        blank_caption: the dataset has a caption for the clip, and it holds no text.
     """
 
     clip_id: str
@@ -30,6 +31,7 @@ class Clip:
     caption: str = ""
     columns: Mapping[str, str] = field(default_factory=lambda: _NO_COLUMNS)
     parts: tuple[int, ...] = ()
+    blank_caption: bool = False
 
 
 @dataclass(frozen=True)

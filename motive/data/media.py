@@ -27,6 +27,8 @@ Placement = Literal["link", "copy"]
 
 _SPAN = re.compile(r"([0-9]{1,18})\+([0-9]{1,18})(?:=([0-9]{1,18}))?")
 _CELL = re.compile(r"row ([0-9]{1,12}) of (.+)", re.DOTALL)
+_PLACES = (*"0123456789", "row ")
+"""What the part of a path that is a place in a file starts with."""
 _CHECKPOINT_BYTES = 4 << 20
 """Inflated bytes between two places that reading can go back to; each costs about 40 KB."""
 # Where hard links are refused: another file system, another owner, or a file system without them.
@@ -234,6 +236,8 @@ def media_of(path: Path) -> Media:
     """The video that a path stands for; looks for the file that holds it, and not into it."""
     parts = path.parts
     for at in range(1, len(parts) - 1):
+        if not parts[at].startswith(_PLACES):
+            continue
         span, cell = _SPAN.fullmatch(parts[at]), _CELL.fullmatch(parts[at])
         if (span or cell) is None or not os.path.isfile(Path(*parts[:at])):
             continue

@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from motive.data.base import ReadOptions
 from motive.errors import ClipError, OptionError
@@ -95,7 +95,7 @@ class PathGuard:
                 raise ClipError("ambiguous_path", f"{text!r} lies under {places}; pass one --root, or absolute paths")
             found = dict.fromkeys(there or found)
         root, relative = next(iter(found))
-        return PurePosixPath(root.prefix, relative).as_posix()
+        return f"{root.prefix}/{relative}" if root.prefix else relative
 
     def name_of(self, path: Path) -> str:
         """The name of a file that ``file`` returned.
@@ -115,11 +115,11 @@ class PathGuard:
                 link leads out of the root).
         """
         root, relative = self._split(name)
-        path = Path(root.path, relative)
+        path = os.path.join(root.path, relative)
         try:
             status = os.lstat(path)
         except (FileNotFoundError, NotADirectoryError):
-            path = Path(root.path, self._twin(root, relative))
+            path = os.path.join(root.path, self._twin(root, relative))
             status = os.lstat(path)
         except OSError as error:
             raise ClipError("missing_file", f"{relative!r} cannot be opened: {error.strerror}") from error
@@ -127,7 +127,8 @@ class PathGuard:
             if stat.S_ISLNK(status.st_mode):
                 real, status = os.path.realpath(path), os.stat(path)
             else:
-                real = os.path.join(self._real_folder(str(path.parent)), path.name)
+                folder, base = os.path.split(path)
+                real = os.path.join(self._real_folder(folder), base)
         except OSError as error:
             raise ClipError("missing_file", f"{relative!r} cannot be opened: {error.strerror}") from error
         if not self._allowed(real):
@@ -137,7 +138,7 @@ class PathGuard:
             )
         if not stat.S_ISREG(status.st_mode):
             raise ClipError("not_a_file", f"{relative!r} is not a regular file")
-        return path
+        return Path(path)
 
     def folder(self, text: str) -> Path:
         """Absolute path of a folder in a root, or of a root itself, that a trainer's configuration names.
@@ -309,7 +310,7 @@ def _inside(root: _Root, joined: str) -> str | None:
             return "."
         prefix = folder.rstrip(os.sep) + os.sep
         if joined.startswith(prefix):
-            return Path(joined[len(prefix) :]).as_posix()
+            return joined[len(prefix) :].replace(os.sep, "/")
     return None
 
 

@@ -138,6 +138,20 @@ def model_clip_spec(model: str, revision: str | None = None) -> ClipSpec:
     return load_adapter(model, revision=revision, device="cpu").clip_spec
 
 
+def fitting_clip_spec(model: str | None, revision: str | None, clip_spec: ClipSpec | None) -> ClipSpec:
+    """A clip spec that a model accepts; without a model, any, and the default one if there is none.
+
+    Raises:
+        OptionError: the model refuses its number of frames or its size.
+    """
+    if model is None:
+        return clip_spec or ClipSpec()
+    adapter = load_adapter(model, revision=revision, device="cpu")
+    clip_spec = clip_spec or adapter.clip_spec
+    adapter.latent_shape(clip_spec)
+    return clip_spec
+
+
 def default_device() -> str:
     """A GPU if torch sees one."""
     return "cuda" if torch.cuda.is_available() else "cpu"

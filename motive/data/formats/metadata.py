@@ -191,13 +191,13 @@ class TableFormat(DatasetFormat):
 
 
 def caption_of(values: Mapping[str, Any], columns: Sequence[str]) -> str | None:
-    """The caption in the first of these columns that has one; empty text is as good as none.
+    """The caption in the first of these columns that has text; blank where they hold no more than empty text.
 
     Raises:
         ClipError: it is a list, an object, or bytes that are not text.
     """
     given = [values[name] for name in columns if not is_missing(values.get(name))]
-    value = next((value for value in given if value not in ("", b"")), None)
+    value = next((value for value in given if value not in ("", b"")), given[0] if given else None)
     if isinstance(value, (bytes, bytearray)):
         try:
             value = bytes(value).decode("utf-8")

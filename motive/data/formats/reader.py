@@ -51,7 +51,7 @@ class Row:
         media: path of the video as the dataset writes it, untrusted and unresolved; or the video itself, for a format
             that keeps videos inside other files.
         label: the best name of this row there is, for a list of what could not be read.
-        caption: None where the row has none.
+        caption: None where the row has none; blank where it has one without text.
         columns: every cell as text, by the dataset's own column names.
         clip_id: the dataset's own id; None takes the path.
         problem: (reason, detail) where the row cannot be used; its other fields then hold what could be made out.
@@ -227,7 +227,9 @@ def _add(clips: dict[str, Clip | None], row: Row, guard: PathGuard) -> None:
         return
     clips[clip_id] = None
     path = guard.file(name) if isinstance(row.media, str) else row.media.path
-    clips[clip_id] = Clip(clip_id, path, row.caption or "", row.columns, () if row.part is None else (row.part,))
+    parts = () if row.part is None else (row.part,)
+    blank = row.caption is not None and not row.caption.strip()
+    clips[clip_id] = Clip(clip_id, path, row.caption or "", row.columns, parts, blank)
 
 
 def _in_one_more_part(clip: Clip | None, row: Row, name: str, guard: PathGuard) -> Clip:

@@ -25,6 +25,7 @@ SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _MAX_LINE = 16 * 1024 * 1024
 _MAX_DEPTH = 64
+_PLAIN = frozenset((str, int, float, bool, type(None)))
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,10 @@ def _error(path: Path, what: str, remedy: str) -> DatasetError:
 
 def value_problem(values: Mapping[str, Any]) -> tuple[str, str] | None:
     """Why a row's values cannot be stored; a loop and not a recursion, since a file may nest as deep as it likes."""
+    if all(type(value) in _PLAIN for value in values.values()):  # one check instead of one for each cell
+        texts = [value for value in values.values() if type(value) is str]
+        if is_clean("".join(map(str, values))) and is_clean("".join(texts)):
+            return None
     open_values: list[tuple[Any, int]] = [(values, 0)]
     while open_values:
         value, depth = open_values.pop()

@@ -138,11 +138,12 @@ def _row(shard: str, guard: PathGuard, member: Member, texts: Mapping[str, bytes
         clip_id = next((check_id(columns[column]) for column in ID_COLUMNS if column in columns), None)
         caption = _decoded(texts[".txt"], ".txt")
         if caption is None:
-            caption = caption_of(values, _CAPTIONS) or ""
+            caption = caption_of(values, _CAPTIONS)
         clip_id = clip_id or check_id(f"{shard}/{name}")
     except ClipError as error:
         return Row(label, label, problem=(error.reason, error.detail))
-    return Row(part_of(guard.root, name, member), label, caption.strip() or None, columns, clip_id)
+    caption = None if caption is None else caption.strip()
+    return Row(part_of(guard.root, name, member), label, caption, columns, clip_id)
 
 
 def _fields(text: str | None) -> Mapping[str, Any]:

@@ -217,6 +217,42 @@ class _Combs:
         return float(np.median(self._pairs)) if self._pairs else 0.0
 
 
+@dataclass(frozen=True)
+class Header:
+    """What a video file says of itself, and the form of its first frame.
+
+    Attributes:
+        seconds: length by the header; 0 where it does not say.
+        frames: the same.
+        fps: frames a second.
+        height, width: pixels of the first frame, upright.
+        aspect: width to height of a pixel.
+    """
+
+    seconds: float
+    frames: int
+    fps: float
+    height: int
+    width: int
+    aspect: float
+
+
+def read_header(path: Path, limits: DecodeLimits) -> Header:
+    """The header and the first frame of a video; nothing behind that frame is looked at.
+
+    Raises:
+        ClipError: as decode_at.
+    """
+    with open_video(path, limits) as video, closing(video.timeline()) as shots:
+        frame = next((shot.frame for shot in shots), None)
+        if frame is None:
+            raise ClipError("unreadable", f"no frame of {video.name} decodes")
+        turned = orientation_of(frame)
+        height, width = turned.size(frame.height, frame.width)
+        frames, seconds, fps = video.header(0, 0.0)
+        return Header(seconds, frames, fps, height, width, float(turned.aspect(video.aspect)))
+
+
 def measure_seconds(path: Path, limits: DecodeLimits) -> float:
     """Length of the video stream, from its packets' time stamps and without decoding any of them.
 

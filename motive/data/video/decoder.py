@@ -16,8 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from motive.config import to_json
 from motive.data.video.clip_spec import ClipSpec
 from motive.data.video.clips import load_clip
+from motive.data.video.decode import read_header
 from motive.data.video.video import DecodeLimits
 from motive.errors import ClipError, MissingExtra
 
@@ -51,11 +53,14 @@ def _limit(memory_bytes: int) -> None:
 
 
 def _answer(request: dict[str, Any], shared: mmap.mmap) -> dict[str, Any]:
-    clip_spec, limits = ClipSpec(**request["clip_spec"]), DecodeLimits(**request["limits"])
-    shape = (clip_spec.frames, clip_spec.height, clip_spec.width, 3)
-    out = np.frombuffer(shared, np.uint8, count=int(np.prod(shape))).reshape(shape)
+    path, limits = Path(request["path"]), DecodeLimits(**request["limits"])
     try:
-        clip = load_clip(Path(request["path"]), clip_spec, limits, out)
+        if request["asked"] == "header":
+            return {"header": to_json(read_header(path, limits))}
+        clip_spec = ClipSpec(**request["clip_spec"])
+        shape = (clip_spec.frames, clip_spec.height, clip_spec.width, 3)
+        out = np.frombuffer(shared, np.uint8, count=int(np.prod(shape))).reshape(shape)
+        clip = load_clip(path, clip_spec, limits, out)
     except ClipError as error:
         return {"error": [error.reason, error.detail]}
     except MissingExtra as error:

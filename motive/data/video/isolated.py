@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import mmap
 import os
 import select
@@ -10,8 +11,9 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, TypeVar, cast
 
 import numpy as np
 
@@ -20,6 +22,7 @@ from motive.config import to_json
 from motive.data.media import media_of
 from motive.data.video.clip_spec import ClipSpec
 from motive.data.video.clips import LoadedClip
+from motive.data.video.decode import Header
 from motive.data.video.facts import checked_facts
 from motive.data.video.video import DEFAULT_LIMITS, DecodeLimits
 from motive.errors import ClipError, MissingExtra
@@ -27,6 +30,8 @@ from motive.errors import ClipError, MissingExtra
 _GRACE_S = 5.0
 _MAX_ANSWER = 1 << 22
 _START_S = 60.0
+
+T = TypeVar("T")
 
 
 class DecoderPool:
@@ -54,13 +59,24 @@ class DecoderPool:
             ClipError: its reasons, and decoder_died: the process ended while it decoded this clip; timeout: it did
                 not answer in time; out_of_memory.
         """
+        return self._with_decoder(lambda decoder: decoder.load_clip(path))
+
+    def read_header(self, path: Path | str) -> Header:
+        """As motive.data.video.decode.read_header.
+
+        Raises:
+            ClipError: as load_clip.
+        """
+        return self._with_decoder(lambda decoder: decoder.read_header(path))
+
+    def _with_decoder(self, work: Callable[[_Decoder], T]) -> T:
         with self._lock:
             decoder = self._idle.pop() if self._idle else None
         if decoder is None:
             decoder = _Decoder(self._clip_spec, self._limits)
             self.started += 1
         try:
-            clip = decoder.load_clip(path)
+            result = work(decoder)
         except ClipError:
             if decoder.alive:
                 self._give_back(decoder)
@@ -69,7 +85,7 @@ class DecoderPool:
             decoder.close()
             raise
         self._give_back(decoder)
-        return clip
+        return result
 
     def close(self) -> None:
         """End the processes."""
@@ -141,14 +157,7 @@ class _Decoder:
         self.alive = True
 
     def load_clip(self, path: Path | str) -> LoadedClip:
-        name = Path(path).name
-        request = {"path": str(path), "clip_spec": to_json(self._clip_spec), "limits": to_json(self._limits)}
-        answer = self._ask(json.dumps(request).encode("ascii") + b"\n", name)
-        if "missing" in answer:
-            raise MissingExtra(*map(str, answer["missing"]))
-        if "error" in answer:
-            reason, detail = answer["error"]
-            raise ClipError(str(reason), str(detail))
+        answer, name = self._request("clip", path), Path(path).name
         try:
             found = answer["clip"]
             times = np.array(found["frame_times_s"], np.float64)
@@ -159,8 +168,32 @@ class _Decoder:
             frames = np.frombuffer(self._frames, np.uint8).reshape(self._shape).copy()
             return LoadedClip(**facts, **texts, frames=frames, frame_times_s=times)
         except (KeyError, TypeError, ValueError) as error:
-            self.close()
-            raise ClipError("decoder_died", f"the decoder of {name} gave an answer of another form") from error
+            raise self._broken(name) from error
+
+    def read_header(self, path: Path | str) -> Header:
+        answer = self._request("header", path)
+        try:
+            header = Header(**answer["header"])
+            if any(type(value) not in (int, float) or not 0 <= value < math.inf for value in vars(header).values()):
+                raise ValueError("numbers of another form")
+            return header
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._broken(Path(path).name) from error
+
+    def _request(self, asked: str, path: Path | str) -> dict[str, Any]:
+        request = {"asked": asked, "path": str(path), "limits": to_json(self._limits)}
+        request["clip_spec"] = to_json(self._clip_spec)
+        answer = self._ask(json.dumps(request).encode("ascii") + b"\n", Path(path).name)
+        if "missing" in answer:
+            raise MissingExtra(*map(str, answer["missing"]))
+        if "error" in answer:
+            reason, detail = answer["error"]
+            raise ClipError(str(reason), str(detail))
+        return answer
+
+    def _broken(self, name: str) -> ClipError:
+        self.close()
+        return ClipError("decoder_died", f"the decoder of {name} gave an answer of another form")
 
     def _ask(self, request: bytes, name: str) -> dict[str, Any]:
         stdin, stdout = cast(IO[bytes], self._process.stdin), cast(IO[bytes], self._process.stdout)

@@ -1,0 +1,90 @@
+"""``motive data check``: a dataset's table of counts and problems, before any GPU is used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from motive.data import ClipSpec, read_dataset
+from motive.data.check.result import DatasetCheck
+from motive.data.check.survey import Look, survey
+from motive.errors import ConfigError
+from motive.indexing.config import repeated
+from motive.indexing.setup import fitting_clip_spec
+from motive.progress import Bar
+
+
+@dataclass(frozen=True)
+class CheckConfig:
+    """Settings of motive.check_dataset.
+
+    Attributes:
+        model: model whose clip spec is taken: ``toy``, a local diffusers directory, or a hub id. Without one it is 81
+            frames of 832x480 at 16 fps.
+        revision: branch, tag or commit of a hub id.
+        clip_spec: rate, length and size that clips would be brought to; None takes the model's own.
+        headers: open each video and read its header and first frame. Without this flag it is done for datasets of up to
+            2,000 clips; larger ones are judged by their table and the file system alone.
+        decode: decode the frames of every video that indexing would take, and look for near-duplicate clips.
+        decode_threads: videos opened at the same time, each in a separate process.
+        dataset_format: reader to use, or ``auto``.
+        root: folder that the clips' files lie in, where that is not the folder of the table; may be repeated.
+        path_map: OLD=NEW: paths that start with OLD, on another machine, start with the folder NEW here; may be
+            repeated.
+        follow_links: take clips that are symbolic links out of the dataset's folder, as hub caches have them.
+    """
+
+    model: str | None = None
+    revision: str | None = None
+    clip_spec: ClipSpec | None = None
+    headers: bool | None = None
+    decode: bool = False
+    decode_threads: int = 2
+    dataset_format: str = "auto"
+    root: tuple[str, ...] = repeated()
+    path_map: tuple[str, ...] = repeated()
+    follow_links: bool = False
+
+    def __post_init__(self) -> None:
+        if self.decode_threads < 1:
+            raise ConfigError(
+                "CheckConfig", f"{{decode_threads}} must be at least 1, got {self.decode_threads}; give a number"
+            )
+        if self.decode and self.headers is False:
+            raise ConfigError("CheckConfig", "{headers} must not be off with {decode}, which opens every video")
+
+
+def check_dataset(
+    dataset: Path | str, *, config: CheckConfig | None = None, show_progress: bool = False
+) -> DatasetCheck:
+    """Look a dataset over without a model or a GPU: counts, shapes, captions, duplicates, unreadable files.
+
+    Args:
+        dataset: folder of videos or a metadata file.
+        config: settings; default CheckConfig().
+        show_progress: draw a progress bar on stderr while videos are opened.
+
+    Raises:
+        DatasetError: there is no dataset, or its table cannot be read.
+        OptionError: a folder does not exist, or the model refuses the clip spec.
+    """
+    config = config or CheckConfig()
+    clip_spec = fitting_clip_spec(config.model, config.revision, config.clip_spec)
+    found = read_dataset(
+        Path(dataset),
+        config.dataset_format,
+        root=config.root or None,
+        path_map=config.path_map,
+        follow_links=config.follow_links,
+    )
+    label = "decode" if config.decode else "headers"
+    with Bar(None, label, shown=show_progress) as bar:
+        done = 0
+
+        def on_opened(total: int) -> None:
+            nonlocal done
+            done += 1
+            bar.to(done, total)
+
+        look = Look(config.headers, config.decode, config.decode_threads, on_opened)
+        return survey(found, clip_spec, look)
