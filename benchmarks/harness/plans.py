@@ -20,7 +20,7 @@ CPU = {
         "benchmarks.kernels.weighting",
     ),
     "capture": ("benchmarks.capture.forward_backward",),
-    "pipeline": ("benchmarks.pipeline.masks",),
+    "pipeline": ("benchmarks.pipeline.masks", "benchmarks.pipeline.datasets"),
     "quality": ("benchmarks.quality.noise_combine",),
     "scoring": ("benchmarks.scoring.search", "benchmarks.scoring.large"),
 }

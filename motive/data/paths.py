@@ -358,6 +358,8 @@ def is_clean(text: str) -> bool:
     """Whether text can be stored anywhere: no NUL, no half surrogate pairs."""
     if "\0" in text:
         return False
+    if text.isascii():  # most text, and much faster than encoding it
+        return True
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

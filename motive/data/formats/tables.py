@@ -84,10 +84,10 @@ def is_missing(value: Any) -> bool:
 
 def cell_text(value: Any) -> str:
     """A value as the text of a column: itself, nothing where it is missing, JSON for the rest."""
-    if is_missing(value):
-        return ""
     if isinstance(value, str):
         return value
+    if is_missing(value):
+        return ""
     return json.dumps(value, ensure_ascii=False, default=_placeholder)
 
 
@@ -343,7 +343,8 @@ def _parquet(path: Path) -> Iterator[Any]:
 def _parquet_rows(path: Path) -> Generator[TableRow, None, None]:
     number = 0
     with _parquet(path) as file:
-        for batch in file.iter_batches(batch_size=1024):
+        # Threads each keep memory of the allocator's, so that it grows with the file.
+        for batch in file.iter_batches(batch_size=1024, use_threads=False):
             for values in batch.to_pylist():
                 number += 1
                 blank = all(value is None or value == "" for value in values.values())
