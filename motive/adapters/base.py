@@ -159,8 +159,16 @@ class Adapter(ABC):
         """Weights of the loss [n, s, F, h, w] on what the model predicts; cells that it is given have none."""
         return weights
 
+    def has_gradient(self, name: str) -> bool:
+        """Whether a parameter of the transformer can have one, given what clips come with; others are not attributed."""
+        return True
+
     def lora_names(self, layer: str) -> Sequence[str]:
         """What LoRA training tools call a layer of the transformer beside its own name."""
+        return ()
+
+    def weight_notes(self) -> Sequence[str]:
+        """Sentences on what the weights lost by the way they are stored; empty where they are in 16 bits or more."""
         return ()
 
     def settings(self) -> Mapping[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +23,9 @@ class CogVideoXAdapter(PipelineAdapter):
     A variance-preserving diffusion in discrete steps that predicts v = sqrt(a) eps - sqrt(1 - a) z, with a the
     scheduler's alphas_cumprod at its step. A noise level sigma stands for the step nearest to 1000 sigma. The squared
     error of v is the model's own training loss.
+
+    CogVideoX 1.5 has two latent frames in a token. An odd number of them is filled up in front, as its training does, by
+    the first; the added one has the first one's noise and no loss.
     """
 
     family = "cogvideox"
@@ -35,22 +37,19 @@ class CogVideoXAdapter(PipelineAdapter):
     }
     text_length = 226
 
-    def __init__(
-        self,
-        folder: str | Path,
-        *,
-        device: str | torch.device = "cpu",
-        dtype: str | None = None,
-        text_dtype: str | None = None,
-    ) -> None:
-        super().__init__(folder, device=device, dtype=dtype, text_dtype=text_dtype)
+    def _check_channels(self) -> None:
+        super()._check_channels()
         self.text_length = int(self._transformer.get("max_text_seq_length", self.text_length))
-        if self._transformer.get("patch_size_t") is not None or self._transformer.get("ofs_embed_dim") is not None:
+        if self._transformer.get("ofs_embed_dim") is not None:
             raise ModelError(
-                "CogVideoXAdapter: transformer must be of CogVideoX 1.0 with patch_size_t and ofs_embed_dim null, got "
-                f"{self._transformer.get('patch_size_t')} and {self._transformer.get('ofs_embed_dim')}; "
-                "use CogVideoX-2b or -5b"
+                "CogVideoXAdapter: transformer must be of a text-to-video model with ofs_embed_dim null, got "
+                f"{self._transformer.get('ofs_embed_dim')}; use CogVideoX-2b, -5b or CogVideoX1.5-5B"
             )
+
+    @property
+    def _patch_frames(self) -> int:
+        """Latent frames of a token: 1, or 2 in CogVideoX 1.5."""
+        return int(self._transformer.get("patch_size_t") or 1)
 
     @property
     def _latent_channels(self) -> int:
@@ -64,7 +63,9 @@ class CogVideoXAdapter(PipelineAdapter):
 
     @property
     def clip_spec(self) -> ClipSpec:
-        """What CogVideoX was trained on: 49 frames at 8 a second, 480 x 720."""
+        """What CogVideoX was trained on: 49 frames at 8 a second, 480 x 720; CogVideoX 1.5: 81 at 16, 768 x 1360."""
+        if self._transformer.get("patch_size_t") is not None:
+            return ClipSpec(fps=16.0, frames=81, height=768, width=1360)
         return ClipSpec(fps=8.0, frames=49, height=480, width=720)
 
     @cached_property
@@ -102,6 +103,8 @@ class CogVideoXAdapter(PipelineAdapter):
 
     def predict(self, transformer: nn.Module, noisy: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
         dtype = transformer.get_parameter("patch_embed.proj.weight").dtype
+        more = -noisy.shape[2] % self._patch_frames
+        noisy = torch.cat([noisy[:, :, :1].expand(-1, -1, more, -1, -1), noisy], 2)
         velocity = transformer(
             noisy.transpose(1, 2).to(dtype),
             conditioning["text"].to(dtype),
@@ -109,7 +112,7 @@ class CogVideoXAdapter(PipelineAdapter):
             image_rotary_emb=self._rotation(noisy),
             return_dict=False,
         )[0]
-        return velocity.transpose(1, 2).float()
+        return velocity.transpose(1, 2)[:, :, more:].float()
 
     def _rotation(self, noisy: Tensor) -> tuple[Tensor, Tensor] | None:
         """Rotary position embedding of the larger models, of the grid that they were trained on fitted to this one."""
@@ -120,6 +123,16 @@ class CogVideoXAdapter(PipelineAdapter):
         cogvideo = require("diffusers.pipelines.cogvideo.pipeline_cogvideox", self.where, extra="models")
         patch = int(config.get("patch_size", 2))
         grid = (noisy.shape[3] // patch, noisy.shape[4] // patch)
+        if config.get("patch_size_t") is not None:
+            return embeddings.get_3d_rotary_pos_embed(
+                embed_dim=int(config.get("attention_head_dim", 64)),
+                crops_coords=None,
+                grid_size=grid,
+                temporal_size=noisy.shape[2] // self._patch_frames,
+                grid_type="slice",
+                max_size=(int(config.get("sample_height", 60)) // patch, int(config.get("sample_width", 90)) // patch),
+                device=noisy.device,
+            )
         trained = (int(config.get("sample_width", 90)) // patch, int(config.get("sample_height", 60)) // patch)
         return embeddings.get_3d_rotary_pos_embed(
             embed_dim=int(config.get("attention_head_dim", 64)),

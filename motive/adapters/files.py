@@ -53,24 +53,30 @@ def transformer_class(folder: Path, where: str) -> str:
         name = read_json(config, where).get("_class_name")
         if isinstance(name, str):
             return name
-    found = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in (*SINGLE_FILES, *PICKLES))
-    if found:
-        raise single_file(folder / found[0])
     raise ModelError(
         f"{where}: model must be a diffusers folder with model_index.json or transformer/config.json, got {folder}; "
         "give the folder that DiffusionPipeline.save_pretrained wrote"
     )
 
 
-def single_file(path: Path) -> ModelError:
-    """The error for a checkpoint that is one file, as ComfyUI and the models' own repositories have it."""
-    pickled = " It is a pickle besides, and loading one runs the code in it." if path.suffix.lower() in PICKLES else ""
+def is_pipeline(folder: Path) -> bool:
+    """Whether a folder names its components, as save_pretrained of a whole pipeline writes it."""
+    return (folder / "model_index.json").is_file() or (folder / "transformer" / "config.json").is_file()
+
+
+def pickled(path: Path) -> ModelError:
+    """The error for a checkpoint that is a pickle."""
     return ModelError(
-        f"{path} is a checkpoint in a single file, and models are read from diffusers folders.{pickled} Give the model's "
-        "diffusers folder (its hub repository often ends in -Diffusers), or convert the file once: load it with the "
-        "from_single_file method of its diffusers class, such as WanTransformer3DModel, and write it with "
-        "save_pretrained into the folder transformer/ of that pipeline"
+        f"{path} is a pickle, and pickles are not loaded: loading one runs the code in it. Download the safetensors, or "
+        "convert the file once where you trust it: torch.load it with weights_only=True and write the dictionary of tensors "
+        "with safetensors.torch.save_file"
     )
+
+
+def weights_in(folder: Path) -> list[Path]:
+    """Files of weights that lie beside each other in a folder, those that can be read first."""
+    found = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in (*SINGLE_FILES, *PICKLES)]
+    return sorted(found, key=lambda path: path.suffix.lower() in PICKLES)
 
 
 def check_weights(folder: Path) -> None:
@@ -112,11 +118,17 @@ _VARIANT = re.compile(r"\.(?:fp16|bf16|fp32|fp8|non_ema|ema)(?:-\d+-of-\d+)?\.sa
 @lru_cache(maxsize=4096)
 def _digest(path: str, size: int, mtime_ns: int) -> bytes:
     """Digest of one file; size and mtime_ns are part of the cache key, so that a changed file is read again."""
-    digest = hashlib.blake2b(digest_size=16)
+    state = hashlib.blake2b(digest_size=16)
     with open(path, "rb") as file:
         while block := file.read(1 << 22):
-            digest.update(block)
-    return digest.digest()
+            state.update(block)
+    return state.digest()
+
+
+def digest(path: Path) -> bytes:
+    """Digest of a file's content, read once as long as its size and time of change stay."""
+    stat = path.stat()
+    return _digest(str(path.resolve()), stat.st_size, stat.st_mtime_ns)
 
 
 def fingerprint(folder: Path, where: str, patterns: Sequence[str] = WEIGHT_FILES) -> str:
@@ -136,8 +148,7 @@ def fingerprint(folder: Path, where: str, patterns: Sequence[str] = WEIGHT_FILES
     files = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
     if not files:
         raise ModelError(f"{where}: {folder} has no {' or '.join(patterns)} file; give a complete diffusers folder")
-    digest = hashlib.blake2b(digest_size=16)
+    state = hashlib.blake2b(digest_size=16)
     for path in files:
-        stat = path.stat()
-        digest.update(path.name.encode() + b"\0" + _digest(str(path.resolve()), stat.st_size, stat.st_mtime_ns))
-    return digest.hexdigest()
+        state.update(path.name.encode() + b"\0" + digest(path))
+    return state.hexdigest()

@@ -49,20 +49,21 @@ def load_transformer(name: str, folder: Path, dtype: torch.dtype, device: torch.
     return load_model(("diffusers", name), folder, dtype, where).to(device).eval().requires_grad_(True)
 
 
-def load_model(cls: tuple[str, str], folder: Path, dtype: torch.dtype, where: str) -> Any:
+def load_model(cls: tuple[str, str], folder: Path, dtype: torch.dtype, where: str, **settings: Any) -> Any:
     """A model of one class of diffusers or transformers from its folder.
 
     Args:
         cls: (library, class name).
+        settings: further arguments of from_pretrained.
 
     Raises:
         ModelError: the weights are not safetensors, do not fill the model, or are fused.
     """
     library = require(cls[0], where, extra="models")
-    choice = {"torch_dtype": dtype} if cls[0] == "diffusers" else {"dtype": dtype, "trust_remote_code": False}
+    choice = {"torch_dtype": dtype} if cls[0].startswith("diffusers") else {"dtype": dtype, "trust_remote_code": False}
     try:
         model, info = getattr(library, cls[1]).from_pretrained(
-            folder, use_safetensors=True, local_files_only=True, output_loading_info=True, **choice
+            folder, use_safetensors=True, local_files_only=True, output_loading_info=True, **choice, **settings
         )
     except LOAD_ERRORS as error:
         raise not_loaded(where, folder, error) from error
@@ -72,16 +73,25 @@ def load_model(cls: tuple[str, str], folder: Path, dtype: torch.dtype, where: st
 
 def parameter_shapes(name: str, folder: Path, where: str) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a diffusers transformer's parameters from its config alone; loads no weights."""
+    return {name: tuple(p.shape) for name, p in empty_model(name, folder, where).named_parameters()}
+
+
+def empty_model(name: str, folder: Path, where: str) -> Any:
+    """A diffusers model by its config, parameters on the meta device.
+
+    Raises:
+        ModelError: the config is not one of that class.
+    """
     diffusers = require("diffusers", where, extra="models")
+    accelerate = require("accelerate", where, extra="models")
     config = read_json(folder / "config.json", where)
     try:
-        with torch.device("meta"):
-            model = getattr(diffusers, name).from_config(config)
+        with accelerate.init_empty_weights():
+            return getattr(diffusers, name).from_config(config)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ModelError(
             f"{where}: {folder / 'config.json'} must be a {name} config, got {error}; copy the model again"
         ) from error
-    return {name: tuple(p.shape) for name, p in model.named_parameters()}
 
 
 def not_loaded(where: str, folder: Path, error: BaseException) -> ModelError:

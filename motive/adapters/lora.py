@@ -118,7 +118,8 @@ class LoraFile:
                 raise self._wrong("hold factors of Linear layers", f"{layer} ({kind})", "leave it out of the file")
             for name, value in (("lora_A", factors.a), ("lora_B", factors.b)):
                 part = nn.Linear(*reversed(value.shape), bias=False, device="meta")
-                part.weight = nn.Parameter(value.to(linear.weight).clone())
+                dtype = getattr(linear, "compute_dtype", None) or linear.weight.dtype  # of weights in 8 or 4 bits
+                part.weight = nn.Parameter(value.to(linear.weight.device, dtype).clone())
                 linear.add_module(name, part)
             linear.register_forward_hook(partial(_add_low_rank, factors.scale))
 

@@ -18,12 +18,12 @@ from motive.adapters.files import TOKENIZER_FILES, check_weights, fingerprint, r
 from motive.adapters.loading import (
     LOAD_ERRORS,
     load_model,
-    load_transformer,
     not_loaded,
-    parameter_shapes,
     resolve_device,
     resolve_dtype,
 )
+from motive.adapters.low_bit import Quantize, nf4
+from motive.adapters.source import Source, source_of, stored_as
 from motive.data.video.clip_spec import ClipSpec
 from motive.errors import ModelError, OptionError
 from motive.extras import require
@@ -38,6 +38,9 @@ class PipelineAdapter(Adapter):
         dtype: of the transformer: ``bfloat16``, ``float16``, ``float32``; None: bfloat16 on a GPU, else float32. The
             modules that diffusers keeps in float32 stay so. The VAE always runs in float32.
         text_dtype: of the text encoder; None: as `dtype`'s default.
+        transformers: component -> file or folder of a transformer to take in place of the folder's.
+        quantize: hold the transformer's weights in ``fp8`` or ``nf4``; then none of them has a gradient, and a LoRA's
+            factors have.
 
     Raises:
         ModelError: the folder is no such pipeline.
@@ -57,24 +60,53 @@ class PipelineAdapter(Adapter):
         device: str | torch.device = "cpu",
         dtype: str | None = None,
         text_dtype: str | None = None,
+        transformers: Mapping[str, Path] | None = None,
+        quantize: Quantize = "none",
     ) -> None:
         self.where = type(self).__name__
         self.folder = Path(folder)
         self.device = resolve_device(device, self.where)
         self.dtype = resolve_dtype(dtype, self.device, self.where)
         self.text_dtype = resolve_dtype(text_dtype, self.device, self.where)
+        self.quantize: Quantize = quantize
+        if quantize == "nf4":
+            nf4(self.dtype, self.device)  # refuses what cannot be had before any work is done
         self._index = read_json(self.folder / "model_index.json", self.where)
+        self._check_components()
+        self._vae = read_json(self.folder / "vae" / "config.json", self.where)
+        self.experts = self._experts()
+        self._sources = self._find_sources(transformers or {})
+        self._transformer = read_json(self._sources["transformer"].config, self.where)
+        self._check_channels()
+        for name in self.components:
+            if name in self._sources:
+                self._sources[name].check()
+            else:
+                check_weights(self.folder / name)
+
+    def _check_components(self) -> None:
         for name, expected in self.components.items():
             if tuple(self._index.get(name) or ()) != expected:
                 raise ModelError(
                     f"{self.where}: {name} must be {expected[1]} of {expected[0]}, got {self._index.get(name)!r}; "
                     f"give a {self.family} text-to-video pipeline without custom code"
                 )
-        self._vae = read_json(self.folder / "vae" / "config.json", self.where)
-        self._transformer = read_json(self.folder / "transformer" / "config.json", self.where)
-        self._check_channels()
-        for name in self.components:
-            check_weights(self.folder / name)
+
+    def _experts(self) -> tuple[Expert, ...]:
+        """The transformers of this folder."""
+        return (Expert(),)
+
+    def _find_sources(self, given: Mapping[str, Path]) -> dict[str, Source]:
+        """Expert -> its weights: those given, or the folder's."""
+        known = [expert.component for expert in self.experts]
+        for name, path in given.items():
+            if name not in known:
+                raise ModelError(
+                    f"{path} is for {name}, and the pipeline {self.folder} has {' and '.join(known)} alone; give it with "
+                    "--model, or give the base of a model with two experts"
+                )
+        cls = self.components["transformer"][1]
+        return {name: source_of(given.get(name), self.folder / name, cls, self.where) for name in known}
 
     def _check_channels(self) -> None:
         """Refuse a transformer that takes more than latents; families that know what to give it override this."""
@@ -123,9 +155,9 @@ class PipelineAdapter(Adapter):
         return self._latent_channels, frames, clip_spec.height // space, clip_spec.width // space
 
     def fingerprints(self) -> Mapping[str, str]:
-        for expert in self.experts:  # the second one too, before any work is done
-            check_weights(self.folder / expert.component)
-        prints = {e.component: fingerprint(self.folder / e.component, self.where) for e in self.experts}
+        for source in self._sources.values():  # the second one too, before any work is done
+            source.check()
+        prints = {name: source.fingerprint() for name, source in self._sources.items()}
         prints["vae"] = fingerprint(self.folder / "vae", self.where)
         for encoder, tokenizer in self._text_components.items():
             words = fingerprint(self.folder / tokenizer, self.where, TOKENIZER_FILES)
@@ -153,12 +185,7 @@ class PipelineAdapter(Adapter):
 
     @contextmanager
     def text_encoder(self) -> Iterator[Callable[[Sequence[str]], list[Conditioning]]]:
-        held: dict[str, Any] = {}  # emptied on exit, so that a caller who keeps `encode` does not keep the models
-        for encoder, tokenizer in self._text_components.items():
-            held[tokenizer] = self._load_tokenizer(tokenizer)
-            model = load_model(self.components[encoder], self.folder / encoder, self.text_dtype, self.where)
-            held[encoder] = model.to(self.device).eval().requires_grad_(False)
-            del model
+        held = self._load_text()  # emptied on exit, so that a caller who keeps `encode` does not keep the models
 
         @torch.no_grad()
         def encode(captions: Sequence[str]) -> list[Conditioning]:
@@ -170,12 +197,25 @@ class PipelineAdapter(Adapter):
             held.clear()
             self._free()
 
+    def _load_text(self) -> dict[str, Any]:
+        """What _embed is given: encoders and tokenizers by name."""
+        held: dict[str, Any] = {}
+        for encoder, tokenizer in self._text_components.items():
+            held[tokenizer] = self._load_tokenizer(tokenizer)
+            model = load_model(self.components[encoder], self.folder / encoder, self.text_dtype, self.where)
+            held[encoder] = model.to(self.device).eval().requires_grad_(False)
+        return held
+
     def load_transformer(self, expert: Expert) -> nn.Module:
-        folder = self.folder / expert.component
-        return load_transformer(self.components["transformer"][1], folder, self.dtype, self.device, self.where)
+        return self._sources[expert.component].load(self.dtype, self.device, self.quantize)
 
     def parameter_shapes(self, expert: Expert) -> Mapping[str, tuple[int, ...]]:
-        return parameter_shapes(self.components["transformer"][1], self.folder / expert.component, self.where)
+        return self._sources[expert.component].shapes()
+
+    def weight_notes(self) -> Sequence[str]:
+        return [
+            line for name, source in self._sources.items() for line in source.notes(name, self.dtype, self.quantize)
+        ]
 
     def training_noise(self, latent_shape: tuple[int, int, int, int]) -> TrainingNoise:
         """Logit-normal, with the shift of the pipeline's scheduler: a fixed one, or one that grows with the tokens."""
@@ -195,6 +235,7 @@ class PipelineAdapter(Adapter):
             "text_dtype": str(self.text_dtype).removeprefix("torch."),
             "text_length": self.text_length,
             "vae_dtype": "float32",
+            **stored_as(self._sources, self.quantize),
         }
 
     def _tokens(self, captions: Sequence[str], tokenizer: Any) -> tuple[Tensor, Tensor]:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from motive.adapters.base import Adapter
 from motive.adapters.cogvideox import CogVideoXAdapter
-from motive.adapters.files import single_file, transformer_class
+from motive.adapters.files import PICKLES, is_pipeline, pickled, transformer_class, weights_in
 from motive.adapters.hunyuan import HunyuanVideoAdapter
 from motive.adapters.ltx import LTXAdapter
 from motive.adapters.mochi import MochiAdapter
 from motive.adapters.toy import ToyAdapter
 from motive.adapters.wan import WanAdapter
-from motive.errors import ModelError, OptionError
+from motive.errors import ConfigError, ModelError, OptionError
 from motive.extras import require
 
 ENTRY_POINTS = "motive.adapters"
@@ -60,12 +61,22 @@ def families() -> Mapping[str, type[Adapter]]:
 
 
 def load_adapter(
-    model: str | Path, *, revision: str | None = None, local_files_only: bool = False, **options: Any
+    model: str | Path,
+    *,
+    base: str | Path | None = None,
+    model_2: str | Path | None = None,
+    revision: str | None = None,
+    local_files_only: bool = False,
+    **options: Any,
 ) -> Adapter:
-    """The adapter of a model; weights are loaded later, when it is used.
+    """The adapter of a model.
 
     Args:
-        model: a family that is complete by itself (``toy``), a diffusers pipeline folder, or a hub id ``owner/name``.
+        model: a family that is complete by itself (``toy``), a diffusers pipeline folder, or a hub id ``owner/name``;
+            with ``base`` a transformer alone: one file, a folder of shards, or a diffusers component folder.
+        base: diffusers folder or hub id of the pipeline that the transformer belongs to; it gives everything else, and
+            the architecture where the transformer is no diffusers folder.
+        model_2: second transformer of a model with two experts, for the lower noise levels, likewise.
         revision: branch, tag or commit of a hub id.
         local_files_only: take a hub id from the local hub cache without asking the network.
         options: of the family's adapter, such as device and dtype.
@@ -78,39 +89,96 @@ def load_adapter(
     known = families()
     named = {family: cls for family, cls in known.items() if not cls.transformer_classes}
     if name in named:
-        if revision is not None:
-            raise OptionError(f"load_adapter: revision must be left out for {name}, got {revision!r}; drop it")
+        for option, value in (("revision", revision), ("base", base), ("model_2", model_2)):
+            if value is not None:
+                raise ConfigError(
+                    "load_adapter", f"{{{option}}} must be left out for {name}, got {str(value)!r}; drop it"
+                )
         return _make(named[name], name, {}, options)
-    folder = Path(name).expanduser()
-    if folder.is_file():
-        raise single_file(folder)
-    if not folder.is_dir():
-        if not _is_hub_id(name):
-            raise ModelError(
-                f"load_adapter: model must be {', '.join(named)}, a diffusers folder or a hub id owner/name, "
-                f"got {name!r}; check the spelling and the path"
-            )
-        folder = _fetch(name, revision, local_files_only)
-    elif revision is not None:
-        raise OptionError(f"load_adapter: revision must be left out for a folder, got {revision!r}; drop it")
+    transformers = {}
+    if base is not None:
+        transformers["transformer"] = _transformer(name, "transformer")
+    if model_2 is not None:
+        transformers["transformer_2"] = _transformer(str(model_2), "transformer_2")
+    whole = name if base is None else str(base)
+    folder = _pipeline(whole, list(named), revision, local_files_only, tuple(transformers))
     wanted = transformer_class(folder, "load_adapter")
     for cls in known.values():
         if wanted in cls.transformer_classes:
-            return _make(cls, name, {"folder": folder}, options)
+            given = {"folder": folder, **({"transformers": transformers} if transformers else {})}
+            return _make(cls, name, given, options)
     readable = sorted(c for cls in known.values() for c in cls.transformer_classes)
     raise ModelError(
-        f"load_adapter: transformer must be one of {', '.join(readable)}, got {wanted} in {name}; "
+        f"load_adapter: transformer must be one of {', '.join(readable)}, got {wanted} in {whole}; "
         f"install a package with an entry point in {ENTRY_POINTS} for it"
     )
+
+
+def _pipeline(
+    name: str, named: Sequence[str], revision: str | None, local_files_only: bool, replaced: tuple[str, ...]
+) -> Path:
+    """The folder of a whole pipeline, fetched if need be.
+
+    Args:
+        replaced: components whose weights are given apart, and are not fetched.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_file() or (folder.is_dir() and not is_pipeline(folder) and weights_in(folder)):
+        file = folder if folder.is_file() else weights_in(folder)[0]
+        if file.suffix.lower() in PICKLES:
+            raise pickled(file)
+        raise ConfigError(
+            "load_adapter",
+            f"{file} holds the weights of a transformer alone; give the diffusers folder or hub id of its pipeline with {{base}}, such as "
+            "Wan-AI/Wan2.1-T2V-1.3B-Diffusers, for VAE, text encoder and scheduler",
+        )
+    if not folder.is_dir():
+        if not _is_hub_id(name):
+            raise ModelError(
+                f"load_adapter: model must be {', '.join(named)}, a diffusers folder, a file of weights or a hub id "
+                f"owner/name, got {name!r}; check the spelling and the path"
+            )
+        return _fetch(name, revision, local_files_only, replaced)
+    if revision is not None:
+        raise ConfigError("load_adapter", f"{{revision}} must be left out for a folder, got {revision!r}; drop it")
+    return folder
+
+
+def _transformer(name: str, component: str) -> Path:
+    """The file or folder of a transformer that takes the place of a base's.
+
+    Raises:
+        ModelError: there is none, or its name says that it is the other expert.
+    """
+    path = Path(name).expanduser()
+    if not path.exists():
+        raise ModelError(
+            f"load_adapter: {name} must be a file or folder of a transformer's weights; check the path, and download it first "
+            "if it is on the hub"
+        )
+    other = "low" if component == "transformer" else "high"
+    if re.search(rf"{other}[_-]?noise", path.name.lower()):
+        flag = "--model-2" if other == "low" else "--model"
+        raise ModelError(
+            f"{name} says {other} noise in its name; give it with {flag} (high noise with --model, low noise with "
+            "--model-2), or rename it"
+        )
+    if path.is_dir() and is_pipeline(path):
+        path = path / component
+        if not path.is_dir():
+            raise ModelError(f"{name} has no {component}; give the folder or file of that transformer")
+    return path
 
 
 def _make(cls: type[Adapter], name: str, given: Mapping[str, Any], options: Mapping[str, Any]) -> Adapter:
     """Construct the adapter; an option it does not take is the user's error, not a traceback."""
     accepted = inspect.signature(cls).parameters
     if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in accepted.values()):
+        if "transformers" in given and "transformers" not in accepted:
+            raise ConfigError("load_adapter", f"{{base}} must be left out for the family {cls.family}; drop it")
         unknown = sorted(set(options) - set(accepted) | set(options) & set(given))
         if unknown:
-            names = ", ".join(p for p in accepted if p not in given)
+            names = ", ".join(p for p in accepted if p not in (*given, "transformers", "quantize"))
             raise OptionError(f"load_adapter: options of {name} must be among {names}, got {unknown[0]}; drop it")
     return cls(**given, **options)
 
@@ -120,13 +188,17 @@ def _is_hub_id(name: str) -> bool:
     return len(parts) == 2 and all(p and not p.startswith((".", "~")) for p in parts) and "\\" not in name
 
 
-def _fetch(name: str, revision: str | None, local_files_only: bool) -> Path:
-    """The local snapshot of a hub model, downloaded if need be."""
+def _fetch(name: str, revision: str | None, local_files_only: bool, replaced: Sequence[str] = ()) -> Path:
+    """The local snapshot of a hub model, downloaded if need be, without the weights of components in ``replaced``."""
     hub = require("huggingface_hub", "load_adapter", extra="models")
     try:
         return Path(
             hub.snapshot_download(
-                name, revision=revision, allow_patterns=list(_HUB_FILES), local_files_only=local_files_only
+                name,
+                revision=revision,
+                allow_patterns=list(_HUB_FILES),
+                ignore_patterns=[f"{component}/*.safetensors" for component in replaced] or None,
+                local_files_only=local_files_only,
             )
         )
     except (OSError, ValueError, *_transport_errors(hub)) as error:

@@ -6,14 +6,13 @@ import html
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from motive.adapters.base import Conditioning, Expert
-from motive.adapters.files import fingerprint, read_json
+from motive.adapters.files import fingerprint
 from motive.adapters.first_frame import (
     BESIDE,
     IMAGE_ENCODER,
@@ -46,6 +45,8 @@ _ORIGINAL = (
     (r"condition_embedder\.image_embedder\.ff\.net\.0\.proj", "img_emb.proj.1"),
     (r"condition_embedder\.image_embedder\.ff\.net\.2", "img_emb.proj.3"),
     (r"^proj_out$", "head.head"),
+    (r"^(vace_blocks\.\d+)\.proj_in$", r"\1.before_proj"),
+    (r"^(vace_blocks\.\d+)\.proj_out$", r"\1.after_proj"),
     (r"\.attn1\.", ".self_attn."),
     (r"\.attn2\.", ".cross_attn."),
     (r"\.add_([kv])_proj$", r".\1_img"),
@@ -72,6 +73,7 @@ def predict_wan(
     each_token: bool = False,
     given_frames: int = 0,
     image: Tensor | None = None,
+    control: Tensor | None = None,
 ) -> Tensor:
     """The transformer's prediction in float32; the time step is 1000 sigma, float32 and not rounded.
 
@@ -79,6 +81,7 @@ def predict_wan(
         each_token: give the time step once for each token, as models take it that may hold frames free of noise.
         given_frames: latent frames at the start that are free of noise, so at time 0; with each_token.
         image: embedding of the first frame, for models that take one.
+        control: [n, channels, F, h, w] for the control branch of VACE.
     """
     weight = transformer.get_parameter("patch_embedding.weight")  # others may be kept in float32
     time = 1000 * sigma.float()
@@ -86,7 +89,8 @@ def predict_wan(
         cells = [length // size for length, size in zip(noisy.shape[2:], weight.shape[2:], strict=True)]
         time = time[:, None].repeat(1, cells[0] * cells[1] * cells[2])
         time[:, : given_frames * cells[1] * cells[2]] = 0
-    seen = {} if image is None else {"encoder_hidden_states_image": image.to(weight.dtype)}
+    given = {"encoder_hidden_states_image": image, "control_hidden_states": control}
+    seen = {name: value.to(weight.dtype) for name, value in given.items() if value is not None}
     return transformer(noisy.to(weight.dtype), time, text.to(weight.dtype), return_dict=False, **seen)[0].float()
 
 
@@ -105,29 +109,25 @@ class WanAdapter(PipelineAdapter):
     }
     text_length = TEXT_LENGTH
 
-    def __init__(
-        self,
-        folder: str | Path,
-        *,
-        device: str | torch.device = "cpu",
-        dtype: str | None = None,
-        text_dtype: str | None = None,
-    ) -> None:
-        if read_json(Path(folder) / "transformer" / "config.json", "WanAdapter").get("image_dim"):
+    def _experts(self) -> tuple[Expert, ...]:
+        return experts(self._index)
+
+    def _check_channels(self) -> None:
+        """Also decides whether the model sees a first frame, and how."""
+        self._check_latent_statistics()
+        if self._transformer.get("image_dim"):
             self.components = {**self.components, "image_encoder": IMAGE_ENCODER}
-        super().__init__(folder, device=device, dtype=dtype, text_dtype=text_dtype)
+            self._check_components()
+        self._first = first_frame_mode(self._index, self._transformer, self._latent_channels, self._strides[0])
+        self._each_token = bool(self._index.get("expand_timesteps"))
+
+    def _check_latent_statistics(self) -> None:
         for name in ("latents_mean", "latents_std"):
             if len(self._vae.get(name) or ()) != self._latent_channels:
                 raise ModelError(
                     f"WanAdapter: {name} must have {self._latent_channels} numbers in vae/config.json, "
                     f"got {self._vae.get(name)!r}; copy the model's config again"
                 )
-        self._first = first_frame_mode(self._index, self._transformer, self._latent_channels, self._strides[0])
-        self._each_token = bool(self._index.get("expand_timesteps"))
-        self.experts = _experts(self._index)
-
-    def _check_channels(self) -> None:
-        """first_frame_mode does."""
 
     @property
     def _latent_channels(self) -> int:
@@ -208,7 +208,7 @@ class WanAdapter(PipelineAdapter):
         )
 
 
-def _experts(index: Mapping[str, Any]) -> tuple[Expert, ...]:
+def experts(index: Mapping[str, Any]) -> tuple[Expert, ...]:
     """One transformer, or two that share the noise levels at boundary_ratio (high noise first)."""
     second, boundary = index.get("transformer_2"), index.get("boundary_ratio")
     if not second or second[1] is None:

@@ -65,7 +65,7 @@ def _index(args: argparse.Namespace) -> int:
     base = IndexConfig()
     if any(value is not None for name, value in vars(args).items() if name.startswith("clip-")):
         # Given flags change the model's own clip spec, not that of some other model.
-        base = replace(base, clip_spec=model_clip_spec(args.model or base.model, args.revision))
+        base = replace(base, clip_spec=model_clip_spec(args.model or base.model, args.base, args.revision))
     config = config_from(args, base)
     if args.estimate:
         return show(estimate(args.dataset, config=config))

@@ -11,9 +11,9 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, Literal
 
-from motive.config import from_json, to_json
+from motive.config import check_choices, from_json, to_json
 from motive.data.video.clip_spec import ClipSpec
 from motive.errors import ConfigError, OptionError
 from motive.gradients.draws import DrawConfig
@@ -82,9 +82,16 @@ class VectorConfig:
     """Everything that decides a vector, to its last bit, on one kind of machine.
 
     Attributes:
-        model: ``toy``, a local diffusers directory, or a hub id such as Wan-AI/Wan2.1-T2V-1.3B-Diffusers.
+        model: ``toy``, a local diffusers directory, or a hub id such as Wan-AI/Wan2.1-T2V-1.3B-Diffusers; with base, a
+            transformer alone: a safetensors or GGUF file, or a folder of its shards.
+        base: diffusers directory or hub id of the pipeline that the model is a transformer of; it gives VAE, text encoder,
+            scheduler and the transformer's config.
+        model_2: of a model with two experts (Wan2.2 A14B), the file or folder of the one for low noise; model is then the
+            one for high noise. What is left out is taken from the base.
         revision: branch, tag or commit of a hub id; a commit makes a run repeatable after the hub's copy has moved on.
         dtype: of the model's weights: ``auto`` (float32 on the CPU, bfloat16 on a GPU), ``float32``, ``bfloat16``.
+        quantize: hold the transformer's weights in ``fp8`` (8 bits, any device) or ``nf4`` (4 bits, bitsandbytes on a CUDA
+            device) to save memory; with lora and parameters lora only, since such weights have no gradient.
         clip_spec: rate, length and size that every clip is brought to; None takes the model's own.
         mask: motion mask.
         draws: shared noise levels and noise.
@@ -107,8 +114,11 @@ class VectorConfig:
     """
 
     model: str = field(default="toy", metadata=_CONTENT)
+    base: str | None = field(default=None, metadata=_CONTENT)
+    model_2: str | None = field(default=None, metadata=_CONTENT)
     revision: str | None = field(default=None, metadata=_CONTENT)
     dtype: str = field(default="auto", metadata=_CONTENT)
+    quantize: Literal["none", "fp8", "nf4"] = field(default="none", metadata=_CONTENT)
     clip_spec: ClipSpec | None = field(default=None, metadata=_COMPARED)
     mask: MaskConfig = field(default_factory=MaskConfig, metadata=_COMPARED)
     draws: DrawConfig = field(default_factory=DrawConfig, metadata=_COMPARED)
@@ -122,6 +132,7 @@ class VectorConfig:
     threads: int = field(default=0, metadata=_EXACT)
 
     def __post_init__(self) -> None:
+        check_choices(self)
         _require_positive(self, "batch_size", "micro_batch_draws")
         if self.threads < 0:
             raise ConfigError(_where(self), f"{{threads}} must be 0 or more, got {self.threads}; give a number")

@@ -45,6 +45,7 @@ class Estimate(Result):
         without_caption: clips of the dataset that have no caption.
         unread: what lies in the dataset and was not read.
         parts: entries of the trainer's configuration that was read, with the clip shapes they train on.
+        weight_notes: what the model's weights lost by the way they are stored.
     """
 
     clips: int
@@ -60,6 +61,7 @@ class Estimate(Result):
     without_caption: int = 0
     unread: Sequence[Unread] = ()
     parts: Sequence[Part] = ()
+    weight_notes: Sequence[str] = ()
 
     def lines(self) -> list[str]:
         """The estimate for a person."""
@@ -73,7 +75,8 @@ class Estimate(Result):
         ]
         if self.left_out:
             lines += ["left out so far:", *reason_lines(*tally(self.left_out))]
-        return lines + dataset_lines(self.rows, self.without_caption, self.unread, self.parts)
+        lines += dataset_lines(self.rows, self.without_caption, self.unread, self.parts)
+        return lines + list(self.weight_notes)
 
 
 def estimate(dataset: Path | str, *, config: IndexConfig | None = None, clips: int = 3) -> Estimate:
@@ -116,6 +119,7 @@ def estimate(dataset: Path | str, *, config: IndexConfig | None = None, clips: i
         without_caption=found.without_caption,
         unread=found.unread,
         parts=found.parts,
+        weight_notes=setup.adapter.weight_notes(),
     )
 
 

@@ -193,11 +193,13 @@ class Job:
             }
             record.finish(status=status, routes=reporter.routes, **counts)
             reporter.close(already=counts["already"])
-            done_now = self._summary(store, counts, dict(reporter.notes))
+            done_now = self._summary(store, counts, dict(reporter.notes), setup.adapter.weight_notes())
             publish_json(store.files, f"summary{suffix}.json", {**reporter.summary(), **counts, **facts(done_now)})
         return done_now
 
-    def _summary(self, store: Store, counts: Mapping[str, int], notes: NoteCounts) -> IndexSummary:
+    def _summary(
+        self, store: Store, counts: Mapping[str, int], notes: NoteCounts, weight_notes: Sequence[str]
+    ) -> IndexSummary:
         reasons, examples = tally(store.failures())
         return IndexSummary(
             self.out,
@@ -209,6 +211,7 @@ class Job:
             unread=self.dataset.unread,
             notes=notes,
             parts=self.dataset.parts,
+            weight_notes=weight_notes,
         )
 
     def _poison(self, store: Store) -> set[str]:

@@ -44,6 +44,7 @@ class RunRecord:
             "arguments": dict(arguments),
             "config": setup.config.to_json(),
             "vectors_digest": setup.vectors_digest,
+            "weight_notes": list(setup.adapter.weight_notes()),
             "versions": versions(),
             "commit": git_commit(),
             "machine": {"platform": platform.platform(), "cores": os.cpu_count()},

@@ -9,6 +9,7 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 
@@ -70,7 +71,16 @@ def set_up(config: IndexConfig) -> Setup:
     """Find the model and derive everything that a store's identity holds; loads no weights."""
     device = default_device() if config.device == "auto" else config.device
     dtype = None if config.dtype == "auto" else config.dtype
-    adapter = load_adapter(config.model, revision=config.revision, device=device, dtype=dtype)
+    held: dict[str, Any] = {} if config.quantize == "none" else {"quantize": config.quantize}
+    adapter = load_adapter(
+        config.model,
+        base=config.base,
+        model_2=config.model_2,
+        revision=config.revision,
+        device=device,
+        dtype=dtype,
+        **held,
+    )
     clip_spec = config.clip_spec or adapter.clip_spec
     latent_shape = adapter.latent_shape(clip_spec)
     check_segments(config.segments, latent_shape[1])
@@ -82,7 +92,10 @@ def set_up(config: IndexConfig) -> Setup:
     lora = None if config.lora is None else _lora(config.lora, adapter, expert, shapes)
     if lora is not None:
         shapes |= lora.shapes
-    projector = mk.Projector(config.projection, selected_shapes(shapes, expert, config.parameters))
+    able = {name: shape for name, shape in shapes.items() if adapter.has_gradient(mk.canonical_name(name))}
+    selected = selected_shapes(able, expert, config.parameters)
+    _check_quantize(config, selected)
+    projector = mk.Projector(config.projection, selected)
     parts = model_parts(list(projector.shapes), expert.component, config.model_parts)
     # What "auto" stands for, so that queries and replays elsewhere compute the same.
     config = replace(
@@ -103,6 +116,8 @@ def set_up(config: IndexConfig) -> Setup:
         len(projector.shapes),
         projector.dim,
     )
+    for note in adapter.weight_notes():
+        _log.info("%s", note)
     return Setup(config, adapter, expert, clip_spec, latent_shape, projector, identity, lora, parts)
 
 
@@ -133,9 +148,19 @@ def _gradient(
     )
 
 
-def model_clip_spec(model: str, revision: str | None = None) -> ClipSpec:
+def _check_quantize(config: IndexConfig, selected: Mapping[str, tuple[int, ...]]) -> None:
+    other = next((name for name in selected if not _matches(name, "lora")), None)
+    if config.quantize != "none" and other is not None:
+        raise ConfigError(
+            "index",
+            f"{{parameters}} must be lora with {{quantize}} {config.quantize}, got {other}: quantized weights have no gradient; "
+            "give {parameters} lora, or leave {quantize} out",
+        )
+
+
+def model_clip_spec(model: str, base: str | None = None, revision: str | None = None) -> ClipSpec:
     """The clip spec that a model takes by default."""
-    return load_adapter(model, revision=revision, device="cpu").clip_spec
+    return load_adapter(model, base=base, revision=revision, device="cpu").clip_spec
 
 
 def fitting_clip_spec(model: str | None, revision: str | None, clip_spec: ClipSpec | None) -> ClipSpec:

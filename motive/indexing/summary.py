@@ -30,6 +30,7 @@ class IndexSummary(Result):
         notes: kind (motive.data.video.facts.NOTES) -> (clips stored by this run with such a note about their file, the
             text of the first).
         parts: entries of the trainer's configuration that was read, with the clip shapes they train on.
+        weight_notes: what the model's weights lost by the way they are stored.
     """
 
     store: Path | str
@@ -43,6 +44,7 @@ class IndexSummary(Result):
     unread: Sequence[Unread] = ()
     notes: NoteCounts = field(default_factory=dict)
     parts: Sequence[Part] = ()
+    weight_notes: Sequence[str] = ()
 
     @property
     def lost(self) -> int:
@@ -59,7 +61,7 @@ class IndexSummary(Result):
             )
             lines += reason_lines(self.reasons, self.examples)
         lines += dataset_lines(self.rows, self.without_caption, self.unread, self.parts)
-        return lines + notes_lines(self.notes)
+        return lines + notes_lines(self.notes) + list(self.weight_notes)
 
 
 def facts(done: IndexSummary) -> dict[str, Any]:
@@ -71,6 +73,7 @@ def facts(done: IndexSummary) -> dict[str, Any]:
         "without_caption": done.without_caption,
         "unread": to_json(done.unread),
         "parts": to_json(done.parts),
+        "weight_notes": list(done.weight_notes),
     }
 
 
