@@ -10,35 +10,9 @@ import diffusers
 import torch
 import transformers
 
-from tests.tiny_wan import TRANSFORMER, VAE, WORDS, tiny_tokenizer
-
-
-def t5(vocabulary: int) -> Any:
-    config = transformers.T5Config(
-        vocab_size=vocabulary, d_model=32, d_kv=8, d_ff=37, num_layers=2, num_heads=4, dropout_rate=0.0
-    )
-    return transformers.T5EncoderModel(config).eval()
-
-
-def word_tokenizer(length: int) -> Any:
-    """Words and pieces of one letter, padded on the right."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-
-    names = ["<pad>", "<s>", "</s>", "<unk>", *WORDS, *"abcdefghijklmnopqrstuvwxyz"]
-    inner = Tokenizer(models.WordLevel({name: j for j, name in enumerate(dict.fromkeys(names))}, unk_token="<unk>"))
-    inner.pre_tokenizer = pre_tokenizers.Whitespace()
-    return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=inner,
-        pad_token="<pad>",
-        bos_token="<s>",
-        eos_token="</s>",
-        unk_token="<unk>",
-        model_max_length=length,
-    )
-
-
-def flow_scheduler(**options: Any) -> Any:
-    return diffusers.FlowMatchEulerDiscreteScheduler(**options)
+from tests.tiny_newer import cogvideox15, hunyuan15, ltx2, vace
+from tests.tiny_parts import cogvideox_vae, flow_scheduler, t5, word_tokenizer
+from tests.tiny_wan import TRANSFORMER, VAE, tiny_tokenizer
 
 
 def wan22() -> Any:
@@ -165,17 +139,6 @@ def mochi() -> Any:
 
 def cogvideox() -> Any:
     tokenizer = tiny_tokenizer()
-    vae = diffusers.AutoencoderKLCogVideoX(
-        in_channels=3,
-        out_channels=3,
-        down_block_types=("CogVideoXDownBlock3D",) * 4,
-        up_block_types=("CogVideoXUpBlock3D",) * 4,
-        block_out_channels=(8, 8, 8, 8),
-        latent_channels=4,
-        layers_per_block=1,
-        norm_num_groups=2,
-        temporal_compression_ratio=4,
-    )
     transformer = diffusers.CogVideoXTransformer3DModel(
         num_attention_heads=2,
         attention_head_dim=16,
@@ -195,7 +158,7 @@ def cogvideox() -> Any:
     return diffusers.CogVideoXPipeline(
         tokenizer=tokenizer,
         text_encoder=t5(len(tokenizer)),
-        vae=vae.eval(),
+        vae=cogvideox_vae(),
         transformer=transformer.eval(),
         scheduler=diffusers.CogVideoXDDIMScheduler(prediction_type="v_prediction", snr_shift_scale=3.0),
     )
@@ -252,6 +215,14 @@ def hunyuan() -> Any:
     )
 
 
+def shorten_captions(adapter: Any) -> None:
+    """Fewer masked tokens after a caption, for tests that take many passes."""
+    if adapter.family == "hunyuan15":
+        adapter.text_length, adapter.glyph_length = 24, 16
+    if adapter.family == "ltx2":
+        adapter.text_length = 128  # the number of its registers
+
+
 FIRST_FRAME: dict[str, Callable[[], Any]] = {
     "beside": image_to_video,
     "beside, embedded": lambda: image_to_video(clip=True),
@@ -265,6 +236,10 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     "mochi": mochi,
     "cogvideox": cogvideox,
     "hunyuan": hunyuan,
+    "vace": vace,
+    "cogvideox15": cogvideox15,
+    "hunyuan15": hunyuan15,
+    "ltx2": ltx2,
 }
 
 

@@ -13,10 +13,13 @@ from motive.adapters.base import Adapter
 from motive.adapters.cogvideox import CogVideoXAdapter
 from motive.adapters.files import PICKLES, is_pipeline, pickled, transformer_class, weights_in
 from motive.adapters.hunyuan import HunyuanVideoAdapter
+from motive.adapters.hunyuan15 import HunyuanVideo15Adapter
 from motive.adapters.ltx import LTXAdapter
+from motive.adapters.ltx2 import LTX2Adapter
 from motive.adapters.mochi import MochiAdapter
 from motive.adapters.toy import ToyAdapter
 from motive.adapters.wan import WanAdapter
+from motive.adapters.wan_vace import WanVACEAdapter
 from motive.errors import ConfigError, ModelError, OptionError
 from motive.extras import require
 
@@ -26,9 +29,12 @@ ENTRY_POINTS = "motive.adapters"
 _BUILT_IN: tuple[type[Adapter], ...] = (
     ToyAdapter,
     WanAdapter,
+    WanVACEAdapter,
     CogVideoXAdapter,
     HunyuanVideoAdapter,
+    HunyuanVideo15Adapter,
     LTXAdapter,
+    LTX2Adapter,
     MochiAdapter,
 )
 

@@ -29,8 +29,9 @@ class AdapterCase:
         adapter: the adapter under test, with weights small enough for a CPU.
         clip_spec: of the clips; ``AdapterCase.of`` fills in the rest.
         latents: [3, c, F, h, w].
-        conditioning: of CAPTIONS.
+        conditioning: of CAPTIONS, and of the frames where the model sees more than text.
         transformer: of the first expert.
+        text: the conditioning of CAPTIONS alone.
     """
 
     adapter: Adapter
@@ -38,16 +39,19 @@ class AdapterCase:
     latents: Tensor
     conditioning: list[Conditioning]
     transformer: nn.Module
+    text: list[Conditioning]
 
     @classmethod
     def of(cls, adapter: Adapter, clip_spec: ClipSpec | None = None) -> AdapterCase:
         """Encode three clips and captions, and load the transformer."""
         clip_spec = clip_spec or adapter.clip_spec
-        with adapter.video_encoder() as encode:
-            latents = torch.stack([encode(moving_square(clip_spec, seed)) for seed in range(3)])
+        with adapter.clip_encoder() as encode:
+            clips = [encode(moving_square(clip_spec, seed)) for seed in range(3)]
         with adapter.text_encoder() as encode_text:
-            conditioning = encode_text(CAPTIONS)
-        return cls(adapter, clip_spec, latents, conditioning, adapter.load_transformer(adapter.experts[0]))
+            text = encode_text(CAPTIONS)
+        latents = torch.stack([clip.pop("latents") for clip in clips])
+        conditioning: list[Conditioning] = [{**words, **clip} for words, clip in zip(text, clips, strict=True)]
+        return cls(adapter, clip_spec, latents, conditioning, adapter.load_transformer(adapter.experts[0]), text)
 
     def predict(self, rows: Sequence[int], sigmas: Sequence[float], transformer: nn.Module | None = None) -> Tensor:
         """The model's prediction for some of the clips, with one noise for all."""
@@ -75,8 +79,8 @@ class AdapterContract:
     an AdapterCase; with scope="module" the model is loaded once."""
 
     def without_gradient(self, case: AdapterCase, name: str) -> bool:
-        """Whether a parameter is known to have no gradient in this family."""
-        return False
+        """Whether a parameter is known to have no gradient in this family, or for these clips and captions."""
+        return not case.adapter.has_gradient(name)
 
     def test_latents_have_the_promised_shape_and_dtype(self, case: AdapterCase) -> None:
         assert tuple(case.latents.shape[1:]) == case.adapter.latent_shape(case.clip_spec)
@@ -115,13 +119,13 @@ class AdapterContract:
             alone = [encode([caption])[0] for caption in CAPTIONS]
             none = encode([])
         assert none == []
-        for caption, single, batched in zip(CAPTIONS, alone, case.conditioning, strict=True):
+        for caption, single, batched in zip(CAPTIONS, alone, case.text, strict=True):
             assert single.keys() == batched.keys()
             for name in single:
                 torch.testing.assert_close(single[name], batched[name], rtol=1e-4, atol=1e-5, msg=f"{caption!r} {name}")
 
     def test_captions_that_differ_have_different_conditioning(self, case: AdapterCase) -> None:
-        first, other = case.conditioning[0], case.conditioning[2]
+        first, other = case.text[0], case.text[2]
         assert any(not torch.equal(first[name], other[name]) for name in first)
 
     def test_noise_is_added_row_by_row(self, case: AdapterCase) -> None:

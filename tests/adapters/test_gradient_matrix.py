@@ -18,7 +18,7 @@ from motive.adapters import Adapter, batch_conditioning, load_adapter
 from motive.adapters.base import Conditioning
 from motive_kernels.capture import scope
 from motive_kernels.capture.loop import per_sample_gradients
-from tests.tiny_pipelines import FAMILIES
+from tests.tiny_pipelines import FAMILIES, shorten_captions
 
 CASES = ("toy", "wan", *FAMILIES, "beside, embedded", "inside")
 CAPTIONS = ("a red disc before a wall", "", "the blue square and a floor in soft light", "a", "the " * 30)
@@ -51,12 +51,15 @@ class Model:
             one["first"] = torch.randn(shape[0], frames, *shape[2:], generator=generator)
             if first == "beside":
                 one["image"] = torch.randn(5, 8, generator=generator)
+        for one in self.conditioning if adapter.family == "wan-vace" else []:
+            one["control"] = torch.randn(shape, generator=generator)
         self.transformer = adapter.load_transformer(adapter.experts[0])
         for name, parameter in self.transformer.named_parameters():
             if not parameter.any():  # fresh models end in zeros, which hide gradients
                 torch.manual_seed(len(name))
                 nn.init.normal_(parameter, std=0.1)
-        shapes = {name: tuple(p.shape) for name, p in self.transformer.named_parameters()}
+        self.attributed = {n: p for n, p in self.transformer.named_parameters() if adapter.has_gradient(n)}
+        shapes = {name: tuple(p.shape) for name, p in self.attributed.items()}
         self.projector = mk.Projector(mk.ProjectionSpec(dim=DIM), shapes)
 
     def losses(self, rows: slice = slice(None), model: nn.Module | None = None) -> Callable[[], Tensor]:
@@ -74,7 +77,7 @@ class Model:
 
     @cached_property
     def oracle(self) -> Tensor:
-        exact = per_sample_gradients(self.transformer, self.losses(), dict(self.transformer.named_parameters()))
+        exact = per_sample_gradients(self.transformer, self.losses(), self.attributed)
         return self.projector.project({name: g.double() for name, g in exact.items()}, impl="torch")
 
     @cached_property
@@ -94,6 +97,7 @@ def family(request: pytest.FixtureRequest, tiny_folder: Callable[[str], Path]) -
     """dtype -> model."""
     model = "toy" if request.param == "toy" else tiny_folder(request.param)
     adapter = load_adapter(model)
+    shorten_captions(adapter)
     with adapter.text_encoder() as encode:
         conditioning = encode(CAPTIONS)
     return {dtype: Model(load_adapter(model, dtype=dtype), conditioning, 0) for dtype in ERROR}

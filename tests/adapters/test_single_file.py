@@ -126,7 +126,7 @@ def test_a_fine_tuned_folder_is_taken_with_its_own_config(
     assert "of its pipeline with --base" in str(refused.value.with_flags(flag))
 
 
-@pytest.mark.parametrize("family", ["ltx", "wan22", "beside, embedded"])
+@pytest.mark.parametrize("family", ["ltx", "ltx2", "wan22", "vace", "beside, embedded"])
 def test_other_families_from_their_own_layout(tiny_folder: Callable[[str], Path], tmp_path: Path, family: str) -> None:
     base = tiny_folder(family)
     key = {"ltx": ltx_key, "ltx2": ltx2_key}.get(family, wan_key)
