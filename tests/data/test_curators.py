@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from motive.data import Dataset, SubsetRow, read_dataset, write_subset
+from motive.data.formats import json_list
 from motive.errors import DatasetError
 from motive.testing import Entry, FormatContract, place_videos
 
@@ -157,6 +158,18 @@ def test_tables_that_are_not_open_soras_are_left_alone(tmp_path: Path) -> None:
     found = read_dataset(tmp_path)
     assert found.format == "folder"
     assert set(unread_of(found)) == {"broken.csv", "broken.parquet", "notes.csv"}
+
+
+def test_a_folder_with_a_table_for_each_video_is_not_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recognising a folder costs the same for a million JSON files beside videos as for a hundred."""
+    for number in range(100):
+        (tmp_path / f"{number}.mp4").write_bytes(b"x")
+        (tmp_path / f"{number}.json").write_text('{"caption": "x"}')
+    opened: list[str] = []
+    real = json_list.items
+    monkeypatch.setattr(json_list, "items", lambda path: opened.append(path.name) or real(path))
+    assert read_dataset(tmp_path).format == "folder"
+    assert len(opened) < 10
 
 
 def test_what_a_curator_leaves_beside_its_clips(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from motive.data.base import Unread
-from motive.data.formats.metadata import METADATA_NAMES, TableFormat
+from motive.data.formats.metadata import METADATA_NAMES, TableFormat, tables_in
 from motive.data.formats.reader import Detection, Row, Subset
 from motive.data.formats.tables import TableRow, column_names, copy_rows, read_rows
 from motive.data.paths import PathGuard
@@ -35,8 +35,7 @@ class DataJuicer(TableFormat):
     suffixes = (".jsonl", ".json", ".parquet")
 
     def candidates(self, folder: Path) -> list[Path]:
-        files = sorted(child for child in folder.iterdir() if child.suffix.lower() in self.suffixes)
-        return [file for file in files if file.is_file() and not file.name.startswith(".")]
+        return tables_in(folder, self.suffixes)
 
     def owns(self, file: Path) -> bool:
         """Whether the first row has a list of videos; a file that cannot be read is another's to explain."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ from motive.errors import ClipError, DatasetError
 ID_COLUMNS = ("clip_id", "id")
 METADATA_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet", "metadata.json", "metadata.tsv")
 SUBSET_CSV = "metadata.csv"
+_MOST_TABLES = 64
+"""Tables of a folder whose columns are looked at, to find the one that a format reads."""
 CLIP_COLUMNS = frozenset(("clip_id", "id", "file_name", "path", "video", "video_path", "text", "caption", "prompt"))
 """Names that say which clip a row is; no score may take one."""
 
@@ -188,6 +191,14 @@ class TableFormat(DatasetFormat):
                 "table that was read"
             )
         return [found[row.clip.clip_id] for row in subset.rows]
+
+
+def tables_in(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    """Tables directly in a folder, by name; none where there are more than a dataset has, as one for each video."""
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if entry.name.lower().endswith(tuple(suffixes)) and entry.is_file()]
+    names = sorted(name for name in names if not name.startswith("."))
+    return [folder / name for name in names] if len(names) <= _MOST_TABLES else []
 
 
 def caption_of(values: Mapping[str, Any], columns: Sequence[str]) -> str | None:

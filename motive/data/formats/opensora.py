@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from motive.data.formats.metadata import TableFormat
+from motive.data.formats.metadata import TableFormat, tables_in
 from motive.data.formats.tables import column_names
 from motive.errors import DatasetError, MissingExtra
 
@@ -29,8 +29,7 @@ class OpenSora(TableFormat):
     required = ("path",)
 
     def candidates(self, folder: Path) -> list[Path]:
-        files = sorted(child for child in folder.iterdir() if child.suffix.lower() in self.suffixes)
-        return [file for file in files if file.is_file() and not file.name.startswith(".") and _is_readable(file)]
+        return [file for file in tables_in(folder, self.suffixes) if _is_readable(file)]
 
     def owns(self, file: Path) -> bool:
         columns = set(column_names(file))
