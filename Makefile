@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find csrc -name '*.[ch]*' -o -name '*.py' | grep -v __pycache__) setup.py pyproject.toml constraints.txt
 
-.PHONY: demo test test-all test-repeat lint format fuzz bench cuda-on-cpu wheel clean
+.PHONY: demo test test-all test-readers test-repeat lint format fuzz bench cuda-on-cpu wheel clean
 
 demo: $(VENV)/ready
 	$(BIN)/motive demo --out demo-run
@@ -27,6 +27,15 @@ test-all: $(VENV)/ready lint
 N ?= 10
 test-repeat: $(VENV)/ready
 	$(BIN)/python -m tests.repeat $(N) --out build/repeat
+
+# Selections read by the loaders of the tools that they are for, at pinned commits; needs a network.
+READERS := build/readers
+test-readers: $(VENV)/ready
+	test -d $(READERS)/venv || $(PYTHON) -m venv $(READERS)/venv
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
+		"$$($(READERS)/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/motive-packages.pth"
+	$(READERS)/venv/bin/pip install -q --disable-pip-version-check -r tests/readers/requirements.txt
+	$(BIN)/python -m tests.readers.run --python $(READERS)/venv/bin/python --sources $(READERS)/sources --clone
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

@@ -109,8 +109,9 @@ def _write_own(dataset: Dataset, export: Export) -> Training | None:
         for target, row in _first_of_each(export):  # two clips may share a file
             export.place(row, target)
         layout.write(subset, out)
-    if not (out / SUBSET_CSV).exists():
-        write_clips(subset, out / SUBSET_CSV, "file_name")
+    beside = SUBSET_CSV if export.files == "none" else layout.beside
+    if not (out / beside).exists():
+        write_clips(subset, out / beside, "file_name")
     if export.files == "none" or dataset.format not in OWN:
         return None
     table = SUBSET_CSV if dataset.source is None else dataset.source.name

@@ -137,6 +137,17 @@ class FormatContract(ABC):
         assert [row["score"] for row in rows] == ["0.5"] * 3
         assert {row["clip_id"] for row in rows} == {clip.clip_id for clip in chosen}
 
+    def test_scores_without_videos(self, tmp_path: Path, entries: list[Entry]) -> None:
+        """A subset without its videos has every clip and score in the CSV beside it, and places no video."""
+        dataset = self.read(tmp_path / "set", entries)
+        chosen = list(reversed(dataset.clips[1:4]))
+        out = tmp_path / "out"
+        write_subset(dataset, [SubsetRow(clip, {"score": n}) for n, clip in enumerate(chosen)], out, files="none")
+        videos = {item.data for item in entries}
+        assert not [path for path in out.rglob("*") if path.is_file() and path.read_bytes() in videos]
+        rows = [row.values for row in read_rows(out / "metadata.csv")]
+        assert [(row["clip_id"], row["score"]) for row in rows] == [(c.clip_id, str(n)) for n, c in enumerate(chosen)]
+
     def test_reading_again_gives_the_same(self, tmp_path: Path, entries: list[Entry]) -> None:
         path = self.write_dataset(tmp_path, entries)
         assert read_dataset(path, self.format) == read_dataset(path, self.format)

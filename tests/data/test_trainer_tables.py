@@ -39,6 +39,7 @@ def select_all(dataset: Dataset, out: Path) -> Path:
 
 class TestFileLists(FormatContract):
     format = "finetrainers"
+    subset_table = "clips.csv"
     multiline = False
 
     def write_dataset(self, folder: Path, entries: Sequence[Entry]) -> Path:

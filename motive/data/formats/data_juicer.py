@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from motive.data.base import Unread
+from motive.data.formats.copying import copy_rows
 from motive.data.formats.metadata import METADATA_NAMES, TableFormat, tables_in
 from motive.data.formats.reader import Detection, Row, Subset
-from motive.data.formats.tables import TableRow, column_names, copy_rows, read_rows
+from motive.data.formats.tables import TableRow, column_names, read_rows
 from motive.data.paths import PathGuard
 from motive.errors import ClipError, DatasetError, MissingExtra
 

@@ -31,6 +31,7 @@ class FileLists(DatasetFormat):
     """
 
     name = "finetrainers"
+    beside = "clips.csv"  # finetrainers takes a folder with a metadata.csv for a VideoFolder, and leaves the lists
     priority = 35
 
     def detect(self, path: Path, named: bool) -> Detection | None:
@@ -70,7 +71,7 @@ class FileLists(DatasetFormat):
             yield Row(video, label, None if problem else caption or None, problem=problem)
 
     def write(self, subset: Subset, out: Path) -> None:
-        """Write the two lists under their names; the scores are in the subset's ``metadata.csv``."""
+        """Write the two lists under their names; the scores are in ``clips.csv``."""
         source = subset.dataset.source
         if source is None:
             raise DatasetError(f"the dataset names no list for format {self.name}; read it again")

@@ -14,10 +14,11 @@ from typing import Any
 
 from motive.data.base import Clip, Unread
 from motive.data.formats.archive import check_parts
+from motive.data.formats.copying import copy_rows
 from motive.data.formats.lookup import VideoIndex
 from motive.data.formats.metadata import caption_of
 from motive.data.formats.reader import DatasetFormat, Detection, Row, Subset
-from motive.data.formats.tables import TableRow, cell_text, column_names, copy_rows, read_rows
+from motive.data.formats.tables import TableRow, cell_text, column_names, read_rows
 from motive.data.paths import PathGuard
 from motive.errors import ClipError, DatasetError
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from motive.data.base import Unread
+from motive.data.formats.copying import copy_rows
 from motive.data.formats.reader import DatasetFormat, Detection, Row, Subset
 from motive.data.formats.sequences import Mapped
-from motive.data.formats.tables import TableRow, cell_text, column_names, copy_rows, is_missing, read_rows, same_rows
+from motive.data.formats.tables import TableRow, cell_text, column_names, is_missing, read_rows, same_rows
 from motive.data.paths import PathGuard, is_clean
 from motive.errors import ClipError, DatasetError
 

@@ -22,11 +22,12 @@ from motive.data.formats.configs import (
     save_config,
     size,
 )
+from motive.data.formats.copying import copy_rows
 from motive.data.formats.listing import copy_caption, folder_rows, list_folder
 from motive.data.formats.metadata import METADATA_NAMES, TableFormat
 from motive.data.formats.reader import Detection, Row, Subset
 from motive.data.formats.sequences import Mapped
-from motive.data.formats.tables import copy_rows, read_rows
+from motive.data.formats.tables import read_rows
 from motive.data.paths import PathGuard
 from motive.errors import ClipError, DatasetError
 

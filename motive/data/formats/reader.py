@@ -115,6 +115,9 @@ class DatasetFormat(ABC):
 
     reads_archives: bool = False
     """Whether it reads the tar and zip files of a folder; for other formats the summary names them."""
+    beside: str = "metadata.csv"
+    """CSV of clips, columns and scores that lies beside a selection of this format."""
+
     writer: str | None = None
     """Selection writer (motive.data.writers) that writes a selection of this format, where videos beside a table are not
     its layout; ``write`` is then not called."""

@@ -6,9 +6,8 @@ import codecs
 import csv
 import json
 import math
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -22,7 +21,7 @@ from motive.extras import require
 from motive.publish import published
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
-_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _MAX_LINE = 16 * 1024 * 1024
 _MAX_DEPTH = 64
 _PLAIN = frozenset((str, int, float, bool, type(None)))
@@ -59,7 +58,7 @@ def read_rows(path: Path) -> Generator[TableRow, None, None]:
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise _error(path, f"must end in {', '.join(SUFFIXES)}, got {path.suffix or 'no suffix'!r}", "rename it")
-    with _readable(path), closing(reader(path)) as rows:
+    with readable(path), closing(reader(path)) as rows:
         for row in rows:
             problem = row.problem or value_problem(row.values)
             yield row if problem == row.problem else TableRow(row.number, row.values, problem)
@@ -67,11 +66,11 @@ def read_rows(path: Path) -> Generator[TableRow, None, None]:
 
 def column_names(path: Path) -> list[str]:
     """Columns of the first row that has any; for Parquet, CSV and TSV those of the header, also of an empty table."""
-    if path.suffix.lower() in _DELIMITERS:
-        with _readable(path), closing(_lines(path, set())) as lines:
+    if path.suffix.lower() in DELIMITERS:
+        with readable(path), closing(lines_of(path, set())) as lines:
             return _csv_header(path, _csv_reader(path, lines))
     if path.suffix.lower() == ".parquet":
-        with _parquet(path) as file:
+        with open_parquet(path) as file:
             return list(file.schema_arrow.names)
     with closing(read_rows(path)) as rows:
         return next((list(row.values) for row in rows if row.values), [])
@@ -102,52 +101,9 @@ def _cells(row: TableRow | None) -> dict[str, str] | None:
     return None if row is None else {name: text for name, text in texts.items() if text}
 
 
-def copy_rows(source: Path, target: Path, numbers: Sequence[int], updates: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows of one table file to another of the same kind, with cells replaced and added.
-
-    Kept cells keep their value and, in JSON and Parquet, their type. The target appears whole or not at all. Of CSV, TSV
-    and JSON Lines one row is in memory at a time; the kept ones wait in a temporary file beside the target.
-
-    Args:
-        source: table to take rows from.
-        target: file to write; same suffix.
-        numbers: TableRow.number of each row to write, in the order to write them.
-        updates: for each, column name to new value (text or number; None is null); same names in each.
-    """
-    kind = source.suffix.lower()
-    if kind == ".parquet":
-        _copy_parquet(source, target, numbers, updates)
-        return
-    with _spooled(source, target.parent, set(numbers)) as kept:
-        rows = ({**kept(number), **update} for number, update in zip(numbers, updates, strict=True))
-        if kind in _DELIMITERS:
-            write_csv(target, rows, list(dict.fromkeys([*column_names(source), *(updates[0] if len(updates) else ())])))
-        else:
-            write_json(target, rows, lines=kind == ".jsonl")
-
-
-@contextmanager
-def _spooled(source: Path, folder: Path, numbers: set[int]) -> Iterator[Callable[[int], Mapping[str, Any]]]:
-    """A function from a row's number to its values, for some rows of a table."""
-    places: dict[int, tuple[int, int]] = {}
-    with tempfile.TemporaryFile(dir=folder) as file:
-        for row in read_rows(source):
-            if row.number in numbers:
-                data = json.dumps(row.values, ensure_ascii=False).encode("utf-8", "surrogatepass")
-                places[row.number] = (file.tell(), len(data))
-                file.write(data)
-
-        def values(number: int) -> Mapping[str, Any]:
-            start, length = places[number]
-            file.seek(start)
-            return json.loads(file.read(length).decode("utf-8", "surrogatepass"))
-
-        yield values
-
-
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
     """Write rows as CSV, or TSV for that suffix: UTF-8, a header, LF line ends; missing cells are empty."""
-    delimiter = _DELIMITERS.get(path.suffix.lower(), ",")
+    delimiter = DELIMITERS.get(path.suffix.lower(), ",")
     with published(path) as temporary, open(temporary, "x", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
         writer.writerow(columns)
@@ -192,7 +148,7 @@ def value_problem(values: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def readable(path: Path) -> Iterator[None]:
     """Turn what the file system refuses into a DatasetError."""
     try:
         yield
@@ -200,7 +156,7 @@ def _readable(path: Path) -> Iterator[None]:
         raise _error(path, f"must be readable, got {error.strerror or error}", "check the file") from error
 
 
-def _lines(path: Path, with_nul: set[int]) -> Generator[str, None, None]:
+def lines_of(path: Path, with_nul: set[int]) -> Generator[str, None, None]:
     """Lines of a UTF-8 file, a byte order mark dropped; lines with NUL are noted, since csv may refuse them.
 
     Bytes that are not UTF-8 become lone surrogates, by which value_problem tells the rows that hold them.
@@ -229,14 +185,14 @@ def text_lines(path: Path) -> Iterator[str]:
         DatasetError: it cannot be read, is UTF-16, or has a line of more than 16 MiB.
     """
     with_nul: set[int] = set()
-    with _readable(path), closing(_lines(path, with_nul)) as lines:
+    with readable(path), closing(lines_of(path, with_nul)) as lines:
         for number, line in enumerate(lines, 1):
             text = line.removesuffix("\n").removesuffix("\r")
             yield from ("\0" + text if number in with_nul else text).split("\r")
 
 
 def _csv_reader(path: Path, lines: Iterable[str]) -> Any:
-    return csv.reader(lines, delimiter=_DELIMITERS[path.suffix.lower()], strict=True)
+    return csv.reader(lines, delimiter=DELIMITERS[path.suffix.lower()], strict=True)
 
 
 def _kind(path: Path) -> str:
@@ -259,7 +215,7 @@ def _csv_header(path: Path, reader: Iterator[list[str]]) -> list[str]:
 
 def _csv_rows(path: Path) -> Generator[TableRow, None, None]:
     with_nul: set[int] = set()
-    with closing(_lines(path, with_nul)) as lines:
+    with closing(lines_of(path, with_nul)) as lines:
         reader = _csv_reader(path, lines)
         header = _csv_header(path, reader)
         first = reader.line_num + 1
@@ -287,7 +243,7 @@ def _csv_row(number: int, header: Sequence[str], cells: Sequence[str], has_nul: 
 
 def _jsonl_rows(path: Path) -> Generator[TableRow, None, None]:
     with_nul: set[int] = set()
-    with closing(_lines(path, with_nul)) as lines:
+    with closing(lines_of(path, with_nul)) as lines:
         for number, line in enumerate(lines, 1):
             if number in with_nul:
                 yield TableRow(number, {}, ("bad_text", f"line {number} holds a NUL byte"))
@@ -329,7 +285,7 @@ def _json_rows(path: Path) -> Generator[TableRow, None, None]:
 
 
 @contextmanager
-def _parquet(path: Path) -> Iterator[Any]:
+def open_parquet(path: Path) -> Iterator[Any]:
     """An open ParquetFile; what goes wrong with it inside the block becomes a DatasetError."""
     pq = require("pyarrow.parquet", "motive.data.formats.tables", extra="tables")
     pa = require("pyarrow", "motive.data.formats.tables", extra="tables")
@@ -342,53 +298,13 @@ def _parquet(path: Path) -> Iterator[Any]:
 
 def _parquet_rows(path: Path) -> Generator[TableRow, None, None]:
     number = 0
-    with _parquet(path) as file:
+    with open_parquet(path) as file:
         # Threads each keep memory of the allocator's, so that it grows with the file.
         for batch in file.iter_batches(batch_size=1024, use_threads=False):
             for values in batch.to_pylist():
                 number += 1
                 blank = all(value is None or value == "" for value in values.values())
                 yield TableRow(number, values, ("empty_row", f"row {number} has no text") if blank else None)
-
-
-def _copy_parquet(source: Path, target: Path, numbers: Sequence[int], updates: Sequence[Mapping[str, Any]]) -> None:
-    pa = require("pyarrow", "motive.data.formats.tables", extra="tables")
-    pq = require("pyarrow.parquet", "motive.data.formats.tables", extra="tables")
-    table = _parquet_part(pa, source, numbers)
-    for name in updates[0] if len(updates) else ():
-        values = [update[name] for update in updates]
-        at = table.schema.get_field_index(name)
-        if at >= 0:
-            kept = table.schema.field(at).type
-            column = pa.array(values, type=kept) if all(isinstance(v, str) for v in values) else pa.array(values)
-            table = table.set_column(at, name, column)
-        else:
-            table = table.append_column(
-                name, pa.array(values, type=pa.float64() if values.count(None) == len(values) else None)
-            )
-    with published(target) as temporary:
-        # The schema's metadata (the hub's features, pandas' index) describes the columns that were there before.
-        pq.write_table(table.replace_schema_metadata(None), temporary)
-
-
-def _parquet_part(pa: Any, source: Path, numbers: Sequence[int]) -> Any:
-    """Some rows of a Parquet file as a table; the file itself is read a batch at a time."""
-    order = sorted(range(len(numbers)), key=numbers.__getitem__)
-    parts, first, at = [], 1, 0
-    with _parquet(source) as file:
-        for batch in file.iter_batches(batch_size=1024):
-            inner = []
-            while at < len(order) and numbers[order[at]] < first + batch.num_rows:
-                inner.append(numbers[order[at]] - first)
-                at += 1
-            if inner:
-                parts.append(batch.take(pa.array(inner)))
-            first += batch.num_rows
-        found = pa.Table.from_batches(parts, schema=file.schema_arrow)
-    back = [0] * len(order)
-    for place, row in enumerate(order):
-        back[row] = place
-    return found.take(back)
 
 
 def _first_line(error: BaseException) -> str:
