@@ -131,7 +131,7 @@ def rows(model: FullModel, clip: str, batch: int, seconds: float, setting: Setti
     named, meter = {c.clip_id: c for c in clips}, Meter(setting.device)
     worker = TimedWorker(setup, store, show_progress=False)
     with worker:
-        worker.fill(cache, clips[:DISTINCT], model, setup.latent_shape)
+        worker.fill(cache, clips[:DISTINCT], model, setup.latent_shapes[0])
         cached = sum(path.stat().st_size for path in cache.directory.rglob("*.safetensors"))
         worker.run_task(tasks[0], named)
         worker.spent.clear()

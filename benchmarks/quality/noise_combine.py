@@ -62,7 +62,7 @@ def draw_vectors(clips: list[EncodedClip], k: int) -> Tensor:
     found = []
     for j, sigma in enumerate(DRAWS.sigmas()):
         one = DrawConfig("single", sigma=sigma, seed=j, combine="mean")
-        gradients = ClipGradients(adapter, transformer, projector, one, tuple(clips[0].latents.shape))  # type: ignore[arg-type]
+        gradients = ClipGradients(adapter, transformer, projector, one)
         found.append(torch.stack([v.vector for i in range(0, len(clips), 8) for v in gradients(clips[i : i + 8])]))
     return torch.stack(found)
 

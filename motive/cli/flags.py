@@ -16,8 +16,10 @@ from motive.errors import ConfigError, OptionError
 T = TypeVar("T")
 
 _METAVARS = {int: "N", float: "X", str: "TEXT", Path: "PATH"}
-_SHORTER = {"clip_spec": "clip", "draws": "noise"}
+_SHORTER = {"clip_spec": "clip", "draws": "noise", "buckets": "bucket"}
 """Field of a config -> what its flags start with, where the whole name would be clumsy or unclear."""
+_SHORT = {"bucket-sizes": "buckets"}
+"""Flag by its place -> flag by its short name."""
 
 
 def add_flags(parser: argparse.ArgumentParser, cls: type, prefix: str = "", skip: tuple[str, ...] = ()) -> None:
@@ -45,12 +47,13 @@ def add_flags(parser: argparse.ArgumentParser, cls: type, prefix: str = "", skip
 def flag(name: str) -> str:
     """The flag of a field: ``--clip-fps`` of ``clip_spec.fps``."""
     first, *rest = name.split(".")
-    return "--" + _dest("", ".".join([_SHORTER.get(first, first), *rest]).replace(".", "-"))
+    return "--" + _dest("", "-".join([_SHORTER.get(first, first), *rest]).replace("_", "-"))
 
 
 def _dest(prefix: str, name: str) -> str:
     name = _SHORTER.get(name, name)
-    return (f"{prefix}-{name}" if prefix else name).strip("_").replace("_", "-")
+    whole = (f"{prefix}-{name}" if prefix else name).strip("_").replace("_", "-")
+    return _SHORT.get(whole, whole)
 
 
 def _reader(kind: Any, repeated: bool = False) -> dict[str, Any]:
@@ -97,6 +100,8 @@ def config_from(args: argparse.Namespace, base: T, prefix: str = "") -> T:
                 changes[field.name] = config_from(args, kind() if current is None else current, name)  # type: ignore[operator]
         elif given.get(name) is not None:
             value = given[name]
+            if field.metadata.get("commas"):
+                value = [item for text in value for item in text.split(",")]
             changes[field.name] = tuple(value) if typing.get_origin(kind) is tuple else value
     try:
         return dataclasses.replace(base, **changes)  # type: ignore[type-var]

@@ -67,6 +67,10 @@ def _index(args: argparse.Namespace) -> int:
         # Given flags change the model's own clip spec, not that of some other model.
         base = replace(base, clip_spec=model_clip_spec(args.model or base.model, args.base, args.revision))
     config = config_from(args, base)
+    if config.buckets.resolved:
+        for name in ("clip-width", "clip-height", "clip-frames"):
+            if vars(args)[name] is not None:
+                raise OptionError(f"index: --{name} must be left out with --buckets, which has the sizes")
     if args.estimate:
         return show(estimate(args.dataset, config=config))
     if args.out is None:

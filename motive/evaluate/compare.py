@@ -34,7 +34,7 @@ _WHERE = "motive.evaluate.compare"
 _ROWS = 4096
 
 FramesOf = Callable[[Path, ClipSpec], NDArray[np.uint8]]
-"""(path of a clip, the store's clip spec) -> uint8 frames [T, H, W, 3]; ClipError if unreadable."""
+"""(path of a clip, its clip spec) -> uint8 frames [T, H, W, 3]; ClipError if unreadable."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,8 @@ class _Pool:
     query_labels: NDArray[np.int64]
     queries_left_out: int
     label_names: tuple[str, ...]
-    clip_spec: ClipSpec
+    clip_specs: tuple[ClipSpec, ...]
+    query_specs: tuple[ClipSpec, ...]
 
     @classmethod
     def read(cls, files: Mapping[str, ScoreFile], config: EvaluateConfig) -> _Pool:
@@ -166,7 +167,8 @@ class _Pool:
             np.array([codes[text] for text in query_texts], np.int64),
             len(all_queries) - len(query_ids),
             names,
-            store.first.identity.require(_WHERE).clip_spec,
+            _clip_specs(store, clips),
+            _clip_specs(query_store, queries),
         )
 
     def rank(self, file: ScoreFile, top: int) -> Retrieval:
@@ -217,11 +219,19 @@ def _common(columns: Sequence[Any]) -> tuple[Any, int]:
 
 def _rows(store: ScoredStores, clip_ids: Any) -> Any:
     """The index rows of the given clips, in their order."""
-    held, table = store.table(clip_ids, ["path", "magnitude_px_mean", "columns"])
+    held, table = store.table(clip_ids, ["path", "magnitude_px_mean", "columns", *store.known(["bucket"])])
     if not held.all():
         gone = clip_ids[int(np.argmin(held))].as_py()
         raise OptionError(f"{_WHERE}: the store lacks the scored clip {gone!r}; run motive score again")
     return table
+
+
+def _clip_specs(store: ScoredStores, table: Any) -> tuple[ClipSpec, ...]:
+    """What each row's clip was brought to."""
+    gradient = store.first.identity.require(_WHERE)
+    if "bucket" not in table.column_names:
+        return (gradient.clip_spec,) * len(table)
+    return tuple(gradient.seen(bucket)[0] for bucket in table.column("bucket").to_pylist())
 
 
 def _labels(table: Any, column: str) -> list[str]:
@@ -241,16 +251,17 @@ def _score_frames(
 ) -> tuple[dict[str, NDArray[np.float32]], int]:
     """Scores [n, q] of the baselines that look at frames, reading each clip once; how many could not be read."""
 
-    def features(path: str) -> list[NDArray[np.float32]] | ClipError:
+    def features(path: str, clip_spec: ClipSpec) -> list[NDArray[np.float32]] | ClipError:
         try:
-            frames = frames_of(Path(path), pool.clip_spec)
+            frames = frames_of(Path(path), clip_spec)
         except ClipError as error:
             return error
         return [_FEATURES[name](frames) for name in names]
 
     query_features = []
-    for name, path in zip(pool.query_ids, pool.queries.column("path").to_pylist(), strict=True):
-        found = features(path)
+    query_paths = pool.queries.column("path").to_pylist()
+    for name, path, clip_spec in zip(pool.query_ids, query_paths, pool.query_specs, strict=True):
+        found = features(path, clip_spec)
         if isinstance(found, ClipError):
             raise DatasetError(
                 f"{_WHERE}: query {name} must be readable for the baselines, got {found}; restore the file"
@@ -262,7 +273,8 @@ def _score_frames(
     paths = pool.clips.column("path").to_pylist()
     with ThreadPoolExecutor(workers) as threads:
         for start in range(0, len(paths), _ROWS):
-            for row, found in enumerate(threads.map(features, paths[start : start + _ROWS]), start):
+            rows = slice(start, start + _ROWS)
+            for row, found in enumerate(threads.map(features, paths[rows], pool.clip_specs[rows]), start):
                 if isinstance(found, ClipError):
                     unreadable += 1
                     continue

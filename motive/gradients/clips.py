@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import motive_kernels as mk
 from motive.adapters.base import Adapter, Conditioning, batch_conditioning
-from motive.gradients.draws import DrawConfig, shared_noise
+from motive.gradients.draws import DrawConfig, NoiseOf, shared_noise
 from motive.gradients.segments import Segments
 
 
@@ -92,11 +92,11 @@ class ClipGradients:
         transformer: from the adapter, on the device to compute on; left as found by every call.
         projector: over the transformer's parameters, names prefixed by ``prefix``.
         draws: the shared noise levels.
-        latent_shape: (c, F, h, w) of every clip.
         prefix: component of the parameters' names, e.g. ``transformer.``.
         parts: name -> parameters of a part of the model, for a vector of each; empty for one of all.
         micro_batch_draws: draws of each clip in one forward and backward pass; more is faster and takes more memory.
         verify: whether the first batch proves the gradients (motive_kernels.GradientCapture).
+        noise_of: the noise of a draw, one for all clips of a latent shape; field_noise where clips have several.
     """
 
     def __init__(
@@ -105,21 +105,22 @@ class ClipGradients:
         transformer: nn.Module,
         projector: mk.Projector,
         draws: DrawConfig,
-        latent_shape: tuple[int, int, int, int],
         *,
         prefix: str = "transformer.",
         parts: Mapping[str, Sequence[str]] = {},
         micro_batch_draws: int = 1,
         verify: bool = True,
+        noise_of: NoiseOf = shared_noise,
     ) -> None:
         self._adapter = adapter
         self._transformer = transformer
         self._projector = projector
         self._device = next(transformer.parameters()).device
-        sigmas = torch.tensor(draws.sigmas(), dtype=torch.float32, device=self._device)
-        noise = torch.stack([shared_noise(draws.seed, j, latent_shape) for j in range(len(sigmas))]).to(self._device)
-        self._passes = list(zip(sigmas.split(micro_batch_draws), noise.split(micro_batch_draws), strict=True))
-        self._count = len(sigmas)
+        self._sigmas = torch.tensor(draws.sigmas(), dtype=torch.float32, device=self._device)
+        self._seed = draws.seed
+        self._noise_of, self._noise = noise_of, torch.empty(0)
+        self._micro_batch_draws = micro_batch_draws
+        self._count = len(self._sigmas)
         self._combine = draws.combine
         self._parts = max(1, len(parts))
         self._capture = mk.GradientCapture(transformer, projector, prefix=prefix, groups=parts or None, verify=verify)
@@ -130,7 +131,8 @@ class ClipGradients:
         return self._capture.routes
 
     def __call__(self, clips: Sequence[EncodedClip]) -> list[ClipVector]:
-        """Vector and loss of each clip; a non-finite vector is returned as it is, for the caller to report.
+        """Vector and loss of each clip, all of one latent shape; a non-finite vector is returned as it is, for the caller
+        to report.
 
         Where a parameter takes the stream route, a non-finite clip spoils the others of the call: see ``routes``.
         """
@@ -156,12 +158,20 @@ class ClipGradients:
         """The projected gradient of every draw by itself, divided by their number: float32 [n, draws, k] on the host."""
         return torch.cat([z.sum(2).flatten(2).cpu() for z, _ in self._taken(clips, True)], 1)
 
+    def _passes(self, latent_shape: tuple[int, ...]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Noise levels and noise [draws, c, F, h, w] of each pass; the noise of the latest latent shape is kept."""
+        if self._noise.shape[1:] != latent_shape:
+            noise = [self._noise_of(self._seed, draw, tuple(latent_shape)) for draw in range(self._count)]
+            self._noise = torch.stack(noise).to(self._device)
+        size = self._micro_batch_draws
+        return zip(self._sigmas.split(size), self._noise.split(size), strict=True)
+
     def _taken(self, clips: Sequence[EncodedClip], apart: bool) -> Iterator[tuple[Tensor, Tensor]]:
         """Of each pass the projected gradients [n, its draws or 1, s, parts, k] and losses [n, s], as shares of a mean over
         draws."""
         n, batch = len(clips), Batch.of(clips, self._device)
         seen: list[Tensor] = []
-        for sigma, noise in self._passes:
+        for sigma, noise in self._passes(batch.latents.shape[1:]):
 
             def losses(sigma: Tensor = sigma, noise: Tensor = noise) -> Tensor:
                 each = motion_weighted_losses(self._adapter, self._transformer, batch, sigma, noise) / self._count

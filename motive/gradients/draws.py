@@ -7,10 +7,12 @@ vectors come from the clips alone.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -121,9 +123,46 @@ class DrawConfig:
         return NormalDist().cdf(math.log(u / (1 - u)))
 
 
+NoiseOf = Callable[[int, int, tuple[int, ...]], Tensor]
+"""(seed, draw, latent shape) -> noise of that shape."""
+
+
 def shared_noise(seed: int, draw: int, shape: tuple[int, ...]) -> Tensor:
     """The noise of one draw, equal on every device: float32 of this shape, standard normal.
 
     Element j of the flattened noise is element j of keyed_normal under the key "motive/1/noise/{seed}/{draw}".
     """
     return torch.from_numpy(mk.keyed_normal("noise", seed, str(draw), math.prod(shape)).reshape(shape))
+
+
+def field_noise(seed: int, draw: int, shape: tuple[int, ...]) -> Tensor:
+    """The noise of one draw in a store with buckets: every latent shape sees the same field from its first frame and
+    upper left corner on, equal on every device; float32 [c, F, h, w], standard normal.
+
+    Element (c, f, y, x) is element x C + c of keyed_normal under the key "motive/1/noise/{seed}/{draw}/{f}/{y}", C the
+    number of channels.
+    """
+    channels, frames, height, width = shape
+    rows = [
+        mk.keyed_normal("noise", seed, f"{draw}/{frame}/{y}", width * channels)
+        for frame in range(frames)
+        for y in range(height)
+    ]
+    field = np.stack(rows).reshape(frames, height, width, channels)
+    return torch.from_numpy(np.ascontiguousarray(field.transpose(3, 0, 1, 2)))
+
+
+class NoiseField:
+    """field_noise that keeps each draw's largest field and cuts smaller shapes out of it."""
+
+    def __init__(self) -> None:
+        self._fields: dict[tuple[int, int], Tensor] = {}
+
+    def __call__(self, seed: int, draw: int, shape: tuple[int, ...]) -> Tensor:
+        """As field_noise."""
+        held = self._fields.get((seed, draw))
+        if held is None or any(need > there for need, there in zip(shape, held.shape, strict=True)):
+            extent = shape if held is None else tuple(map(max, shape, held.shape))
+            held = self._fields[seed, draw] = field_noise(seed, draw, extent)
+        _, frames, height, width = shape
+        return held[:, :frames, :height, :width].contiguous()

@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Any, Literal
 
 from motive.config import check_choices, from_json, to_json
+from motive.data.video.buckets import BucketConfig
 from motive.data.video.clip_spec import ClipSpec
 from motive.errors import ConfigError, OptionError
 from motive.gradients.draws import DrawConfig
@@ -69,12 +70,14 @@ class ReadConfig:
         path_map: OLD=NEW: paths that start with OLD, on another machine, start with the folder NEW here; may be
             repeated.
         follow_links: take files that are symbolic links out of their folder; None does as for the store.
+        buckets: sizes and lengths of these clips, where they are not those of the store.
     """
 
     dataset_format: str = "auto"
     root: tuple[str, ...] = repeated()
     path_map: tuple[str, ...] = repeated()
     follow_links: bool | None = None
+    buckets: BucketConfig = field(default_factory=BucketConfig)
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ class VectorConfig:
         quantize: hold the transformer's weights in ``fp8`` (8 bits, any device) or ``nf4`` (4 bits, bitsandbytes on a CUDA
             device) to save memory; with lora and parameters lora only, since such weights have no gradient.
         clip_spec: rate, length and size that every clip is brought to; None takes the model's own.
+        buckets: sizes and lengths that clips are brought to, each to the one that suits it; empty for one clip spec.
         mask: motion mask.
         draws: shared noise levels and noise.
         projection: the random map.
@@ -120,6 +124,7 @@ class VectorConfig:
     dtype: str = field(default="auto", metadata=_CONTENT)
     quantize: Literal["none", "fp8", "nf4"] = field(default="none", metadata=_CONTENT)
     clip_spec: ClipSpec | None = field(default=None, metadata=_COMPARED)
+    buckets: BucketConfig = field(default_factory=BucketConfig, metadata=_COMPARED)
     mask: MaskConfig = field(default_factory=MaskConfig, metadata=_COMPARED)
     draws: DrawConfig = field(default_factory=DrawConfig, metadata=_COMPARED)
     projection: ProjectionSpec = field(default_factory=ProjectionSpec, metadata=_COMPARED)

@@ -20,6 +20,7 @@ from motive.adapters.cache import Cache
 from motive.config import to_json
 from motive.data import Clip, ClipSpec, DecoderPool, Failure, LoadedClip
 from motive.data.media import media_of
+from motive.data.video.buckets import ClipSpecs
 from motive.data.video.facts import PIXEL_RULES, describe_use
 from motive.errors import ClipError
 from motive.gradients.clips import EncodedClip
@@ -35,10 +36,12 @@ class Prepared:
     Attributes:
         clip: the clip.
         facts: what the index records of it: content_hash, source_fps, magnitude_px_mean, camera, ...
+        clip_spec: what it was brought to.
     """
 
     clip: Clip
     facts: Mapping[str, Any]
+    clip_spec: ClipSpec
 
 
 class Encoder:
@@ -47,7 +50,7 @@ class Encoder:
     Args:
         adapter: the model family.
         cache: where latents, masks and text embeddings are kept.
-        clip_spec: frame rate, length and size of every clip.
+        clip_specs: frame rate, length and size of every clip, or of those of each bucket.
         mask: motion mask settings.
         threads: clips decoded ahead in parallel, each in a separate process.
         in_flight: where to note the clips being processed.
@@ -58,7 +61,7 @@ class Encoder:
         self,
         adapter: Adapter,
         cache: Cache,
-        clip_spec: ClipSpec,
+        clip_specs: ClipSpecs,
         mask: MaskConfig,
         threads: int,
         in_flight: InFlight,
@@ -67,18 +70,37 @@ class Encoder:
         self._segments = segments
         self._adapter = adapter
         self._cache = cache
-        self._clip_spec = clip_spec
+        self._specs = clip_specs
         self._mask = mask
         self._threads = threads
         self._in_flight = in_flight
-        self._decoders = DecoderPool(clip_spec)
+        self._decoders = DecoderPool(clip_specs)
+        self._buckets: dict[str, str | ClipError] = {}
         self._prints = dict(adapter.fingerprints())
         self._settings = dict(adapter.settings())
-        self._grid = adapter.latent_shape(clip_spec)[1:]
 
     def close(self) -> None:
         """End the decoder processes."""
         self._decoders.close()
+
+    def assign(self, clips: Sequence[Clip]) -> dict[str, str]:
+        """Id -> bucket of each clip whose file shows it; encode_clips says why the others do not."""
+        self._buckets = {}  # those of the last call are not needed again
+        with ThreadPoolExecutor(self._threads) as pool:
+            found = list(pool.map(self._bucket_of, clips))
+        return {clip.clip_id: name for clip, name in zip(clips, found, strict=True) if isinstance(name, str)}
+
+    def _bucket_of(self, clip: Clip) -> str | ClipError:
+        """The clip's bucket, found once, or why it has none."""
+        if not self._specs.buckets:
+            return ""
+        if clip.clip_id not in self._buckets:
+            try:
+                found = self._specs.choose(self._decoders.measure_shape(clip.path), clip.path.name)
+            except ClipError as error:
+                found = error
+            self._buckets[clip.clip_id] = found
+        return self._buckets[clip.clip_id]
 
     def encode_captions(self, captions: Iterable[str]) -> None:
         """Embed every caption that the cache lacks; the text encoder is loaded only if there is one.
@@ -100,13 +122,14 @@ class Encoder:
         with self._adapter.clip_encoder() as encode, ThreadPoolExecutor(self._threads) as pool:
             for clip, future in _ahead(pool, self._read, clips, 2 * self._threads):
                 try:
-                    content, facts, frames = future.result()
+                    prepared, frames = future.result()
                     if frames is not None:
                         encoded = encode(torch.from_numpy(frames))
                         if not all(bool(torch.isfinite(value).all()) for value in encoded.values()):
-                            detail = self.with_use("the video encoder gave non-finite latents", facts)
+                            detail = self.with_use("the video encoder gave non-finite latents", prepared.facts)
                             raise _StagedError("encode", ClipError("nan_latents", detail))
-                        self._cache.put("latents", self._latent_key(content), encoded)
+                        content = prepared.facts["content_hash"]
+                        self._cache.put("latents", self._latent_key(content, prepared.clip_spec), encoded)
                 except _StagedError as failed:
                     error = failed.error
                     on_failure(Failure(clip.clip_id, str(clip.path), failed.stage, error.reason, error.detail))
@@ -115,7 +138,7 @@ class Encoder:
                     on_failure(Failure(clip.clip_id, str(clip.path), "encode", error.reason, error.detail))
                     yield None
                 else:
-                    yield Prepared(clip, facts)
+                    yield prepared
                 finally:
                     self._in_flight.leave([clip.clip_id])
 
@@ -125,42 +148,50 @@ class Encoder:
         Raises:
             ClipError: an entry has gone since it was prepared, or the clip's regions cannot be read.
         """
-        content = prepared.facts["content_hash"]
-        latents = self._cache.get("latents", self._latent_key(content))
-        mask = self._cache.get("mask", self._mask_key(content))
+        content, spec = prepared.facts["content_hash"], prepared.clip_spec
+        latents = self._cache.get("latents", self._latent_key(content, spec))
+        mask = self._cache.get("mask", self._mask_key(content, spec))
         text = self._cache.get("text", self._text_key(prepared.clip.caption))
         if latents is None or mask is None or text is None:
             raise ClipError("cache_lost", "a cache entry was removed or damaged during the run")
-        segments = clip_segments(self._segments, prepared.clip.path, prepared.facts, self._clip_spec, self._grid)
+        segments = clip_segments(self._segments, prepared.clip.path, prepared.facts, spec, self._grid(spec))
         seen = {name: value for name, value in latents.items() if name != "latents"}
         return EncodedClip(latents["latents"], mask["weights"], {**text, **seen}, segments)
 
     def with_use(self, detail: str, facts: Mapping[str, Any]) -> str:
         """A failure's detail and which part of the file the clip shows."""
-        return f"{detail} ({describe_use(facts, self._clip_spec.fps)})"
+        return f"{detail} ({describe_use(facts, self._specs.base.fps)})"
 
-    def _read(self, clip: Clip) -> tuple[str, dict[str, Any], np.ndarray | None]:
-        """(content hash, facts, frames or None where the cache already has the latents). Runs in a thread."""
+    def _read(self, clip: Clip) -> tuple[Prepared, np.ndarray | None]:
+        """(the clip, its frames or None where the cache already has the latents). Runs in a thread."""
         self._in_flight.enter([clip.clip_id])
         with _stage("read"):
             content = content_hash(clip.path)
-        mask = self._cache.get("mask", self._mask_key(content))
-        latents = self._cache.get("latents", self._latent_key(content))
+        bucket = self._bucket_of(clip)
+        if isinstance(bucket, ClipError):
+            raise _StagedError("decode", bucket)
+        spec = self._specs.of(bucket)
+        mask = self._cache.get("mask", self._mask_key(content, spec))
+        latents = self._cache.get("latents", self._latent_key(content, spec))
         frames = None
         if mask is None or latents is None:
             with _stage("decode"):
-                loaded = self._decoders.load_clip(clip.path)
+                loaded = self._decoders.load_clip(clip.path, spec)
             frames = loaded.frames
             with _stage("mask"):
-                mask = self._measure(content, loaded)
+                mask = self._measure(content, loaded, spec)
         facts = json.loads(bytes(mask["facts"].numpy()).decode())
         if facts["static"] and self._mask.weighting == "motion":
             detail = self.with_use("nothing moves in this clip, so it has no motion gradient", facts)
             raise _StagedError("mask", ClipError("static", detail))
-        return content, facts, frames if latents is None else None
+        facts |= {"bucket": bucket} if bucket else {}
+        return Prepared(clip, facts, spec), frames if latents is None else None
 
-    def _measure(self, content: str, loaded: LoadedClip) -> dict[str, Tensor]:
-        mask = motion_mask(loaded.frames, self._clip_spec.fps, self._grid, self._mask)
+    def _grid(self, clip_spec: ClipSpec) -> tuple[int, int, int]:
+        return self._adapter.latent_shape(clip_spec)[1:]
+
+    def _measure(self, content: str, loaded: LoadedClip, clip_spec: ClipSpec) -> dict[str, Tensor]:
+        mask = motion_mask(loaded.frames, clip_spec.fps, self._grid(clip_spec), self._mask)
         facts = {
             "content_hash": content,
             **loaded.columns(),
@@ -175,28 +206,28 @@ class Encoder:
             "weights": torch.from_numpy(mask.weights),
             "facts": torch.frombuffer(bytearray(json.dumps(facts).encode()), dtype=torch.uint8),
         }
-        self._cache.put("mask", self._mask_key(content), entry)
+        self._cache.put("mask", self._mask_key(content, clip_spec), entry)
         return entry
 
     def _text_key(self, caption: str) -> dict[str, Any]:
         return {"caption": caption, "encoder": self._prints.get("text_encoder"), "settings": self._settings}
 
-    def _latent_key(self, content: str) -> dict[str, Any]:
+    def _latent_key(self, content: str, clip_spec: ClipSpec) -> dict[str, Any]:
         return {
             "content": content,
-            "clip_spec": to_json(self._clip_spec),
+            "clip_spec": to_json(clip_spec),
             "pixels": PIXEL_RULES,
             "encoder": self._prints.get("vae", "") + self._prints.get("image_encoder", ""),
             "settings": self._settings,
         }
 
-    def _mask_key(self, content: str) -> dict[str, Any]:
+    def _mask_key(self, content: str, clip_spec: ClipSpec) -> dict[str, Any]:
         return {
             "content": content,
-            "clip_spec": to_json(self._clip_spec),
+            "clip_spec": to_json(clip_spec),
             "pixels": PIXEL_RULES,
             "mask": to_json(self._mask),
-            "grid": list(self._grid),
+            "grid": list(self._grid(clip_spec)),
         }
 
 

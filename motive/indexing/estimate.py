@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -23,6 +25,9 @@ from motive.indexing.summary import dataset_lines, reason_lines, tally
 from motive.indexing.worker import Worker
 from motive.result import Result
 from motive.store import Store
+
+BUCKET_CLIPS = 1000
+"""Clips whose files are looked at to count buckets; of more, as many, evenly spaced over the dataset."""
 
 _INDEX_BYTES = 600
 """Bytes of one clip's index columns (path, caption, facts) in a Parquet shard, about."""
@@ -46,6 +51,7 @@ class Estimate(Result):
         unread: what lies in the dataset and was not read.
         parts: entries of the trainer's configuration that was read, with the clip shapes they train on.
         weight_notes: what the model's weights lost by the way they are stored.
+        buckets: bucket -> clips, from the lengths and sizes of up to BUCKET_CLIPS of them; empty without buckets.
     """
 
     clips: int
@@ -62,6 +68,7 @@ class Estimate(Result):
     unread: Sequence[Unread] = ()
     parts: Sequence[Part] = ()
     weight_notes: Sequence[str] = ()
+    buckets: Mapping[str, int] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
         """The estimate for a person."""
@@ -73,6 +80,7 @@ class Estimate(Result):
             f"cache     {self.cache_bytes / 1e6:,.1f} MB",
             f"memory    {self.memory_bytes / 1e9:.2f} GB at the peak",
         ]
+        lines += [f"bucket    {name}: {count:,} clips" for name, count in self.buckets.items()]
         if self.left_out:
             lines += ["left out so far:", *reason_lines(*tally(self.left_out))]
         lines += dataset_lines(self.rows, self.without_caption, self.unread, self.parts)
@@ -98,28 +106,30 @@ def estimate(dataset: Path | str, *, config: IndexConfig | None = None, clips: i
         base = replace(config, cache=str(Path(folder) / "cache"))
         setup = set_up(base)
         sample = _spread(found.clips, clips + 1)
-        prepare_s, gradient_s, done, rows, failed = _measure(setup, sample, Path(folder) / "store")
-        if done < 2:
-            raise _too_few(setup, found, sample, done, failed)
-        cache_bytes = sum(p.stat().st_size for p in Path(folder, "cache").rglob("*") if p.is_file()) / done
+        measured = _measure(setup, found.clips, sample, Path(folder) / "store")
+        if measured.done < 2:
+            raise _too_few(setup, found, sample, measured.done, measured.failed)
+        files = (path for path in Path(folder, "cache").rglob("*") if path.is_file())
+        cache_bytes = sum(path.stat().st_size for path in files) / measured.done
     total = len(found.clips)
     on_gpu = torch.cuda.is_available() and setup.config.device != "cpu"
     memory = torch.cuda.max_memory_allocated() if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return Estimate(
         clips=total,
-        measured=done - 1,
-        prepare_seconds=prepare_s,
-        gradient_seconds=gradient_s,
-        hours=total * (prepare_s + gradient_s) / 3600,
-        store_bytes=int(total * rows * (4 * setup.width + _INDEX_BYTES)),
-        cache_bytes=int(total * cache_bytes),
+        measured=measured.done - 1,
+        prepare_seconds=measured.prepare_s,
+        gradient_seconds=measured.gradient_s,
+        hours=total * (measured.prepare_s + measured.gradient_s) / 3600,
+        store_bytes=int(total * measured.rows * (4 * setup.width + _INDEX_BYTES)),
+        cache_bytes=int(total * measured.size * cache_bytes),
         memory_bytes=memory,
         rows=found.rows,
-        left_out=(*found.failures, *failed),
+        left_out=(*found.failures, *measured.failed),
         without_caption=found.without_caption,
         unread=found.unread,
         parts=found.parts,
         weight_notes=setup.adapter.weight_notes(),
+        buckets={name: round(total * share) for name, share in measured.buckets.items()},
     )
 
 
@@ -181,21 +191,42 @@ def _spread(clips: Sequence[Clip], count: int) -> list[Clip]:
     return [clips[j * len(clips) // count] for j in range(count)]
 
 
-def _measure(
-    setup: Setup, sample: Sequence[Clip], folder: Path
-) -> tuple[float, float, int, float, tuple[Failure, ...]]:
-    """(seconds to prepare a clip, seconds of gradients a clip, clips done, rows a clip, clips left out); the first
-    clip only warms up."""
+@dataclass(frozen=True)
+class _Measured:
+    """Of a few clips, per clip of the dataset.
+
+    Attributes:
+        prepare_s, gradient_s: seconds.
+        done: clips that were run.
+        rows: rows of the store.
+        failed: clips left out.
+        buckets: bucket -> share of the clips.
+        size: mean number of latent cells of the dataset's clips over that of the clips that were run.
+    """
+
+    prepare_s: float
+    gradient_s: float
+    done: int
+    rows: float
+    failed: tuple[Failure, ...]
+    buckets: Mapping[str, float]
+    size: float
+
+
+def _measure(setup: Setup, clips: Sequence[Clip], sample: Sequence[Clip], folder: Path) -> _Measured:
+    """Run the sample; its first clip only warms up. With buckets, times are scaled by the latent cells of a clip."""
     store = Store.create(folder, identity=setup.identity)
     with Worker(setup, store, show_progress=False) as worker:
+        counts = Counter(worker.assign(_spread(clips, BUCKET_CLIPS)).values())
+        shares = {name: count / counts.total() for name, count in counts.most_common()}
         prepared = worker.prepare(sample[:1])
         began = time.perf_counter()
         rest = worker.prepare(sample[1:])
         prepare_s = (time.perf_counter() - began) / max(1, len(rest))
         if not prepared + rest:  # the model need not be loaded to tell why
-            return prepare_s, 0.0, 0, 1.0, worker.failures
+            return _Measured(prepare_s, 0.0, 0, 1.0, worker.failures, shares, 1.0)
         gradients = worker.gradients()
-        times, rows, failed = [], 0, []
+        times, cells, rows, failed = [], [], 0, []
         for item in prepared + rest:
             began = time.perf_counter()
             try:
@@ -205,7 +236,16 @@ def _measure(
                 continue
             (vector,) = gradients([clip])
             times.append(time.perf_counter() - began)
+            cells.append(clip.weights.numel())
             rows += max(1, len(vector.segments))
         failed += worker.failures
-    counted = times[1:]
-    return prepare_s, sum(counted) / max(1, len(counted)), len(times), rows / max(1, len(times)), tuple(failed)
+    size = _mean_cells(setup, shares) / (sum(cells[1:]) / len(cells[1:])) if shares and cells[1:] else 1.0
+    gradient_s = sum(times[1:]) / max(1, len(times[1:]))
+    done = len(times)
+    return _Measured(size * prepare_s, size * gradient_s, done, rows / max(1, done), tuple(failed), shares, size)
+
+
+def _mean_cells(setup: Setup, shares: Mapping[str, float]) -> float:
+    """Mean number of latent cells F h w of a clip."""
+    buckets = zip(setup.clip_specs.buckets, setup.latent_shapes, strict=True)
+    return sum(shares.get(bucket.name, 0.0) * math.prod(shape[1:]) for bucket, shape in buckets)

@@ -11,7 +11,6 @@ import torch
 
 from motive.config import to_json
 from motive.data import Dataset, read_dataset
-from motive.data.video.facts import NoteCounts
 from motive.errors import ConfigError, OptionError, StoreError
 from motive.gradients.segments import check_regions
 from motive.indexing.config import IndexConfig, ReadConfig, Role, names_with
@@ -22,11 +21,11 @@ from motive.indexing.setup import Setup, set_up
 from motive.indexing.summary import IndexSummary, facts, tally
 from motive.indexing.work import QUARANTINED, in_processes, work
 from motive.indexing.worker import Worker, cache_folder
-from motive.store import Code, Origin, PlanConfig, Source, Store, require_same_identity
+from motive.store import Code, Origin, PlanConfig, Source, Store, require_comparable, require_same_identity
 from motive.store.files import LocalFiles
 from motive.store.location import open_files
 from motive.store.manifest import MANIFEST
-from motive.store.tables import INDEX_COLUMNS, SEGMENT_COLUMNS
+from motive.store.tables import index_columns
 from motive.versions import git_commit, versions
 from motive.workers.launch import LaunchConfig, rank_of
 from motive.workers.plan import make_tasks, share
@@ -120,9 +119,11 @@ def query(
     links = config.follow_links if read.follow_links is None else read.follow_links
     reading = {"dataset_format": read.dataset_format, "root": read.root, "path_map": read.path_map}
     config = replace(config, **reading, follow_links=links, device=device or config.device, segments=segments)
+    if read.buckets.given:
+        config = replace(config, buckets=read.buckets)
     found, config = read_clips(clips, config)
     setup = set_up(config)
-    require_same_identity(reference.identity, setup.identity, "query")
+    require_comparable(reference.identity, setup.identity, "query")
     return Job("query", found, out, 0, show_progress, launch or LaunchConfig()).run(setup)
 
 
@@ -173,9 +174,8 @@ class Job:
         if self.probe:
             with Worker(setup, store, self.show_progress) as prober:  # separate: its notes are not counted twice
                 record.add(probe=to_json(probe_clips(setup, prober, dataset.clips, self.probe)))
-        tasks = share(
-            make_tasks(ids, plan_of(store, ids, setup.config), done, self._poison(store)), rank.rank, rank.world
-        )
+        plan, poison, buckets = plan_of(store, ids, setup.config), self._poison(store), setup.config.buckets.given
+        tasks = share(make_tasks(ids, plan, done, poison, buckets=buckets), rank.rank, rank.world)
         todo = sum(len(task.wanted) for task in tasks)
         reporter = self._reporter(store, setup, todo, suffix)
         status = "complete"
@@ -193,13 +193,11 @@ class Job:
             }
             record.finish(status=status, routes=reporter.routes, **counts)
             reporter.close(already=counts["already"])
-            done_now = self._summary(store, counts, dict(reporter.notes), setup.adapter.weight_notes())
+            done_now = self._summary(store, counts, reporter, setup)
             publish_json(store.files, f"summary{suffix}.json", {**reporter.summary(), **counts, **facts(done_now)})
         return done_now
 
-    def _summary(
-        self, store: Store, counts: Mapping[str, int], notes: NoteCounts, weight_notes: Sequence[str]
-    ) -> IndexSummary:
+    def _summary(self, store: Store, counts: Mapping[str, int], ran: RunReporter, setup: Setup) -> IndexSummary:
         reasons, examples = tally(store.failures())
         return IndexSummary(
             self.out,
@@ -209,9 +207,11 @@ class Job:
             rows=self.dataset.rows,
             without_caption=self.dataset.without_caption,
             unread=self.dataset.unread,
-            notes=notes,
+            notes=dict(ran.notes),
             parts=self.dataset.parts,
-            weight_notes=weight_notes,
+            weight_notes=setup.adapter.weight_notes(),
+            used=dict(ran.used),
+            buckets=setup.config.buckets.given,
         )
 
     def _poison(self, store: Store) -> set[str]:
@@ -248,7 +248,7 @@ def open_or_create(out: Path | str, setup: Setup, dataset: Dataset, verb: str) -
             return Store.create(
                 out,
                 identity=setup.identity,
-                columns_schema=SEGMENT_COLUMNS if config.segments else INDEX_COLUMNS,
+                columns_schema=index_columns(segments=bool(config.segments), buckets=config.buckets.given),
                 dim=setup.width,
                 segments=config.segments,
                 vectors_digest=setup.vectors_digest,

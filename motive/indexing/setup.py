@@ -18,17 +18,20 @@ from motive.adapters import load_adapter
 from motive.adapters.base import Adapter, Expert
 from motive.adapters.lora import LoraFile
 from motive.config import to_json
+from motive.data.video.buckets import BUCKET_RULES, BucketConfig, ClipSpecs, resolve_buckets
 from motive.data.video.clip_spec import ClipSpec
 from motive.data.video.facts import PIXEL_RULES
-from motive.errors import ConfigError
+from motive.errors import ConfigError, OptionError
 from motive.gradients.segments import check_segments
 from motive.indexing.config import IndexConfig, Role, names_with
 from motive.store.fingerprint import digest_json
-from motive.store.identity import Gradient, Identity, ModelParts
+from motive.store.identity import BucketList, BucketShape, Gradient, Identity, ModelParts
 
 _log = logging.getLogger(__name__)
 
 LOSS = "motion_weighted_flow_matching/1"
+
+LatentShape = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,8 @@ class Setup:
     config: with every default filled in.
     adapter: the model family, weights not yet loaded.
     expert: the one transformer that serves every noise level of the draws.
-    clip_spec: rate, length and size of every clip.
-    latent_shape: (c, F, h, w).
+    clip_specs: rate, length and size of every clip, or of those of each bucket.
+    latent_shapes: (c, F, h, w) of each of them.
     projector: over the selected parameters, names with the component in front.
     lora: factors to attach to the transformer, or None.
     parts: part of the model -> the projector's names, for a vector each; empty for one of all.
@@ -48,12 +51,17 @@ class Setup:
     config: IndexConfig
     adapter: Adapter
     expert: Expert
-    clip_spec: ClipSpec
-    latent_shape: tuple[int, int, int, int]
+    clip_specs: ClipSpecs
+    latent_shapes: tuple[LatentShape, ...]
     projector: mk.Projector
     identity: Identity
     lora: LoraFile | None = None
     parts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def clip_spec(self) -> ClipSpec:
+        """Rate, length and size of every clip; with buckets, of the first one."""
+        return self.clip_specs.base
 
     @property
     def width(self) -> int:
@@ -81,11 +89,9 @@ def set_up(config: IndexConfig) -> Setup:
         dtype=dtype,
         **held,
     )
-    clip_spec = config.clip_spec or adapter.clip_spec
-    latent_shape = adapter.latent_shape(clip_spec)
-    check_segments(config.segments, latent_shape[1])
+    clip_specs, latent_shapes = clip_specs_of(config, adapter)
     if config.draws.strategy == "model":
-        noise = adapter.training_noise(latent_shape)
+        noise = adapter.training_noise(latent_shapes[0])
         config = replace(config, draws=replace(config.draws, strategy=noise.strategy, shift=noise.shift))
     expert = serving_expert(adapter, config.draws.sigmas())
     shapes = dict(adapter.parameter_shapes(expert))
@@ -100,11 +106,12 @@ def set_up(config: IndexConfig) -> Setup:
     # What "auto" stands for, so that queries and replays elsewhere compute the same.
     config = replace(
         config,
-        clip_spec=clip_spec,
+        clip_spec=clip_specs.base,
+        buckets=BucketConfig(sizes=tuple(bucket.name for bucket in clip_specs.buckets)),
         dtype=adapter.settings().get("dtype", config.dtype),
         lora=None if lora is None else str(lora.path.resolve()),
     )
-    gradient = _gradient(config, adapter, latent_shape, lora, parts)
+    gradient = _gradient(config, adapter, latent_shapes, lora, parts)
     identity = Identity(projector.fields, gradient.to_json())
     _log.info(
         "%s model %s on %s, dtype %s: %d parameters in %d tensors, vectors of %d numbers for each noise sample",
@@ -118,13 +125,40 @@ def set_up(config: IndexConfig) -> Setup:
     )
     for note in adapter.weight_notes():
         _log.info("%s", note)
-    return Setup(config, adapter, expert, clip_spec, latent_shape, projector, identity, lora, parts)
+    return Setup(config, adapter, expert, clip_specs, latent_shapes, projector, identity, lora, parts)
+
+
+def clip_specs_of(config: IndexConfig, adapter: Adapter) -> tuple[ClipSpecs, tuple[LatentShape, ...]]:
+    """The clip specs of a run and their latent shapes.
+
+    Raises:
+        OptionError: the model does not take one, and with buckets the message names the bucket; or segments do not fit.
+    """
+    base = config.clip_spec or adapter.clip_spec
+    buckets = resolve_buckets(config.buckets, base, lambda spec: _fits(adapter, spec))
+    shapes = [] if buckets else [adapter.latent_shape(base)]
+    for bucket in buckets:
+        try:
+            shapes.append(adapter.latent_shape(bucket.spec(base)))
+        except OptionError as error:
+            raise OptionError(f"bucket {bucket.name}: {error}") from error
+    for shape in shapes:
+        check_segments(config.segments, shape[1])
+    return ClipSpecs(buckets[0].spec(base) if buckets else base, buckets), tuple(shapes)
+
+
+def _fits(adapter: Adapter, clip_spec: ClipSpec) -> bool:
+    try:
+        adapter.latent_shape(clip_spec)
+    except OptionError:
+        return False
+    return True
 
 
 def _gradient(
     config: IndexConfig,
     adapter: Adapter,
-    latent_shape: tuple[int, ...],
+    latent_shapes: Sequence[LatentShape],
     lora: LoraFile | None,
     parts: Mapping[str, Sequence[str]],
 ) -> Gradient:
@@ -132,7 +166,7 @@ def _gradient(
 
     Every field of VectorConfig is in the identity, as it is or by what it names, or in ``Setup.vectors_digest``.
     """
-    fingerprints = dict(adapter.fingerprints())
+    fingerprints, sizes = dict(adapter.fingerprints()), config.buckets.sizes
     return Gradient(
         loss=LOSS,
         family=adapter.family,
@@ -142,8 +176,9 @@ def _gradient(
         mask=to_json(config.mask),
         motion_source=config.mask.source_identity(),
         draws=to_json(config.draws),
-        latent_shape=latent_shape,
+        latent_shape=latent_shapes[0],
         pixels=PIXEL_RULES,
+        buckets=BucketList(BUCKET_RULES, tuple(map(BucketShape, sizes, latent_shapes))) if sizes else None,
         model_parts=ModelParts(config.model_parts, tuple(parts)) if parts else None,
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 from motive.config import to_json
 from motive.data import Failure, Part, Unread
 from motive.data.video.facts import NoteCounts, notes_lines
+from motive.data.video.use import Use, use_lines
 from motive.result import Result
 
 
@@ -31,6 +32,8 @@ class IndexSummary(Result):
             text of the first).
         parts: entries of the trainer's configuration that was read, with the clip shapes they train on.
         weight_notes: what the model's weights lost by the way they are stored.
+        used: size, WIDTHxHEIGHTxFRAMES -> how much of their files the clips stored by this run with that size show.
+        buckets: whether clips have buckets.
     """
 
     store: Path | str
@@ -45,6 +48,8 @@ class IndexSummary(Result):
     notes: NoteCounts = field(default_factory=dict)
     parts: Sequence[Part] = ()
     weight_notes: Sequence[str] = ()
+    used: Mapping[str, Use] = field(default_factory=dict)
+    buckets: bool = False
 
     @property
     def lost(self) -> int:
@@ -60,6 +65,7 @@ class IndexSummary(Result):
                 f"left out: {self.lost} of {self.rows} clips{share}; {self.store}/failed.parquet has each reason"
             )
             lines += reason_lines(self.reasons, self.examples)
+        lines += use_lines(self.used, self.buckets, self.reasons.get("too_short", 0), self.rows)
         lines += dataset_lines(self.rows, self.without_caption, self.unread, self.parts)
         return lines + notes_lines(self.notes) + list(self.weight_notes)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,20 +9,22 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 import motive_kernels as mk
 from motive.adapters.cache import Cache
 from motive.data import Clip, Failure
+from motive.data.video.buckets import size_name
 from motive.data.video.facts import count_notes, counts_of, read_notes
+from motive.data.video.use import Use, count_use
 from motive.errors import ClipError, OptionError, StoreError
 from motive.gradients.clips import ClipGradients, ClipVector, EncodedClip
+from motive.gradients.draws import NoiseField, shared_noise
 from motive.indexing.encode import Encoder, Prepared
+from motive.indexing.rows import store_rows
 from motive.indexing.setup import Setup, set_up
 from motive.progress import track
 from motive.store import Store, StoreRow, require_same_identity
-from motive.store.ids import segment_id
 from motive.workers.in_flight import InFlight
 from motive.workers.plan import Task, TaskResult
 from motive.workers.process import WorkerSpec
@@ -59,7 +60,7 @@ class Worker:
         config = setup.config
         cache = Cache(cache_folder(config.cache, store))
         self._encoder = Encoder(
-            setup.adapter, cache, setup.clip_spec, config.mask, config.decode_threads, self._in_flight, config.segments
+            setup.adapter, cache, setup.clip_specs, config.mask, config.decode_threads, self._in_flight, config.segments
         )
         self._on_commit: Callable[[TaskResult], None] | None = None
         self._committed = time.perf_counter()
@@ -68,6 +69,7 @@ class Worker:
         self._rows: list[StoreRow] = []
         self._failures: list[Failure] = []
         self._notes: dict[str, tuple[int, str]] = {}
+        self._used: dict[str, Use] = {}
 
     @property
     def failures(self) -> tuple[Failure, ...]:
@@ -115,6 +117,10 @@ class Worker:
         seconds = time.perf_counter() - began
         return self._result(self.stored - stored, self.failed - failed, seconds)
 
+    def assign(self, clips: Sequence[Clip]) -> dict[str, str]:
+        """Id -> bucket of each clip whose file shows it; empty without buckets."""
+        return self._encoder.assign(clips) if self._setup.clip_specs.buckets else {}
+
     def prepare(self, clips: Sequence[Clip]) -> list[Prepared]:
         """Captions, latents and masks of these clips into the cache; those that failed are left out and noted."""
         self._encoder.encode_captions(clip.caption for clip in clips)
@@ -139,11 +145,11 @@ class Worker:
             transformer,
             projector or setup.projector,
             setup.config.draws,
-            setup.latent_shape,
             prefix=f"{setup.expert.component}.",
             parts=setup.parts if projector is None else {},
             micro_batch_draws=setup.config.micro_batch_draws,
             verify=setup.config.verify,
+            noise_of=NoiseField() if setup.clip_specs.buckets else shared_noise,
         )
 
     def _gradients_once(self) -> ClipGradients:
@@ -155,6 +161,8 @@ class Worker:
 
     def _do(self, tasks: Sequence[Task], clips: Mapping[str, Clip], load: Callable[[], ClipGradients]) -> None:
         self._wanted = frozenset(clip_id for task in tasks for clip_id in task.wanted)
+        bucket_of = self.assign([clips[clip_id] for task in tasks for clip_id in task.needed])
+        tasks = [task.grouped(bucket_of) for task in tasks]
         touched = dict.fromkeys(clip_id for task in tasks for clip_id in task.clips)
         prepared = {item.clip.clip_id: item for item in self.prepare([clips[clip_id] for clip_id in touched])}
         if not prepared:
@@ -194,6 +202,7 @@ class Worker:
                 with self._noting(item):
                     self._rows += store_rows(item, vector)
                     count_notes(self._notes, counts_of(read_notes(item.facts["notes"])))
+                    count_use(self._used, {size_name(item.clip_spec): Use.of(item.facts, item.clip_spec)})
 
     @contextmanager
     def _noting(self, item: Prepared) -> Iterator[None]:
@@ -229,7 +238,8 @@ class Worker:
 
     def _result(self, stored: int, failed: int, seconds: float) -> TaskResult:
         notes, self._notes = self._notes, {}
-        return TaskResult(stored, failed, seconds, peak_gpu_bytes(), self.routes, notes)
+        used, self._used = self._used, {}
+        return TaskResult(stored, failed, seconds, peak_gpu_bytes(), self.routes, notes, used)
 
 
 def cache_folder(cache: str | None, store: Store) -> Path:
@@ -295,39 +305,6 @@ def _at_weight_zero(mate: EncodedClip) -> EncodedClip:
         weights=torch.zeros_like(mate.weights),
         conditioning={name: torch.zeros_like(value) for name, value in mate.conditioning.items()},
     )
-
-
-def store_rows(prepared: Prepared, result: ClipVector) -> list[StoreRow]:
-    """The row of one clip, or one for each of its segments that has a gradient.
-
-    Raises:
-        ClipError: the vector is not finite, or is zero and so has no direction.
-    """
-    if not np.isfinite(result.vector.numpy()).all():
-        raise ClipError("nan_gradient", "the projected gradient is not finite; look at this clip's latents and caption")
-    clip_id = prepared.clip.clip_id
-    if not result.segments:
-        rows = [_row(prepared, clip_id, result)]
-    else:
-        rows = [_row(prepared, segment_id(clip_id, name), part, segment=name) for name, part in result.segments.items()]
-    rows = [row for row in rows if row.vector.any()]
-    if not rows:
-        raise ClipError("zero_gradient", "the projected gradient is zero, so it has no cosine")
-    return rows
-
-
-def _row(prepared: Prepared, row_id: str, result: ClipVector, **more: str) -> StoreRow:
-    clip = prepared.clip
-    columns = {
-        "path": str(clip.path),
-        "caption": clip.caption,
-        "columns": json.dumps(dict(clip.columns), ensure_ascii=False, sort_keys=True),
-        **prepared.facts,
-        "gradient_norm": result.norm,
-        "loss": result.loss,
-        **more,
-    }
-    return StoreRow(row_id, result.vector.numpy(), columns)
 
 
 def index_worker(spec: WorkerSpec, in_flight: InFlight) -> Worker:

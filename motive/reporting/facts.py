@@ -67,6 +67,13 @@ def _seen(known: Gradient) -> list[Fact]:
 
 def _clip_spec(known: Gradient) -> Fact:
     spec = known.clip_spec
+    if known.buckets:
+        sizes = ", ".join(shape.size for shape in known.buckets.shapes)
+        return Fact(
+            "Clips seen as",
+            plural(len(known.buckets.shapes), "bucket"),
+            clean(f"{_plain(spec.fps)} a second: {sizes}", 200),
+        )
     grid = f", latents {' × '.join(str(side) for side in known.latent_shape)}" if known.latent_shape else ""
     detail = f"{spec.width} × {spec.height} px, {_plain(spec.fps)} a second{grid}"
     return Fact("Clips seen as", f"{spec.frames} frames", detail)
@@ -102,6 +109,8 @@ def _scoring(scoring: Mapping[str, Any]) -> Fact:
         detail = f"{_plain(preconditioner)} preconditioner, damping {_plain(scoring.get('damping'))}"
         if preconditioner == "ridge":
             detail += "; not bounded by 1"
+    if scoring.get("bucket_means") == "remove":
+        detail += "; buckets on one level"
     return Fact("Score", clean(scoring.get("similarity") or "cosine", 40), clean(detail, 80))
 
 

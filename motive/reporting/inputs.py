@@ -123,7 +123,7 @@ def _thresholds(file: ScoreFile) -> dict[str, float]:
 
 def _index_rows(lookup: ScoredStores, clip_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Index rows of the given clips; clips that the store no longer holds are absent."""
-    held, table = lookup.table(clip_ids, ["path", "caption", "columns", *lookup.known(FACT_NAMES)])
+    held, table = lookup.table(clip_ids, ["path", "caption", "columns", *lookup.known((*FACT_NAMES, "bucket"))])
     names = [clip_id for clip_id, there in zip(clip_ids, held, strict=True) if there]
     return dict(zip(names, table.to_pylist(), strict=True))
 

@@ -31,10 +31,10 @@ _GAMMA = 0.6
 
 @dataclass(frozen=True)
 class Recipe:
-    """How indexing saw the clips of a store.
+    """How indexing saw a clip of a store.
 
     Attributes:
-        clip_spec: rate, length and size of every clip.
+        clip_spec: rate, length and size of the clip.
         mask: fields of the store's MaskConfig.
         grid: (F, h, w), latent frames and cells.
         segments: how clips were cut into segments; empty for whole clips.
@@ -48,10 +48,10 @@ class Recipe:
     segment: str = ""
 
     @classmethod
-    def of(cls, gradient: Gradient, segments: str = "") -> Recipe:
-        """The recipe in a store's identity, for its rows of whole clips or segments."""
-        _, frames, height, width = gradient.latent_shape
-        return cls(gradient.clip_spec, gradient.mask, (frames, height, width), segments)
+    def of(cls, gradient: Gradient, segments: str = "", bucket: str = "") -> Recipe:
+        """The recipe in a store's identity, for its rows of whole clips or segments in a bucket."""
+        clip_spec, (_, frames, height, width) = gradient.seen(bucket)
+        return cls(clip_spec, gradient.mask, (frames, height, width), segments)
 
     def of_row(self, row_id: str) -> Recipe:
         """For one row of the store."""

@@ -137,8 +137,9 @@ def _shown_media(inputs: Inputs, gallery: Gallery) -> dict[tuple[str, str], Medi
         ("clip", inputs.store, inputs.clips),
         ("query", inputs.query_store, inputs.query_clips),
     ):
-        recipe = Recipe.of(store.identity.require("report"), store.segments)
+        gradient = store.identity.require("report")
         for clip_id, row in rows.items():
+            recipe = Recipe.of(gradient, store.segments, row.get("bucket") or "")
             keys[role, clip_id] = gallery.want(role, clip_id, row["path"] or "", recipe.of_row(clip_id))
     films = gallery.make()
     return {name: films[key] for name, key in keys.items()}

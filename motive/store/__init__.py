@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from motive.store.compact import Compaction, compact
-from motive.store.identity import Gradient, Identity, ModelParts, compare_identities, require_same_identity
+from motive.store.identity import (
+    BucketList,
+    BucketShape,
+    Gradient,
+    Identity,
+    ModelParts,
+    compare_identities,
+    require_comparable,
+    require_same_identity,
+)
 from motive.store.ids import ClipIds
 from motive.store.info import StoreInfo, store_info
 from motive.store.manifest import Code, Manifest, Origin, PlanConfig
@@ -17,6 +26,8 @@ from motive.store.writer import StoreRow
 
 __all__ = [
     "INDEX_COLUMNS",
+    "BucketList",
+    "BucketShape",
     "ClipIds",
     "Code",
     "Compaction",
@@ -38,6 +49,7 @@ __all__ = [
     "compare_identities",
     "merge_stores",
     "repair_store",
+    "require_comparable",
     "require_same_identity",
     "store_info",
     "verify_store",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 from motive.config import from_json, to_json
+from motive.data.video.buckets import Bucket, ClipSpecs
 from motive.data.video.clip_spec import ClipSpec
 from motive.errors import IdentityMismatch, OptionError, StoreError
 from motive.store.fingerprint import digest_json
@@ -30,6 +31,32 @@ class ModelParts:
 
 
 @dataclass(frozen=True)
+class BucketShape:
+    """One bucket of a store.
+
+    Attributes:
+        size: WIDTHxHEIGHTxFRAMES.
+        latent_shape: (c, F, h, w).
+    """
+
+    size: str
+    latent_shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class BucketList:
+    """The buckets of a store.
+
+    Attributes:
+        rules: version of the rules that give a clip its bucket and a bucket its noise.
+        shapes: in order: the longest first, of equal length the largest.
+    """
+
+    rules: int
+    shapes: tuple[BucketShape, ...]
+
+
+@dataclass(frozen=True)
 class Gradient:
     """``identity.gradient`` as motive index writes it.
 
@@ -38,13 +65,14 @@ class Gradient:
         family: of the model.
         fingerprints: part of the model -> hash of its weights; ``lora`` of the factors put into it.
         settings: of the adapter, dtype among them.
-        clip_spec: rate, length and size that every clip is brought to.
+        clip_spec: rate, length and size that every clip is brought to; with buckets, size and length of the first one.
         mask: fields of the MaskConfig.
         motion_source: name, version and resolved settings of the motion source.
         draws: fields of the DrawConfig, with the model's own distribution filled in.
-        latent_shape: (c, F, h, w).
+        latent_shape: (c, F, h, w); with buckets, of the first one.
         pixels: version of the rules that turn a file into pixels; 1 where the store does not say.
         model_parts: None for one vector of the whole model.
+        buckets: None for one clip spec for all clips.
     """
 
     loss: str
@@ -58,6 +86,25 @@ class Gradient:
     latent_shape: tuple[int, ...]
     pixels: int = 1
     model_parts: ModelParts | None = None
+    buckets: BucketList | None = None
+
+    def seen(self, bucket: str) -> tuple[ClipSpec, tuple[int, ...]]:
+        """Clip spec and latent shape (c, F, h, w) of the clips of a bucket; those of all clips without buckets.
+
+        Args:
+            bucket: as the store's index has it, empty without buckets.
+
+        Raises:
+            StoreError: there is no such bucket.
+        """
+        if self.buckets is None:
+            return self.clip_spec, self.latent_shape
+        shape = next((each.latent_shape for each in self.buckets.shapes if each.size == bucket), None)
+        if shape is None:
+            raise StoreError(f"the store has no bucket {bucket!r}; run motive verify")
+        return ClipSpecs(self.clip_spec, tuple(Bucket.parse(each.size) for each in self.buckets.shapes)).of(
+            bucket
+        ), shape
 
     def to_json(self) -> dict[str, Any]:
         """As the identity holds it: a field that is None is absent."""
@@ -170,6 +217,30 @@ def require_same_identity(a: Comparable, b: Comparable, where: str, ignore: Sequ
     differing = compare_identities(_identity_of(a), _identity_of(b), ignore)
     if differing:
         raise IdentityMismatch(where, differing)
+
+
+def require_comparable(a: Comparable, b: Comparable, where: str) -> None:
+    """Refuse two stores whose vectors cannot be compared: as require_same_identity, but for ``shape_fields``.
+
+    Raises:
+        IdentityMismatch: they differ.
+    """
+    require_same_identity(a, b, where, shape_fields(_identity_of(a), _identity_of(b)))
+
+
+def shape_fields(a: Identity, b: Identity) -> tuple[str, ...]:
+    """What may differ between two stores whose vectors are compared: with buckets in both, the sizes and lengths of clips,
+    since their noise is cut from one field (docs/buckets.md)."""
+    return _SHAPES if all("buckets" in identity.gradient for identity in (a, b)) else ()
+
+
+_SHAPES = (
+    "gradient.buckets.shapes",
+    "gradient.latent_shape",
+    "gradient.clip_spec.width",
+    "gradient.clip_spec.height",
+    "gradient.clip_spec.frames",
+)
 
 
 def compare_identities(a: Identity, b: Identity, ignore: Sequence[str] = ()) -> dict[str, tuple[Any, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,7 @@ class StoreInfo(Result):
         replaced: shards that later ones replace, whose files are still there.
         failures: reason -> clips that were left out and have no vector.
         first, last: times of the first and the last commit, or empty.
+        buckets: bucket -> rows, the largest first; empty for a store without buckets.
     """
 
     path: str
@@ -46,6 +47,7 @@ class StoreInfo(Result):
     failures: dict[str, int]
     first: str
     last: str
+    buckets: dict[str, int] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
         """The facts for people."""
@@ -62,6 +64,9 @@ class StoreInfo(Result):
         source = manifest.origin.source
         if source is not None:
             lines.append(f"dataset      {source.location or '?'} ({source.format})")
+        if self.buckets:
+            shown = ", ".join(f"{name} {count:,}" for name, count in self.buckets.items())
+            lines.append(f"buckets      {shown}")
         low, high = self.rows_per_shard
         lines += [
             f"shards       {self.shards:,} of {low:,} to {high:,} clips by {self.writers:,} writers, "
@@ -97,7 +102,16 @@ def store_info(path: Path | str) -> StoreInfo:
         failures=dict(Counter(failure.reason for failure in store.failures())),
         first=times[0] if times else "",
         last=times[-1] if times else "",
+        buckets=_buckets(store),
     )
+
+
+def _buckets(store: Store) -> dict[str, int]:
+    """Bucket -> rows, the largest first."""
+    if "bucket" not in store.manifest.columns or not len(store):
+        return {}
+    counts = Counter(store.columns(["bucket"]).column("bucket").to_pylist())
+    return dict(sorted(((str(name), count) for name, count in counts.items()), key=lambda item: (-item[1], item[0])))
 
 
 @dataclass(frozen=True)
@@ -106,15 +120,18 @@ class ClipInfo(Result):
 
     Attributes:
         rows: (id, path, the part shown, notes); the part is empty where the store does not record it.
+        buckets: of each row, WIDTHxHEIGHTxFRAMES; empty for a store without buckets.
     """
 
     rows: tuple[tuple[str, str, str, tuple[str, ...]], ...]
+    buckets: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """A paragraph a row."""
         lines = []
-        for row_id, path, shown, notes in self.rows:
+        for place, (row_id, path, shown, notes) in enumerate(self.rows):
             lines += [row_id, f"  file    {path}", f"  shown   {shown or 'not recorded by this store'}"]
+            lines += [f"  bucket  {self.buckets[place]}"] if self.buckets else []
             lines += [f"  note    {text}" for text in notes]
         return lines
 
@@ -149,5 +166,6 @@ def clip_info(path: Path | str, ids: Sequence[str]) -> ClipInfo:
                 tuple(text for _, text in read_notes(row.get("notes"))),
             )
             for row in rows
-        )
+        ),
+        tuple(row["bucket"] for row in rows if row.get("bucket")),
     )

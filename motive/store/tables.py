@@ -46,6 +46,13 @@ INDEX_COLUMNS: Mapping[str, str] = {
 SEGMENT_COLUMNS: Mapping[str, str] = {**INDEX_COLUMNS, "segment": "string"}
 """Columns of the stores of segments that ``motive index --segments`` writes."""
 
+
+def index_columns(*, segments: bool, buckets: bool) -> Mapping[str, str]:
+    """Columns of the stores that ``motive index`` writes with these options: ``bucket`` is the name of a clip's bucket."""
+    columns = SEGMENT_COLUMNS if segments else INDEX_COLUMNS
+    return {**columns, "bucket": "string"} if buckets else columns
+
+
 FAILURE_COLUMNS: Mapping[str, str] = {"path": "string", "stage": "string", "reason": "string", "detail": "string"}
 
 

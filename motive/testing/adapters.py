@@ -97,6 +97,23 @@ class AdapterContract:
         assert depth == 1 + (case.adapter.clip_spec.frames - 1) // spacing, "latent frames hold equally many frames"
         assert (height * space, width * space) == (case.adapter.clip_spec.height, case.adapter.clip_spec.width)
 
+    def test_one_transformer_serves_several_latent_shapes(self, case: AdapterCase) -> None:
+        """Clips of several buckets go through one loaded model."""
+        high = replace(case.clip_spec, height=2 * case.clip_spec.height)
+        for clip_spec in (high, case.clip_spec):
+            with case.adapter.clip_encoder() as encode:
+                encoded = dict(encode(moving_square(clip_spec, 1)))
+            clean = encoded.pop("latents")[None]
+            assert tuple(clean.shape[1:]) == case.adapter.latent_shape(clip_spec)
+            sigma = torch.tensor([0.5])
+            seen = batch_conditioning([{**case.conditioning[0], **encoded}])
+            noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+            noisy = case.adapter.add_noise(clean, noise, sigma)[0]
+            with torch.no_grad():
+                prediction = case.adapter.predict(case.transformer, noisy, sigma, seen)
+            assert prediction.shape == clean.shape
+            assert torch.isfinite(prediction).all()
+
     def test_a_size_that_does_not_divide_is_refused(self, case: AdapterCase) -> None:
         with pytest.raises(OptionError):
             case.adapter.latent_shape(replace(case.clip_spec, height=83, width=49))

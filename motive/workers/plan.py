@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from motive.data.video.use import Use
 from motive.errors import OptionError
 from motive.store.fingerprint import ids_digest
 from motive.store.manifest import PlanConfig
@@ -28,6 +29,8 @@ class Task:
         skip: ids that keep their place and are not touched.
         trial: nothing is stored: it is run to see whether its worker survives.
         again: a worker died at it, so that what is wanted may be there by now.
+        group_size: with buckets, the batch size by which ``grouped`` cuts the clips of each bucket; until then the
+            unit's clips are one batch. 0: the batches stand.
     """
 
     unit: int
@@ -36,11 +39,43 @@ class Task:
     skip: frozenset[str] = frozenset()
     trial: bool = False
     again: bool = False
+    group_size: int = 0
 
     @property
     def clips(self) -> list[str]:
         """Ids of all clips that are touched, in order."""
-        return [clip_id for batch in self.batches for clip_id in batch if clip_id not in self.skip]
+        return [clip_id for clip_id in self.members if clip_id not in self.skip]
+
+    @property
+    def members(self) -> list[str]:
+        """Ids of all clips that have a place in a batch, in order."""
+        return [clip_id for batch in self.batches for clip_id in batch]
+
+    @property
+    def needed(self) -> list[str]:
+        """Ids of the clips that a worker must know of: with buckets, also of those that only keep their places."""
+        return self.members if self.group_size else self.clips
+
+    def grouped(self, bucket_of: Mapping[str, str]) -> Task:
+        """The task with batches of clips of one bucket: in order of bucket, the unit's clips in their order, cut into
+        equal sizes; batches without a wanted clip are left out. A clip without a bucket is a batch by itself.
+
+        Args:
+            bucket_of: id -> bucket, of the unit's clips.
+        """
+        if not self.group_size:
+            return self
+        groups: dict[str, list[str]] = {}
+        for clip_id in self.members:
+            groups.setdefault(bucket_of.get(clip_id, ""), []).append(clip_id)
+        batches = [
+            tuple(clips[start : start + size])
+            for bucket, clips in sorted(groups.items())
+            for size in (self.group_size if bucket else 1,)
+            for start in range(0, len(clips), size)
+        ]
+        kept = tuple(batch for batch in batches if not self.wanted.isdisjoint(batch))
+        return replace(self, batches=kept, group_size=0)
 
     def without(self, clip_ids: Collection[str]) -> Task:
         """The task with these clips skipped; their batches stay, for the others."""
@@ -62,6 +97,7 @@ class TaskResult:
         gpu_bytes: peak memory of the GPU so far; 0 without one.
         routes: how gradients were taken -> parameter names (motive_kernels.GradientCapture).
         notes: kind -> (stored clips with such a note about their file, the first one's text).
+        used: size of the clips, WIDTHxHEIGHTxFRAMES -> what the stored ones of that size show of their files.
     """
 
     stored: int
@@ -70,6 +106,7 @@ class TaskResult:
     gpu_bytes: int = 0
     routes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     notes: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    used: Mapping[str, Use] = field(default_factory=dict)
 
 
 def unit_of(clip_id: str, units: int) -> int:
@@ -79,7 +116,12 @@ def unit_of(clip_id: str, units: int) -> int:
 
 
 def make_tasks(
-    ids: Iterable[str], plan: PlanConfig, done: Collection[str] = (), poison: Collection[str] = ()
+    ids: Iterable[str],
+    plan: PlanConfig,
+    done: Collection[str] = (),
+    poison: Collection[str] = (),
+    *,
+    buckets: bool = False,
 ) -> list[Task]:
     """What is left to do, in order of unit.
 
@@ -88,6 +130,8 @@ def make_tasks(
         plan: recorded when the store was created.
         done: ids that have a vector.
         poison: ids that killed their workers: they keep their place and are not touched.
+        buckets: clips share a batch only with clips of the same bucket. A worker learns the buckets of its unit's clips
+            from their files, so each task has the unit's clips as one batch and Task.grouped cuts it.
 
     Returns:
         Tasks with every batch that a wanted clip belongs to. Where the dataset is not the one that the plan was made
@@ -103,12 +147,14 @@ def make_tasks(
         clips_of.setdefault(unit_of(clip_id, units), []).append(clip_id)
     tasks = []
     for unit, clips in sorted(clips_of.items()):
-        batches = [tuple(clips[start : start + plan.batch_size]) for start in range(0, len(clips), plan.batch_size)]
+        size = len(clips) if buckets else plan.batch_size
+        batches = [tuple(clips[start : start + size]) for start in range(0, len(clips), size)]
         wanted = frozenset(clip_id for clip_id in clips if clip_id not in done and clip_id not in poison)
         needed = tuple(batch for batch in batches if not wanted.isdisjoint(batch))
         if needed:
             touched = {clip_id for batch in needed for clip_id in batch}
-            tasks.append(Task(unit, needed, wanted, skip=poison & touched))
+            group_size = plan.batch_size if buckets else 0
+            tasks.append(Task(unit, needed, wanted, skip=poison & touched, group_size=group_size))
     return tasks
 
 

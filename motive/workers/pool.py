@@ -163,7 +163,7 @@ class Pool:
         if task is not None:
             process.idle = False
             process.heard = time.monotonic()
-            process.send((task, [portable(self._clips[clip_id]) for clip_id in task.clips]))
+            process.send((task, [portable(self._clips[clip_id]) for clip_id in task.needed]))
 
     def _act(self, number: int, message: tuple[Any, ...]) -> None:
         process, kind = self._processes[number], message[0]

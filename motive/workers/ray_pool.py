@@ -125,7 +125,7 @@ class _Pool:
         actor = self._actors.get(number)
         if actor is None:
             actor = self._actors[number] = self._make()
-        future = actor.run.remote(task, [portable(clips[clip_id]) for clip_id in task.clips])
+        future = actor.run.remote(task, [portable(clips[clip_id]) for clip_id in task.needed])
         self._pending[future] = (number, task)
 
     def _outcome(self, future: Any, number: int) -> Outcome | None:

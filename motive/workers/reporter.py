@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from motive.data.video.facts import count_notes
+from motive.data.video.use import Use, count_use, use_json
 from motive.progress import Bar
 from motive.workers.metrics import Gauges
 from motive.workers.plan import TaskResult
@@ -49,6 +50,7 @@ class RunReporter:
     deaths: int = 0
     routes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     notes: dict[str, tuple[int, str]] = field(default_factory=dict)
+    used: dict[str, Use] = field(default_factory=dict)
     _workers: dict[int, _WorkerTally] = field(default_factory=dict)
     _began: float = field(default_factory=time.time)
     _written: float = 0.0
@@ -83,6 +85,7 @@ class RunReporter:
         self.stored += result.stored
         self.failed += result.failed
         count_notes(self.notes, result.notes)
+        count_use(self.used, result.used)
         self._committed = time.time()
         self.note(
             "committed",
@@ -124,6 +127,7 @@ class RunReporter:
             "clips_per_second": round(done / seconds, 6) if seconds else 0.0,
             "worker_deaths": self.deaths,
             "notes": {kind: {"clips": n, "example": text} for kind, (n, text) in sorted(self.notes.items())},
+            "sizes": use_json(self.used),
             "workers": [
                 {
                     "worker": number,

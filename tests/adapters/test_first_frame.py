@@ -110,7 +110,7 @@ def test_gradients_are_those_of_the_loop_and_a_given_frame_has_no_loss(
     model = adapter.load_transformer(adapter.experts[0])
     chosen = {f"transformer.{name}": p for name, p in model.named_parameters()}
     projector = mk.Projector(mk.ProjectionSpec(dim=32), {name: p.shape for name, p in chosen.items()})
-    take = ClipGradients(adapter, model, projector, DrawConfig("single", sigma=0.6, combine="mean"), SHAPE)
+    take = ClipGradients(adapter, model, projector, DrawConfig("single", sigma=0.6, combine="mean"))
     found = take(clips)
     assert "stream" not in take.routes.values()
     sigma, noise = take._passes[0]

@@ -64,7 +64,7 @@ def _whole(folder: Path, pool: Path, count: int, commit_ms: float) -> Row:
     with Worker(setup, store, show_progress=False) as worker:
         gradients = worker.gradients()
         encoders = [_encoder(setup, folder / name) for name in ("safe", "bare")]
-        encoders[1]._decoders = _Here(setup.clip_spec)  # type: ignore[assignment]
+        encoders[1]._decoders = _Here()  # type: ignore[assignment]
         for number, clip in enumerate(clips):
             took = {}
             for place in (0, 1) if number % 2 else (1, 0):
@@ -92,7 +92,7 @@ def _whole(folder: Path, pool: Path, count: int, commit_ms: float) -> Row:
 
 def _encoder(setup: Setup, folder: Path) -> Encoder:
     config = setup.config
-    return Encoder(setup.adapter, Cache(folder), setup.clip_spec, config.mask, config.decode_threads, InFlight())
+    return Encoder(setup.adapter, Cache(folder), setup.clip_specs, config.mask, config.decode_threads, InFlight())
 
 
 def _drop(failure: Failure) -> None:
@@ -100,12 +100,9 @@ def _drop(failure: Failure) -> None:
 
 
 class _Here:
-    def __init__(self, clip_spec: ClipSpec) -> None:
-        self._clip_spec = clip_spec
-
-    def load_clip(self, path: Path) -> Any:
+    def load_clip(self, path: Path, clip_spec: ClipSpec) -> Any:
         """As DecoderPool.load_clip, in this process."""
-        return load_clip(path, self._clip_spec)
+        return load_clip(path, clip_spec)
 
     def close(self) -> None:
         """Nothing is held."""

@@ -42,6 +42,7 @@ class Synthetic:
         bad: clips that fail with a reason.
         poison: clips that kill their worker.
         silent: clips during which their worker never says another word.
+        buckets: how many there are; every eleventh clip has none. 0: none at all.
         points: where workers end, in turn; the next one for each ticket that is taken.
     """
 
@@ -50,6 +51,7 @@ class Synthetic:
     bad: frozenset[str] = frozenset()
     poison: frozenset[str] = frozenset()
     silent: frozenset[str] = frozenset()
+    buckets: int = 0
     points: tuple[Point, ...] = ()
 
 
@@ -63,6 +65,12 @@ def clip_ids(count: int) -> list[str]:
     return [
         f"{hashlib.blake2b(str(number).encode(), digest_size=4).hexdigest()}/{number}.mp4" for number in range(count)
     ]
+
+
+def bucket_of(ids: Iterable[str], buckets: int) -> dict[str, str]:
+    """The bucket of each clip that has one."""
+    digits = {clip_id: hashlib.blake2b(clip_id.encode(), digest_size=2).digest() for clip_id in ids}
+    return {clip_id: f"b{one[0] % buckets}" for clip_id, one in digits.items() if buckets and one[1] % 11}
 
 
 def vector(clip_id: str, batch: Iterable[str], dim: int) -> NDArray[np.float32]:
@@ -91,6 +99,7 @@ class SyntheticWorker:
             task = replace(task, wanted=task.wanted - self._store.done_ids())
         rows: list[StoreRow] = []
         failures: list[Failure] = []
+        task = task.grouped(bucket_of(clips, self._config.buckets))
         for batch in task.batches:
             for clip_id in batch:
                 if clip_id not in task.skip:
@@ -152,7 +161,7 @@ class SyntheticJob:
         plan = PlanConfig.of(ids, self.unit_clips, self.batch_size)
         store = self.begin(out)
         poison = {failure.clip_id for failure in store.failures() if failure.reason == "killed_worker"}
-        tasks = make_tasks(ids, plan, store.done_ids(), poison)
+        tasks = make_tasks(ids, plan, store.done_ids(), poison, buckets=bool(self.work.buckets))
         spec = WorkerSpec(self.work, str(out), "", WORKER)  # type: ignore[arg-type]
         clips = {clip_id: Clip(clip_id, Path("/none") / clip_id) for clip_id in ids}
         events = on_event if on_event is not None else []
@@ -172,11 +181,12 @@ class SyntheticJob:
         """What an undisturbed run stores: id -> vector."""
         ids = clip_ids(self.count)
         found = {}
-        for task in make_tasks(ids, PlanConfig.of(ids, self.unit_clips, self.batch_size)):
-            for batch in task.batches:
+        plan, work = PlanConfig.of(ids, self.unit_clips, self.batch_size), self.work
+        for task in make_tasks(ids, plan, buckets=bool(work.buckets)):
+            for batch in task.grouped(bucket_of(ids, work.buckets)).batches:
                 for clip_id in batch:
-                    if clip_id not in self.work.bad and clip_id not in self.work.poison:
-                        found[clip_id] = vector(clip_id, batch, self.work.dim)
+                    if clip_id not in work.bad and clip_id not in work.poison:
+                        found[clip_id] = vector(clip_id, batch, work.dim)
         return found
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from motive.errors import OptionError
-from motive.gradients.draws import DrawConfig, shared_noise
+from motive.gradients.draws import DrawConfig, NoiseField, field_noise, shared_noise
 
 
 def test_the_papers_choice() -> None:
@@ -75,6 +75,34 @@ def test_first_noise_values_never_change() -> None:
     """Stored vectors depend on these bits; a change needs a new format version, not new numbers here."""
     values = shared_noise(0, 0, (4,)).tolist()
     assert values == pytest.approx(GOLDEN, rel=1e-7)
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 7, 2), (3, 4, 2, 9), (3, 4, 7, 9)])
+def test_every_shape_sees_one_field_of_noise(shape: tuple[int, ...]) -> None:
+    _, frames, height, width = shape
+    whole = field_noise(5, 1, (3, 4, 7, 9))
+    assert torch.equal(field_noise(5, 1, shape), whole[:, :frames, :height, :width])
+    field = NoiseField()
+    for asked in ((3, 2, 3, 3), shape, (3, 4, 7, 9), shape):
+        assert torch.equal(field(5, 1, asked), field_noise(5, 1, asked))
+    assert not torch.equal(field(5, 2, shape), field(5, 1, shape))
+
+
+def test_the_field_is_standard_normal_and_keyed() -> None:
+    shape = (16, 6, 24, 24)
+    noise = field_noise(0, 0, shape)
+    standard_error = noise.numel() ** -0.5
+    assert abs(noise.mean()) < 4 * standard_error
+    assert abs(noise.std() - 1) < 4 * standard_error
+    for other in (field_noise(0, 1, shape), field_noise(1, 0, shape), noise.roll(1, 1), noise.roll(1, 2)):
+        assert abs((noise * other).mean()) < 4 * standard_error
+
+
+def test_first_values_of_the_field_never_change() -> None:
+    """Stored vectors of stores with buckets depend on these bits."""
+    noise = field_noise(7, 1, (3, 2, 4, 5))
+    values = [float(noise[place]) for place in ((0, 0, 0, 0), (2, 1, 3, 4), (1, 0, 2, 3))]
+    assert values == pytest.approx([0.20937129855155945, 1.1289383172988892, -0.5319202542304993], rel=1e-7)
 
 
 GOLDEN = [-0.0682993233203888, -0.8618688583374023, 0.02745192125439644, -0.5508575439453125]

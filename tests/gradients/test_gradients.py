@@ -50,7 +50,7 @@ def gradients(
 ) -> ClipGradients:
     shapes = {f"transformer.{name}": p.shape for name, p in transformer.named_parameters()}
     projector = mk.Projector(mk.ProjectionSpec(dim=64), shapes)
-    return ClipGradients(adapter, transformer, projector, draws, SHAPE, micro_batch_draws=micro_batch_draws)
+    return ClipGradients(adapter, transformer, projector, draws, micro_batch_draws=micro_batch_draws)
 
 
 def test_loss_is_the_papers(adapter: Adapter, transformer: nn.Module) -> None:
@@ -95,6 +95,25 @@ def test_weights_scale_the_vector(adapter: Adapter, transformer: nn.Module) -> N
     torch.testing.assert_close(2 * halved[0].vector, full[0].vector, rtol=1e-3, atol=1e-6)
 
 
+def test_a_pass_that_saw_other_latent_shapes_gives_the_same_bits(adapter: Adapter, transformer: nn.Module) -> None:
+    """The plan is proved on the first shape; vectors of a bucket must not depend on which one that was."""
+    shapes = [(28, 2, 4, 4), (28, 3, 4, 6), (28, 1, 6, 2)]
+    generator = torch.Generator().manual_seed(3)
+    (first,) = clips(1)
+    each = [
+        EncodedClip(
+            torch.randn(shape, generator=generator), torch.rand(shape[1:], generator=generator), first.conditioning
+        )
+        for shape in shapes
+    ]
+    draws = DrawConfig("uniform", count=2)
+    together = gradients(adapter, transformer, draws)
+    seen = [together([clip])[0].vector for clip in (*each, *reversed(each))]
+    for clip, *found in zip(each, seen[:3], reversed(seen[3:]), strict=True):
+        alone = gradients(adapter, transformer, draws)([clip])[0].vector
+        assert all(torch.equal(alone, vector) for vector in found)
+
+
 def test_wan_layers_all_have_a_token_rule(adapter: Adapter, transformer: nn.Module) -> None:
     assert "stream" not in gradients(adapter, transformer).routes.values()
 
@@ -107,7 +126,7 @@ def single_draws(adapter: Adapter, transformer: nn.Module) -> list[list[torch.Te
         for sigma in DRAWS.sigmas()
     ]
     for j, draw in enumerate(draws):
-        draw._passes = [(torch.tensor([DRAWS.sigmas()[j]]), shared_noise(0, j, SHAPE)[None])]
+        draw._noise_of = lambda seed, _, shape, j=j: shared_noise(seed, j, shape)
     return [[draw([clip])[0].vector for draw in draws] for clip in clips(2)]
 
 
@@ -140,13 +159,13 @@ def test_parts_of_the_model_lie_side_by_side(
     shapes = {f"transformer.{name}": p.shape for name, p in transformer.named_parameters()}
     projector = mk.Projector(mk.ProjectionSpec(dim=64), shapes)
     draws = DrawConfig("uniform", count=3, combine=combine)
-    take = ClipGradients(adapter, transformer, projector, draws, SHAPE, parts=parts, micro_batch_draws=3)
+    take = ClipGradients(adapter, transformer, projector, draws, parts=parts, micro_batch_draws=3)
     (clip,) = clips(1)
     whole = take([clip])[0]
     exact = {}
     for part, own in parts.items():
         alone = mk.Projector(mk.ProjectionSpec(dim=64), {name: shapes[name] for name in own})
-        exact[part] = ClipGradients(adapter, transformer, alone, draws, SHAPE, micro_batch_draws=3).each_draw([clip])[0]
+        exact[part] = ClipGradients(adapter, transformer, alone, draws, micro_batch_draws=3).each_draw([clip])[0]
     raw = torch.stack(list(exact.values()), 1)  # [draws, parts, k]
     units = raw / raw.flatten(1).norm(dim=1)[:, None, None]
     expected = raw.sum(0).flatten() if combine == "mean" else units.transpose(0, 1).flatten() / 3**0.5

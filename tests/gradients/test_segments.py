@@ -59,7 +59,7 @@ def gradients(
     shapes = {f"transformer.{name}": p.shape for name, p in model.named_parameters()}
     projector = mk.Projector(mk.ProjectionSpec(dim=32), shapes)
     draws = DrawConfig("uniform", count=2, combine=combine)
-    return ClipGradients(adapter, model, projector, draws, SHAPE, micro_batch_draws=2)
+    return ClipGradients(adapter, model, projector, draws, micro_batch_draws=2)
 
 
 @pytest.mark.parametrize("combine", ["mean", "normalized-mean", "concat"])

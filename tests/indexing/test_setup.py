@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from motive.cli.flags import flag
 from motive.config import field_hints
 from motive.data import Dataset
+from motive.data.video.buckets import BucketConfig
 from motive.errors import ConfigError, IdentityMismatch, OptionError, StoreError
 from motive.gradients.draws import DrawConfig
 from motive.indexing.config import IndexConfig, VectorConfig
@@ -100,6 +101,7 @@ def test_settings_beyond_the_identity_are_in_the_digest(change: dict) -> None:
 OTHERWISE = {
     "dtype": "bfloat16",
     "clip_spec": replace(model_clip_spec("toy"), short="loop"),
+    "buckets": BucketConfig(sizes=("80x80x17",)),
     "mask": MaskConfig(camera="remove"),
     "draws": DrawConfig(seed=1),
     "projection": ProjectionSpec(dim=64),

@@ -49,6 +49,36 @@ def test_a_resume_keeps_every_batch_as_it_was(done: set[str], poison: set[str]) 
     assert all(task.skip == poison & {clip for batch in task.batches for clip in batch} for task in tasks)
 
 
+BUCKETS = {clip: f"{80 - 16 * (number % 3)}x80x17" for number, clip in enumerate(IDS) if number % 11}
+"""Every eleventh clip has none."""
+
+
+def test_with_buckets_only_clips_of_one_bucket_share_a_batch() -> None:
+    tasks = [task.grouped(BUCKETS) for task in make_tasks(IDS, PLAN, buckets=True)]
+    assert sorted(clip for task in tasks for clip in task.wanted) == IDS == sorted(c for t in tasks for c in t.members)
+    for task, flat in zip(tasks, make_tasks(IDS, PLAN), strict=True):
+        assert (task.unit, task.wanted, task.group_size) == (flat.unit, flat.wanted, 0)
+        for batch in task.batches:
+            buckets = {BUCKETS.get(clip) for clip in batch}
+            assert len(buckets) == 1
+            assert len(batch) == 1 if buckets == {None} else len(batch) <= 3
+        full = [batch for batch in task.batches if len(batch) == 3]
+        assert len(task.batches) - len(full) <= 3 + sum(clip not in BUCKETS for clip in task.members)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sets(st.sampled_from(IDS)), st.sets(st.sampled_from(IDS), max_size=4), st.randoms(use_true_random=False))
+def test_with_buckets_a_resume_keeps_every_batch_as_it_was(
+    done: set[str], poison: set[str], rng: random.Random
+) -> None:
+    whole, poison = mates([task.grouped(BUCKETS) for task in make_tasks(IDS, PLAN, buckets=True)]), poison - done
+    tasks = make_tasks(rng.sample(IDS, len(IDS)), PLAN, done, poison, buckets=True)
+    assert all(set(task.needed) == set(task.members) for task in tasks), "a worker must learn the bucket of each clip"
+    left = mates([task.grouped(dict(rng.sample(sorted(BUCKETS.items()), len(BUCKETS)))) for task in tasks])
+    assert set(left) == set(IDS) - done - poison
+    assert all(whole[clip] == batch for clip, batch in left.items())
+
+
 def test_a_grown_dataset_leaves_stored_clips_alone() -> None:
     more = [*IDS, *(f"new-{number}" for number in range(30))]
     tasks = make_tasks(more, PLAN, done=IDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,21 @@ def test_bad_clips_keep_their_place_and_poison_is_quarantined(tmp_path: Path, wo
     events.clear()
     assert job.run(tmp_path / "s", events).version == store.version
     assert not [event for event in events if event.kind == "died"], "a later run leaves quarantined clips alone"
+
+
+def test_with_buckets_neither_kills_nor_poison_nor_resumes_change_a_batch(tmp_path: Path) -> None:
+    """A worker dies at its third clip, twice; a run that is cut short is continued by one with other workers."""
+    tickets = tmp_path / "tickets"
+    tickets.mkdir()
+    point = Point("clip", 3, alone=True, tickets=str(tickets), kills=2)
+    work = Synthetic(bad=BAD, poison=POISON, buckets=3, points=(point,))
+    job = SyntheticJob(80, work=work, launch=LaunchConfig(workers=2, max_deaths=50))
+    check(job.run(tmp_path / "s"), job)
+    record = max((tmp_path / "s" / "commits").glob("*.json"))
+    record.unlink()
+    check(replace(job, work=replace(work, points=()), launch=LaunchConfig(workers=1)).run(tmp_path / "s"), job)
+    flat = replace(job, work=replace(work, buckets=0))
+    assert any(not np.array_equal(job.expected()[name], row) for name, row in flat.expected().items())
 
 
 @pytest.mark.parametrize(("kind", "number"), [("unit", 2), ("clip", 3), ("commit", 1), ("write", 2)])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from motive.data.video.buckets import SourceShape
 from motive.data.video.combing import COMBED, combing, thinned
 from motive.data.video.facts import SourceFacts
 from motive.data.video.fields import Deinterlacer
@@ -265,3 +266,19 @@ def measure_seconds(path: Path, limits: DecodeLimits) -> float:
         seconds = video.packet_seconds or count * video.step_s
         video.check("seconds", seconds, limits.max_seconds)
         return seconds
+
+
+def measure_shape(path: Path, limits: DecodeLimits) -> SourceShape:
+    """Length and size of a clip as displayed, from its packets' time stamps and its first frame.
+
+    Raises:
+        ClipError: as decode_at.
+    """
+    seconds = measure_seconds(path, limits)
+    with open_video(path, limits) as video, closing(video.timeline()) as shots:
+        frame = next((shot.frame for shot in shots), None)
+        if frame is None:
+            raise ClipError("unreadable", f"no frame of {video.name} decodes")
+        turned = orientation_of(frame)
+        height, width = turned.size(frame.height, frame.width)
+        return SourceShape(seconds, video.tolerance_s, height, width, float(turned.aspect(video.aspect)))

@@ -19,7 +19,7 @@ import numpy as np
 from motive.config import to_json
 from motive.data.video.clip_spec import ClipSpec
 from motive.data.video.clips import load_clip
-from motive.data.video.decode import read_header
+from motive.data.video.decode import measure_shape, read_header
 from motive.data.video.video import DecodeLimits
 from motive.errors import ClipError, MissingExtra
 
@@ -57,6 +57,8 @@ def _answer(request: dict[str, Any], shared: mmap.mmap) -> dict[str, Any]:
     try:
         if request["asked"] == "header":
             return {"header": to_json(read_header(path, limits))}
+        if request["asked"] == "shape":
+            return {"shape": to_json(measure_shape(path, limits))}
         clip_spec = ClipSpec(**request["clip_spec"])
         shape = (clip_spec.frames, clip_spec.height, clip_spec.width, 3)
         out = np.frombuffer(shared, np.uint8, count=int(np.prod(shape))).reshape(shape)

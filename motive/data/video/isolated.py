@@ -20,6 +20,7 @@ import numpy as np
 from motive.child import describe_exit, python_command
 from motive.config import to_json
 from motive.data.media import media_of
+from motive.data.video.buckets import ClipSpecs, SourceShape
 from motive.data.video.clip_spec import ClipSpec
 from motive.data.video.clips import LoadedClip
 from motive.data.video.decode import Header
@@ -41,25 +42,30 @@ class DecoderPool:
     ended, its clip is reported, and the next clip gets a new one.
 
     Args:
-        clip_spec: of all clips.
+        clip_specs: of the clips; one for all, or those of buckets.
         limits: what one clip may cost.
     """
 
-    def __init__(self, clip_spec: ClipSpec, limits: DecodeLimits = DEFAULT_LIMITS) -> None:
-        self._clip_spec = clip_spec
+    def __init__(self, clip_specs: ClipSpec | ClipSpecs, limits: DecodeLimits = DEFAULT_LIMITS) -> None:
+        self._specs = ClipSpecs(clip_specs) if isinstance(clip_specs, ClipSpec) else clip_specs
         self._limits = limits
         self._idle: list[_Decoder] = []
         self._lock = threading.Lock()
         self.started = 0
 
-    def load_clip(self, path: Path | str) -> LoadedClip:
+    def load_clip(self, path: Path | str, clip_spec: ClipSpec | None = None) -> LoadedClip:
         """As motive.data.load_clip.
+
+        Args:
+            path: a video file.
+            clip_spec: no larger than the largest of the pool's; None takes the pool's own.
 
         Raises:
             ClipError: its reasons, and decoder_died: the process ended while it decoded this clip; timeout: it did
                 not answer in time; out_of_memory.
         """
-        return self._with_decoder(lambda decoder: decoder.load_clip(path))
+        seen = self._specs.base if clip_spec is None else clip_spec
+        return self._with_decoder(lambda decoder: decoder.load_clip(path, seen))
 
     def read_header(self, path: Path | str) -> Header:
         """As motive.data.video.decode.read_header.
@@ -69,11 +75,19 @@ class DecoderPool:
         """
         return self._with_decoder(lambda decoder: decoder.read_header(path))
 
+    def measure_shape(self, path: Path | str) -> SourceShape:
+        """Length and size of a clip as displayed, without decoding more than its first frame.
+
+        Raises:
+            ClipError: as load_clip.
+        """
+        return self._with_decoder(lambda decoder: decoder.measure_shape(path))
+
     def _with_decoder(self, work: Callable[[_Decoder], T]) -> T:
         with self._lock:
             decoder = self._idle.pop() if self._idle else None
         if decoder is None:
-            decoder = _Decoder(self._clip_spec, self._limits)
+            decoder = _Decoder(self._specs.largest_bytes, self._limits)
             self.started += 1
         try:
             result = work(decoder)
@@ -135,10 +149,8 @@ class ClipReader:
 class _Decoder:
     """One process, and the memory that it writes frames to."""
 
-    def __init__(self, clip_spec: ClipSpec, limits: DecodeLimits) -> None:
-        self._clip_spec, self._limits = clip_spec, limits
-        self._shape = (clip_spec.frames, clip_spec.height, clip_spec.width, 3)
-        size = int(np.prod(self._shape))
+    def __init__(self, size: int, limits: DecodeLimits) -> None:
+        self._limits = limits
         handle = _memory()
         try:
             os.ftruncate(handle, size)
@@ -156,16 +168,17 @@ class _Decoder:
         self._fresh = True
         self.alive = True
 
-    def load_clip(self, path: Path | str) -> LoadedClip:
-        answer, name = self._request("clip", path), Path(path).name
+    def load_clip(self, path: Path | str, clip_spec: ClipSpec) -> LoadedClip:
+        answer, name = self._request("clip", path, clip_spec), Path(path).name
+        shape = (clip_spec.frames, clip_spec.height, clip_spec.width, 3)
         try:
             found = answer["clip"]
             times = np.array(found["frame_times_s"], np.float64)
             texts = {name: found[name] for name in ("decoder", "resize")}
-            if times.shape != (self._clip_spec.frames,) or not all(isinstance(text, str) for text in texts.values()):
+            if times.shape != (clip_spec.frames,) or not all(isinstance(text, str) for text in texts.values()):
                 raise ValueError("times or texts of another form")
             facts = checked_facts(found)
-            frames = np.frombuffer(self._frames, np.uint8).reshape(self._shape).copy()
+            frames = np.frombuffer(self._frames, np.uint8, count=math.prod(shape)).reshape(shape).copy()
             return LoadedClip(**facts, **texts, frames=frames, frame_times_s=times)
         except (KeyError, TypeError, ValueError) as error:
             raise self._broken(name) from error
@@ -180,9 +193,20 @@ class _Decoder:
         except (KeyError, TypeError, ValueError) as error:
             raise self._broken(Path(path).name) from error
 
-    def _request(self, asked: str, path: Path | str) -> dict[str, Any]:
+    def measure_shape(self, path: Path | str) -> SourceShape:
+        answer = self._request("shape", path)
+        try:
+            shape = SourceShape(**answer["shape"])
+            if any(type(value) not in (int, float) or not 0 < value < math.inf for value in vars(shape).values()):
+                raise ValueError("numbers of another form")
+            return shape
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._broken(Path(path).name) from error
+
+    def _request(self, asked: str, path: Path | str, clip_spec: ClipSpec | None = None) -> dict[str, Any]:
+        """Ask for a clip's frames in a clip spec, its header, or its shape."""
         request = {"asked": asked, "path": str(path), "limits": to_json(self._limits)}
-        request["clip_spec"] = to_json(self._clip_spec)
+        request["clip_spec"] = to_json(clip_spec)
         answer = self._ask(json.dumps(request).encode("ascii") + b"\n", Path(path).name)
         if "missing" in answer:
             raise MissingExtra(*map(str, answer["missing"]))
