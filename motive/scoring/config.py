@@ -46,6 +46,9 @@ class ScoreConfig:
         weights: query clip id -> what the query counts in votes and means, not negative; 1 where none is given.
         model_part: compare the vectors of this part of the model alone, of stores made with --model-parts; empty for
             the whole vector.
+        bucket_means: what becomes of the mean score that a query gives the clips of a bucket, where clips have several
+            buckets: ``remove`` puts the buckets on one level, ``keep`` leaves the scores as they are. With float32 only,
+            unless kept. Default: remove.
         filter: condition on the index columns, such as ``source_seconds >= 2 and not static``; only clips that pass
             it are ranked. Their scores are those they would have without it.
         precision: ``float32`` scores every clip for every query exactly and stores all of it; ``int8`` reads int8
@@ -68,6 +71,7 @@ class ScoreConfig:
     groups: Mapping[str, str] = field(default_factory=lambda: _NO_GROUPS)
     weights: Mapping[str, float] = field(default_factory=lambda: _NO_WEIGHTS)
     model_part: str = ""
+    bucket_means: Literal["remove", "keep"] | None = None
     filter: str = ""
     precision: Literal["float32", "int8"] = "float32"
     top_k: int | None = None

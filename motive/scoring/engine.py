@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from motive.errors import OptionError, StoreError
+from motive.errors import ConfigError, OptionError, StoreError
 from motive.scores.format import FORMAT, VERSION, prepare_target
 from motive.scores.stores import StoreLike, open_stores, place_of
 from motive.scoring.blocks import read_blocks
@@ -21,12 +21,13 @@ from motive.scoring.int8.cache import int8_store
 from motive.scoring.int8.rescore import Record
 from motive.scoring.int8.run import Int8Run, require_devices, search_errors
 from motive.scoring.int8.topk import QuantizedScores, Top, rescored_top
+from motive.scoring.levels import Levels, bucket_codes, levels_of
 from motive.scoring.precondition import SecondMoment, held_out_damping, second_moment
 from motive.scoring.scratch import Scratch
 from motive.scoring.similarity import Kernel
 from motive.scoring.summary import ScoreSummary
 from motive.scoring.view import View
-from motive.store import Store, require_same_identity
+from motive.store import Store, require_comparable
 from motive.store.records import package_version, utc_now
 
 _log = logging.getLogger(__name__)
@@ -71,10 +72,11 @@ def score(
     query_ids = pairs[0].queries.clip_ids
     _require_known(config, pairs[0].queries, query_ids)
     made = [pair.kernel(config) for pair in pairs]
+    levels = _levels(pairs, [kernel for kernel, _ in made], config)
     clips = _filtered([pair.view for pair in pairs], config)
     _log.info("scoring %d clips against %d queries in %s", len(clips[0]), len(query_ids), config.precision)
     sides = [Side(view, kernel) for view, (kernel, _) in zip(clips, made, strict=True)]
-    provenance = _provenance(pairs, config, [moment for _, moment in made])
+    provenance = _provenance(pairs, config, [moment for _, moment in made], levels)
     if config.precision == "int8":
         record = _record(pairs, [kernel for kernel, _ in made], config)
         stored = int8_store(record.source, WHERE)
@@ -84,7 +86,8 @@ def score(
         run.rank()
         return run.write(out, {**provenance, "int8_cache": stored.cache})
     with Scratch(out.parent, len(query_ids), len(sides[0].clips)) as scratch:
-        full = FullRun(sides, query_ids, config, scratch)
+        own = None if levels is None else levels.restricted(clips[0].chosen)
+        full = FullRun(sides, query_ids, config, scratch, own)
         full.score_clips(progress)
         full.count_votes()
         full.rank()
@@ -119,6 +122,7 @@ def topk(
     config = dataclasses.replace(config or ScoreConfig(), precision="int8")
     require_devices(config.devices)
     pairs = _open_pairs(((store, queries), *checkpoints), config)
+    _levels(pairs, [], config)
     record = _record(pairs, [pair.kernel(config)[0] for pair in pairs], config)
     (clips,) = _filtered([pairs[0].view], config)
     stored = int8_store(record.source, WHERE)
@@ -141,7 +145,7 @@ class _Pair:
         opened, (asked,) = open_stores(stores), open_stores(queries)
         if not opened:
             raise OptionError(f"{WHERE}: store must be one store or several, and the list is empty; name one")
-        require_same_identity(opened[0], asked, WHERE)
+        require_comparable(opened[0], asked, WHERE)
         view = View(opened, WHERE, Path(config.cache) if config.cache else None)
         if len(asked) == 0:
             raise StoreError(
@@ -184,6 +188,32 @@ def _open_pairs(given: Sequence[tuple[Stores, StoreLike]], config: ScoreConfig) 
     return pairs
 
 
+def _levels(pairs: Sequence[_Pair], kernels: Sequence[Kernel], config: ScoreConfig) -> Levels | None:
+    """What is removed from the scores of each bucket; None where nothing is.
+
+    Raises:
+        OptionError: bucket_means has no effect, or int8 scores would need levels.
+    """
+    several = bool(bucket_codes(pairs[0].view)[0])
+    if config.bucket_means is not None and not several:
+        raise ConfigError(
+            WHERE,
+            f"{{bucket_means}} must be left out where clips have one bucket, got {config.bucket_means} for "
+            f"{pairs[0].view.location}; leave it out",
+        )
+    if not several or config.bucket_means == "keep":
+        return None
+    if config.precision == "int8":
+        raise ConfigError(
+            WHERE,
+            "{precision} must be float32 to put the scores of several buckets on one level, got int8; take float32, or "
+            "{bucket_means} keep",
+        )
+    return levels_of(
+        [(pair.view, kernel) for pair, kernel in zip(pairs, kernels, strict=True)], len(pairs[0].queries), WHERE
+    )
+
+
 def _filtered(views: Sequence[View], config: ScoreConfig) -> list[View]:
     """The clips that pass the filter, by the index columns of the first view."""
     if not config.filter:
@@ -223,7 +253,9 @@ def _require_known(config: ScoreConfig, queries: Store, query_ids: Sequence[str]
             )
 
 
-def _provenance(pairs: Sequence[_Pair], config: ScoreConfig, moments: Sequence[_Moment | None]) -> dict[str, Any]:
+def _provenance(
+    pairs: Sequence[_Pair], config: ScoreConfig, moments: Sequence[_Moment | None], levels: Levels | None
+) -> dict[str, Any]:
     """How the scores were made: the part of the metadata that is known before the first score."""
     options, first = config.to_json(), pairs[0]
     found = [moment for moment in moments if moment is not None]
@@ -246,6 +278,8 @@ def _provenance(pairs: Sequence[_Pair], config: ScoreConfig, moments: Sequence[_
             "queries": dict(first.queries.manifest.identity_digest),
         },
         **options,
+        "bucket_means": config.bucket_means if levels is None else "remove",
+        "buckets": None if levels is None else dict(zip(levels.buckets, levels.clips, strict=True)),
         "damping": found[0].damping if found else None,
         "dampings": [moment.damping for moment in found],
         "preconditioner_cache": found[0].moment.cache if found else None,

@@ -17,6 +17,7 @@ from motive.scores.ranking import CutTies, rank_rows, share_count, ties_at_cut, 
 from motive.scoring.blocks import prefetched, read_blocks, refuse_clip
 from motive.scoring.config import BLOCK_ROWS, ScoreConfig
 from motive.scoring.joint import mean_scores
+from motive.scoring.levels import Levels
 from motive.scoring.scratch import Scratch
 from motive.scoring.similarity import Kernel
 from motive.scoring.summary import QuerySummary, ScoreSummary
@@ -157,11 +158,19 @@ class FullRun(Run):
         query_ids: in order.
         config: options.
         scratch: where the scores are kept.
+        levels: of the buckets of the clips; None leaves the scores.
     """
 
-    def __init__(self, sides: list[Side], query_ids: list[str], config: ScoreConfig, scratch: Scratch) -> None:
+    def __init__(
+        self,
+        sides: list[Side],
+        query_ids: list[str],
+        config: ScoreConfig,
+        scratch: Scratch,
+        levels: Levels | None = None,
+    ) -> None:
         super().__init__(sides[0].clips, query_ids, config)
-        self.sides, self.scratch = sides, scratch
+        self.sides, self.scratch, self.levels = sides, scratch, levels
 
     def score_clips(self, progress: Progress | None) -> None:
         """Fill scratch, mean, max and the groups' means, a block of clips at a time."""
@@ -180,7 +189,9 @@ class FullRun(Run):
             for first in range(0, len(self.query_ids), _QUERY_TILE):
                 last = min(first + _QUERY_TILE, len(self.query_ids))
                 made = [side.kernel.score(one, first, last) for side, one in zip(self.sides, clips, strict=True)]
-                scores = np.ascontiguousarray(made[0].T if len(made) == 1 else mean_scores(made).T)
+                whole = mean_scores(made)
+                whole = whole if self.levels is None else self.levels.apply(whole, start, first)
+                scores = np.ascontiguousarray(whole.T)
                 self._require_finite(scores, start)
                 self.scratch.write(first, start, scores)
                 for query, row in enumerate(scores, first):  # one by one: the order of a sum is part of its bits

@@ -105,6 +105,14 @@ class View:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def buckets(self) -> NDArray[np.object_] | None:
+        """The bucket of each clip; None where a store has no buckets."""
+        if any("bucket" not in store.manifest.columns for store in self.stores):
+            return None
+        names = [store.columns(["bucket"]).column("bucket").to_numpy(zero_copy_only=False) for store in self.stores]
+        every = np.concatenate(names).astype(object)
+        return every if self._rows is None else every[self._rows]
+
     def keep(self, filter_: Filter) -> View:
         """The clips whose index columns pass a filter.
 
