@@ -20,3 +20,11 @@ def test_rows_are_read_in_bounded_memory(tmp_path: Path, kind: str) -> None:
     assert (rows["op"], clips["op"], rows["shape"]) == ("dataset_rows", "dataset_read", [ROWS])
     assert rows["growth_bytes"] < 6 << 20, "memory grows with the rows, though none is kept"
     assert clips["growth_bytes"] > 2 * max(rows["growth_bytes"], 4 << 20), "this measure of memory sees what is kept"
+
+
+def test_parquet_of_many_row_groups_is_read_in_bounded_memory(tmp_path: Path) -> None:
+    """Ten times the row groups of the table before take no more memory."""
+    given = ["--rows", "100000", "--kinds", "parquet", "--passes", "rows", "--out", str(tmp_path)]
+    assert datasets.main(given) == 0
+    (rows,) = read_rows(tmp_path / "results.jsonl")
+    assert rows["growth_bytes"] < 3 << 20, f"{rows['growth_bytes']} bytes for a file of {rows['bytes']}"

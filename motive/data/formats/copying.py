@@ -14,6 +14,7 @@ from motive.data.formats.tables import (
     column_names,
     lines_of,
     open_parquet,
+    parquet_batches,
     read_rows,
     readable,
     write_csv,
@@ -103,7 +104,7 @@ def _parquet_part(pa: Any, source: Path, numbers: Sequence[int]) -> Any:
     order = sorted(range(len(numbers)), key=numbers.__getitem__)
     parts, first, at = [], 1, 0
     with open_parquet(source) as file:
-        for batch in file.iter_batches(batch_size=1024, use_threads=False):
+        for batch in parquet_batches(file):
             inner = []
             while at < len(order) and numbers[order[at]] < first + batch.num_rows:
                 inner.append(numbers[order[at]] - first)

@@ -296,11 +296,19 @@ def open_parquet(path: Path) -> Iterator[Any]:
         raise _error(path, f"must be Parquet, got: {_first_line(error)}", "check the file") from error
 
 
+def parquet_batches(file: Any) -> Iterator[Any]:
+    """Record batches of a Parquet file, in memory that does not grow with it.
+
+    Over several row groups pyarrow keeps what it read of all of them, and with threads memory for each.
+    """
+    for group in range(file.num_row_groups):
+        yield from file.iter_batches(1024, row_groups=[group], use_threads=False)
+
+
 def _parquet_rows(path: Path) -> Generator[TableRow, None, None]:
     number = 0
     with open_parquet(path) as file:
-        # Threads each keep memory of the allocator's, so that it grows with the file.
-        for batch in file.iter_batches(batch_size=1024, use_threads=False):
+        for batch in parquet_batches(file):
             for values in batch.to_pylist():
                 number += 1
                 blank = all(value is None or value == "" for value in values.values())
