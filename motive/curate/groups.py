@@ -12,6 +12,7 @@ from motive.curate.amounts import CAPTION, SOURCE, Grouping
 from motive.curate.captions import CaptionClusters
 from motive.errors import OptionError
 from motive.scores.stores import ScoredStores
+from motive.store.ids import clip_of
 
 MISSING = ""
 """The value of a clip that has none: a separate group."""
@@ -87,7 +88,8 @@ class Groups:
         self, grouping: Grouping, rows: Sequence[Mapping[str, Any]], columns: Sequence[Mapping[str, str]]
     ) -> list[str]:
         if grouping.kind == SOURCE:
-            return [source_of(row["clip_id"].partition("#")[0], own) for row, own in zip(rows, columns, strict=True)]
+            ids = [clip_of(row["clip_id"]) if self._stores.first.segments else row["clip_id"] for row in rows]
+            return [source_of(clip_id, own) for clip_id, own in zip(ids, columns, strict=True)]
         if grouping.kind == CAPTION and self._captions is not None:
             return self._captions.of([row.get("caption") or "" for row in rows])
         name = grouping.column

@@ -258,6 +258,7 @@ def test_caption_clusters_do_not_depend_on_batches() -> None:
         ("a_clip_3.mp4", {}, "a"),
         ("a_003.mp4", {}, "a"),
         ("a (2).mp4", {}, "a (2)"),
+        ("a#b_1.mp4", {}, "a#b"),
         ("day/0001.mp4", {}, "day"),
         ("0001.mp4", {}, "0001"),
         ("a.mp4", {"source": " s "}, "s"),
