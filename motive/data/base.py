@@ -169,6 +169,11 @@ class Dataset:
         return len(self.clips) + len(self.failures)
 
     @property
+    def read_as(self) -> str:
+        """The format that was found, and where."""
+        return f"{self.format} from {self.source or self.location}"
+
+    @property
     def without_caption(self) -> int:
         """Clips that have no caption."""
         return sum(not clip.caption.strip() for clip in self.clips)

@@ -52,6 +52,7 @@ class Estimate(Result):
         parts: entries of the trainer's configuration that was read, with the clip shapes they train on.
         weight_notes: what the model's weights lost by the way they are stored.
         buckets: bucket -> clips, from the lengths and sizes of up to BUCKET_CLIPS of them; empty without buckets.
+        read_as: the dataset's format, and the file or folder it was read from.
     """
 
     clips: int
@@ -69,6 +70,7 @@ class Estimate(Result):
     parts: Sequence[Part] = ()
     weight_notes: Sequence[str] = ()
     buckets: Mapping[str, int] = field(default_factory=dict)
+    read_as: str = ""
 
     def lines(self) -> list[str]:
         """The estimate for a person."""
@@ -83,6 +85,7 @@ class Estimate(Result):
         lines += [f"bucket    {name}: {count:,} clips" for name, count in self.buckets.items()]
         if self.left_out:
             lines += ["left out so far:", *reason_lines(*tally(self.left_out))]
+        lines += [f"dataset   {self.read_as}"] if self.read_as else []
         lines += dataset_lines(self.rows, self.without_caption, self.unread, self.parts)
         return lines + list(self.weight_notes)
 
@@ -130,6 +133,7 @@ def estimate(dataset: Path | str, *, config: IndexConfig | None = None, clips: i
         parts=found.parts,
         weight_notes=setup.adapter.weight_notes(),
         buckets={name: round(total * share) for name, share in measured.buckets.items()},
+        read_as=found.read_as,
     )
 
 

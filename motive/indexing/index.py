@@ -212,6 +212,7 @@ class Job:
             weight_notes=setup.adapter.weight_notes(),
             used=dict(ran.used),
             buckets=setup.config.buckets.given,
+            read_as=self.dataset.read_as,
         )
 
     def _poison(self, store: Store) -> set[str]:

@@ -34,6 +34,7 @@ class IndexSummary(Result):
         weight_notes: what the model's weights lost by the way they are stored.
         used: size, WIDTHxHEIGHTxFRAMES -> how much of their files the clips stored by this run with that size show.
         buckets: whether clips have buckets.
+        read_as: the dataset's format, and the file or folder it was read from.
     """
 
     store: Path | str
@@ -50,6 +51,7 @@ class IndexSummary(Result):
     weight_notes: Sequence[str] = ()
     used: Mapping[str, Use] = field(default_factory=dict)
     buckets: bool = False
+    read_as: str = ""
 
     @property
     def lost(self) -> int:
@@ -66,6 +68,7 @@ class IndexSummary(Result):
             )
             lines += reason_lines(self.reasons, self.examples)
         lines += use_lines(self.used, self.buckets, self.reasons.get("too_short", 0), self.rows)
+        lines += [f"dataset: {self.read_as}"] if self.read_as else []
         lines += dataset_lines(self.rows, self.without_caption, self.unread, self.parts)
         return lines + notes_lines(self.notes) + list(self.weight_notes)
 
@@ -80,6 +83,7 @@ def facts(done: IndexSummary) -> dict[str, Any]:
         "unread": to_json(done.unread),
         "parts": to_json(done.parts),
         "weight_notes": list(done.weight_notes),
+        "read_as": done.read_as,
     }
 
 

@@ -292,6 +292,7 @@ def test_a_part_is_public() -> None:
 
 def test_the_summary_shows_the_parts(golden: Path) -> None:
     dataset = read_dataset(golden)
+    assert dataset.read_as == f"musubi from {golden}"
     lines = dataset_lines(dataset.rows, dataset.without_caption, dataset.unread, dataset.parts)
     assert lines[0] == "trainer's datasets[0] clips: 1, 25, 45 frames; the area of 960x544; read as 30 fps"
     assert lines[1] == "trainer's datasets[1] more.jsonl: 1 frames; the area of 480x480; 3 repeats"

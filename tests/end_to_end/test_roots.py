@@ -65,6 +65,7 @@ def test_the_summary_tells_what_was_lost(far: Path, store: Path, capsys: pytest.
         f"{store}: 0 clips stored, 3 were there, 1 left out",
         f"left out: 1 of 4 clips (25.0%); {store}/failed.parquet has each reason",
         f"  static 1: nothing moves in this clip, so it has no motion gradient ({used})",
+        f"dataset: diffsynth from {far / 'set' / 'metadata.jsonl'}",
         "no caption: 1 of 4 clips",
         "not read: notes.csv: no format has its columns (clip, who)",
     ]
