@@ -66,6 +66,9 @@ class Adapter(ABC):
 
     experts: tuple[Expert, ...] = (Expert(),)
 
+    precomputed: Mapping[str, str] = {}
+    """Tool whose precomputed latents can be used -> its name for this family (motive.adapters.precomputed)."""
+
     @property
     @abstractmethod
     def clip_spec(self) -> ClipSpec:
@@ -162,6 +165,14 @@ class Adapter(ABC):
     def has_gradient(self, name: str) -> bool:
         """Whether a parameter of the transformer can have one, given what clips come with; others are not attributed."""
         return True
+
+    def normalised(self, latents: Tensor) -> Tensor:
+        """Latents [c, F, h, w] as the video encoder's own space has them, brought to the transformer's.
+
+        Raises:
+            OptionError: the family does not say how.
+        """
+        raise OptionError(f"{self.family}: latents must be left out; the family does not say how they are normalised")
 
     def lora_names(self, layer: str) -> Sequence[str]:
         """What LoRA training tools call a layer of the transformer beside its own name."""

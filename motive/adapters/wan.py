@@ -120,6 +120,8 @@ class WanAdapter(PipelineAdapter):
             self._check_components()
         self._first = first_frame_mode(self._index, self._transformer, self._latent_channels, self._strides[0])
         self._each_token = bool(self._index.get("expand_timesteps"))
+        if not self._first and self._latent_channels == 16:  # musubi-tuner's normalisation is that of 16 channels
+            self.precomputed = {"musubi-tuner": "wan", "FastVideo": "wan"}
 
     def _check_latent_statistics(self) -> None:
         for name in ("latents_mean", "latents_std"):
@@ -182,6 +184,9 @@ class WanAdapter(PipelineAdapter):
 
     def lora_names(self, layer: str) -> Sequence[str]:
         return (original_wan_name(layer),)
+
+    def normalised(self, latents: Tensor) -> Tensor:
+        return self._normalised(None, latents[None])[0]
 
     def _normalised(self, vae: Any, latents: Tensor) -> Tensor:
         return (latents - channel(self._vae["latents_mean"], latents)) / channel(self._vae["latents_std"], latents)

@@ -71,6 +71,8 @@ class ReadConfig:
             repeated.
         follow_links: take files that are symbolic links out of their folder; None does as for the store.
         buckets: sizes and lengths of these clips, where they are not those of the store.
+        latents: latents of these clips by the tool that computed those of the store (motive index --latents).
+        latents_fps: rate at which FastVideo took their frames.
     """
 
     dataset_format: str = "auto"
@@ -78,6 +80,8 @@ class ReadConfig:
     path_map: tuple[str, ...] = repeated()
     follow_links: bool | None = None
     buckets: BucketConfig = field(default_factory=BucketConfig)
+    latents: str | None = None
+    latents_fps: float | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,10 @@ class VectorConfig:
         model_parts: parts of the model that get a vector each, side by side in a clip's vector, for motive score
             --model-part: NAME=PATTERN[,PATTERN] (attention=*attn*), or a wildcard (blocks.*), which makes one part per
             match; parameters that match nothing go to the part rest. Empty for one vector of all.
+        latents: folder where musubi-tuner cached latents of these clips, or FastVideo's Parquet files; they are used
+            instead of encoding, if each proves to be that of its clip. Vectors from such latents are comparable with
+            those from the same tool's alone. Without it the videos are encoded.
+        latents_fps: rate at which FastVideo took the frames of its latents (train_fps), which its files do not say.
         segments: parts of each clip that get a vector each: ``time:N``, N windows of time, or ``regions``, masks from
             the file clip.regions.safetensors beside clip.mp4; empty for whole clips.
         batch_size: clips in one forward and backward pass; more is faster and takes more memory. Can change the last
@@ -131,6 +139,8 @@ class VectorConfig:
     lora: str | None = field(default=None, metadata=_CONTENT)
     parameters: tuple[str, ...] = field(default=("*",), metadata=_CONTENT)
     model_parts: tuple[str, ...] = field(default=(), metadata=_CONTENT)
+    latents: str | None = field(default=None, metadata=_CONTENT)
+    latents_fps: float | None = field(default=None, metadata=_CONTENT)
     segments: str = field(default="", metadata=_ROWS)
     batch_size: int = field(default=1, metadata=_EXACT)
     micro_batch_draws: int = field(default=1, metadata=_EXACT)

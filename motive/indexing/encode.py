@@ -17,6 +17,8 @@ from torch import Tensor
 
 from motive.adapters.base import Adapter
 from motive.adapters.cache import Cache
+from motive.adapters.precomputed.base import Seen
+from motive.adapters.precomputed.use import Encode, PrecomputedLatents
 from motive.config import to_json
 from motive.data import Clip, ClipSpec, DecoderPool, Failure, LoadedClip
 from motive.data.media import media_of
@@ -55,6 +57,7 @@ class Encoder:
         threads: clips decoded ahead in parallel, each in a separate process.
         in_flight: where to note the clips being processed.
         segments: parts of each clip (IndexConfig).
+        precomputed: latents to use instead of encoding; None encodes.
     """
 
     def __init__(
@@ -66,8 +69,9 @@ class Encoder:
         threads: int,
         in_flight: InFlight,
         segments: str = "",
+        precomputed: PrecomputedLatents | None = None,
     ) -> None:
-        self._segments = segments
+        self._segments, self._precomputed = segments, precomputed
         self._adapter = adapter
         self._cache = cache
         self._specs = clip_specs
@@ -122,9 +126,9 @@ class Encoder:
         with self._adapter.clip_encoder() as encode, ThreadPoolExecutor(self._threads) as pool:
             for clip, future in _ahead(pool, self._read, clips, 2 * self._threads):
                 try:
-                    prepared, frames = future.result()
-                    if frames is not None:
-                        encoded = encode(torch.from_numpy(frames))
+                    prepared, loaded = future.result()
+                    if loaded is not None:
+                        encoded = self._encoded(clip, loaded, encode)
                         if not all(bool(torch.isfinite(value).all()) for value in encoded.values()):
                             detail = self.with_use("the video encoder gave non-finite latents", prepared.facts)
                             raise _StagedError("encode", ClipError("nan_latents", detail))
@@ -162,7 +166,25 @@ class Encoder:
         """A failure's detail and which part of the file the clip shows."""
         return f"{detail} ({describe_use(facts, self._specs.base.fps)})"
 
-    def _read(self, clip: Clip) -> tuple[Prepared, np.ndarray | None]:
+    def _encoded(self, clip: Clip, loaded: LoadedClip, encode: Encode) -> Mapping[str, Tensor]:
+        """Latents and conditioning of a clip's frames; the latents may be a trainer's."""
+        frames = torch.from_numpy(loaded.frames)
+        if self._precomputed is None:
+            return encode(frames)
+        steady = bool((np.diff(loaded.frame_times_s) > 0).all())
+        seen = Seen(
+            Path(media_of(clip.path).name or clip.path),
+            loaded.used_first,
+            loaded.used_last,
+            steady,
+            len(frames),
+            loaded.source_fps,
+            loaded.source_height,
+            loaded.source_width,
+        )
+        return self._precomputed.take(seen, frames, encode)
+
+    def _read(self, clip: Clip) -> tuple[Prepared, LoadedClip | None]:
         """(the clip, its frames or None where the cache already has the latents). Runs in a thread."""
         self._in_flight.enter([clip.clip_id])
         with _stage("read"):
@@ -173,11 +195,10 @@ class Encoder:
         spec = self._specs.of(bucket)
         mask = self._cache.get("mask", self._mask_key(content, spec))
         latents = self._cache.get("latents", self._latent_key(content, spec))
-        frames = None
+        loaded = None
         if mask is None or latents is None:
             with _stage("decode"):
                 loaded = self._decoders.load_clip(clip.path, spec)
-            frames = loaded.frames
             with _stage("mask"):
                 mask = self._measure(content, loaded, spec)
         facts = json.loads(bytes(mask["facts"].numpy()).decode())
@@ -185,7 +206,7 @@ class Encoder:
             detail = self.with_use("nothing moves in this clip, so it has no motion gradient", facts)
             raise _StagedError("mask", ClipError("static", detail))
         facts |= {"bucket": bucket} if bucket else {}
-        return Prepared(clip, facts, spec), frames if latents is None else None
+        return Prepared(clip, facts, spec), loaded if latents is None else None
 
     def _grid(self, clip_spec: ClipSpec) -> tuple[int, int, int]:
         return self._adapter.latent_shape(clip_spec)[1:]
@@ -219,6 +240,7 @@ class Encoder:
             "pixels": PIXEL_RULES,
             "encoder": self._prints.get("vae", "") + self._prints.get("image_encoder", ""),
             "settings": self._settings,
+            **({} if self._precomputed is None else {"latents": dict(self._precomputed.identity())}),
         }
 
     def _mask_key(self, content: str, clip_spec: ClipSpec) -> dict[str, Any]:

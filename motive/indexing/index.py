@@ -45,6 +45,13 @@ def read_clips(path: Path | str, config: IndexConfig) -> tuple[Dataset, IndexCon
         path_map=config.path_map,
         follow_links=config.follow_links,
     )
+    part = next((part for part in found.parts if part.source_fps), None)
+    if config.latents is not None and part is not None:
+        raise ConfigError(
+            "index",
+            f"{{latents}} must be left out for {part.name}, which sets source_fps: musubi-tuner then leaves frames out, and "
+            "its files do not say which",
+        )
     roots = tuple(str(root) for root in found.options.roots)
     return found, replace(config, root=roots, path_map=tuple("=".join(pair) for pair in found.options.path_map))
 
@@ -117,7 +124,13 @@ def query(
     config = stored_config(reference)
     read = read or ReadConfig()
     links = config.follow_links if read.follow_links is None else read.follow_links
-    reading = {"dataset_format": read.dataset_format, "root": read.root, "path_map": read.path_map}
+    reading = {
+        "dataset_format": read.dataset_format,
+        "root": read.root,
+        "path_map": read.path_map,
+        "latents": read.latents,
+        "latents_fps": read.latents_fps,
+    }
     config = replace(config, **reading, follow_links=links, device=device or config.device, segments=segments)
     if read.buckets.given:
         config = replace(config, buckets=read.buckets)

@@ -9,6 +9,7 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ import motive_kernels as mk
 from motive.adapters import load_adapter
 from motive.adapters.base import Adapter, Expert
 from motive.adapters.lora import LoraFile
+from motive.adapters.precomputed.use import PrecomputedLatents, open_latents
 from motive.config import to_json
 from motive.data.video.buckets import BUCKET_RULES, BucketConfig, ClipSpecs, resolve_buckets
 from motive.data.video.clip_spec import ClipSpec
@@ -45,6 +47,7 @@ class Setup:
     projector: over the selected parameters, names with the component in front.
     lora: factors to attach to the transformer, or None.
     parts: part of the model -> the projector's names, for a vector each; empty for one of all.
+    latents: a trainer's, instead of encoded ones; None where the videos are encoded.
     identity: what vectors depend on; they are comparable iff their identities are equal.
     """
 
@@ -57,6 +60,7 @@ class Setup:
     identity: Identity
     lora: LoraFile | None = None
     parts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    latents: PrecomputedLatents | None = None
 
     @property
     def clip_spec(self) -> ClipSpec:
@@ -78,17 +82,7 @@ class Setup:
 def set_up(config: IndexConfig) -> Setup:
     """Find the model and derive everything that a store's identity holds; loads no weights."""
     device = default_device() if config.device == "auto" else config.device
-    dtype = None if config.dtype == "auto" else config.dtype
-    held: dict[str, Any] = {} if config.quantize == "none" else {"quantize": config.quantize}
-    adapter = load_adapter(
-        config.model,
-        base=config.base,
-        model_2=config.model_2,
-        revision=config.revision,
-        device=device,
-        dtype=dtype,
-        **held,
-    )
+    adapter = _adapter(config, device)
     clip_specs, latent_shapes = clip_specs_of(config, adapter)
     if config.draws.strategy == "model":
         noise = adapter.training_noise(latent_shapes[0])
@@ -103,6 +97,7 @@ def set_up(config: IndexConfig) -> Setup:
     _check_quantize(config, selected)
     projector = mk.Projector(config.projection, selected)
     parts = model_parts(list(projector.shapes), expert.component, config.model_parts)
+    latents = _latents(config, adapter, clip_specs)
     # What "auto" stands for, so that queries and replays elsewhere compute the same.
     config = replace(
         config,
@@ -110,8 +105,9 @@ def set_up(config: IndexConfig) -> Setup:
         buckets=BucketConfig(sizes=tuple(bucket.name for bucket in clip_specs.buckets)),
         dtype=adapter.settings().get("dtype", config.dtype),
         lora=None if lora is None else str(lora.path.resolve()),
+        latents=None if config.latents is None else str(Path(config.latents).resolve()),
     )
-    gradient = _gradient(config, adapter, latent_shapes, lora, parts)
+    gradient = _gradient(config, adapter, latent_shapes, lora, parts, latents)
     identity = Identity(projector.fields, gradient.to_json())
     _log.info(
         "%s model %s on %s, dtype %s: %d parameters in %d tensors, vectors of %d numbers for each noise sample",
@@ -125,7 +121,7 @@ def set_up(config: IndexConfig) -> Setup:
     )
     for note in adapter.weight_notes():
         _log.info("%s", note)
-    return Setup(config, adapter, expert, clip_specs, latent_shapes, projector, identity, lora, parts)
+    return Setup(config, adapter, expert, clip_specs, latent_shapes, projector, identity, lora, parts, latents)
 
 
 def clip_specs_of(config: IndexConfig, adapter: Adapter) -> tuple[ClipSpecs, tuple[LatentShape, ...]]:
@@ -155,12 +151,38 @@ def _fits(adapter: Adapter, clip_spec: ClipSpec) -> bool:
     return True
 
 
+def _adapter(config: IndexConfig, device: str) -> Adapter:
+    held: dict[str, Any] = {} if config.quantize == "none" else {"quantize": config.quantize}
+    return load_adapter(
+        config.model,
+        base=config.base,
+        model_2=config.model_2,
+        revision=config.revision,
+        device=device,
+        dtype=None if config.dtype == "auto" else config.dtype,
+        **held,
+    )
+
+
+def _latents(config: IndexConfig, adapter: Adapter, clip_specs: ClipSpecs) -> PrecomputedLatents | None:
+    if config.latents is None:
+        if config.latents_fps is not None:
+            raise ConfigError("index", "{latents_fps} must be left out without {latents}")
+        return None
+    if clip_specs.buckets:
+        raise ConfigError(
+            "index", "{latents} must be left out with {buckets.sizes}; give one clip spec, or encode the videos"
+        )
+    return open_latents(Path(config.latents), adapter, clip_specs.base, config.latents_fps)
+
+
 def _gradient(
     config: IndexConfig,
     adapter: Adapter,
     latent_shapes: Sequence[LatentShape],
     lora: LoraFile | None,
     parts: Mapping[str, Sequence[str]],
+    latents: PrecomputedLatents | None,
 ) -> Gradient:
     """The identity's part that is not the projection, of a config whose defaults are filled in.
 
@@ -180,6 +202,7 @@ def _gradient(
         pixels=PIXEL_RULES,
         buckets=BucketList(BUCKET_RULES, tuple(map(BucketShape, sizes, latent_shapes))) if sizes else None,
         model_parts=ModelParts(config.model_parts, tuple(parts)) if parts else None,
+        latents=None if latents is None else latents.identity(),
     )
 
 

@@ -60,7 +60,14 @@ class Worker:
         config = setup.config
         cache = Cache(cache_folder(config.cache, store))
         self._encoder = Encoder(
-            setup.adapter, cache, setup.clip_specs, config.mask, config.decode_threads, self._in_flight, config.segments
+            setup.adapter,
+            cache,
+            setup.clip_specs,
+            config.mask,
+            config.decode_threads,
+            self._in_flight,
+            config.segments,
+            setup.latents,
         )
         self._on_commit: Callable[[TaskResult], None] | None = None
         self._committed = time.perf_counter()

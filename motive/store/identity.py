@@ -73,6 +73,7 @@ class Gradient:
         pixels: version of the rules that turn a file into pixels; 1 where the store does not say.
         model_parts: None for one vector of the whole model.
         buckets: None for one clip spec for all clips.
+        latents: tool and type of latents that were not encoded here; None where the videos were.
     """
 
     loss: str
@@ -87,6 +88,7 @@ class Gradient:
     pixels: int = 1
     model_parts: ModelParts | None = None
     buckets: BucketList | None = None
+    latents: Mapping[str, Any] | None = None
 
     def seen(self, bucket: str) -> tuple[ClipSpec, tuple[int, ...]]:
         """Clip spec and latent shape (c, F, h, w) of the clips of a bucket; those of all clips without buckets.

@@ -112,12 +112,14 @@ OTHERWISE = {
     "micro_batch_draws": 2,
     "threads": 4,
 }
-"""Field of VectorConfig -> another value. ``model``, ``base``, ``model_2``, ``revision`` and ``lora`` name files, whose
-content counts; ``quantize`` needs a LoRA, and tests/adapters/test_low_bit_weights.py has it."""
+"""Field of VectorConfig -> another value. ``model``, ``base``, ``model_2``, ``revision``, ``lora`` and ``latents`` name files,
+whose content counts; ``latents_fps`` must equal the clip spec's; ``quantize`` needs a LoRA, and tests/adapters/test_low_bit_weights.py has it."""
 
 
 def test_every_field_of_a_vector_config_is_in_the_digest() -> None:
-    assert {*OTHERWISE, "model", "base", "model_2", "revision", "lora", "quantize"} == set(field_hints(VectorConfig))
+    assert {*OTHERWISE, "model", "base", "model_2", "revision", "lora", "latents", "latents_fps", "quantize"} == set(
+        field_hints(VectorConfig)
+    )
     first = IndexConfig(threads=3)
     digests = {name: set_up(replace(first, **{name: value})).vectors_digest for name, value in OTHERWISE.items()}
     assert len({*digests.values(), set_up(first).vectors_digest}) == len(digests) + 1

@@ -61,7 +61,8 @@ class VideoFiles(DatasetFormat):
             )
         if latents:
             yield Unread(
-                f"{latents} .safetensors files", "precomputed latents are not read; the videos are encoded again"
+                f"{latents} .safetensors files",
+                "precomputed latents; the videos are encoded again, unless --latents names them",
             )
         for suffix, number in sorted(sidecars.items()):
             yield Unread(f"{number} {suffix} files", f"captions beside videos are read from {_CAPTION} files only")

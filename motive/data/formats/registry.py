@@ -227,7 +227,7 @@ def _why(table: Path, known: Mapping[str, DatasetFormat]) -> str:
     except DatasetError as error:
         return f"it cannot be read: {error}"
     if _LATENTS in columns:
-        return "it holds latents that FastVideo precomputed, which are not read; give the videos they were made from"
+        return "it holds latents that FastVideo precomputed; give the videos, and this file with --latents"
     shown = ", ".join(columns[:8]) + (", ..." if len(columns) > 8 else "")
     return f"no format has its columns ({shown or 'none'})"
 

@@ -1,0 +1,150 @@
+"""Precomputed latents in the place of encoded ones: each is checked against the clip before it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from motive.adapters.base import Adapter
+from motive.adapters.precomputed.base import LatentCache, Seen
+from motive.adapters.precomputed.fastvideo import FastVideoLatents
+from motive.adapters.precomputed.musubi import MusubiLatents
+from motive.data.video.clip_spec import ClipSpec
+from motive.errors import ClipError, ConfigError, OptionError
+
+TOLERANCE = 0.3
+"""Largest difference between a tool's latents and ours that is accepted, as ``difference`` measures it: rounding and
+another filter for resizing stay below it, another picture does not."""
+
+_FLAT = 0.02
+"""Deviation, relative to the latents themselves, below which a frame counts as flat: rounding must not refuse it."""
+Encode = Callable[[Tensor], Mapping[str, Tensor]]
+
+
+class PrecomputedLatents:
+    """Gives a clip's latents from a tool's cache, once they are proved to be those of the clip.
+
+    What one setting decides for the whole cache (normalisation, encoder) is proved by the first clip, which is encoded
+    whole. What may differ from clip to clip is checked for each: shape, frames as the cache names them, and the first
+    frame, which is encoded alone; a causal encoder gives it the same latents. The numbers do not prove the rate: an
+    encoder may change little with it, so it must follow from the cache or be stated.
+
+    Args:
+        adapter: the model family.
+        cache: the latents.
+        shape: (c, F, h, w) that the clip spec gives.
+    """
+
+    def __init__(self, adapter: Adapter, cache: LatentCache, shape: tuple[int, ...]) -> None:
+        self._adapter, self._cache, self._shape = adapter, cache, shape
+        self._proved = False
+
+    def identity(self) -> Mapping[str, Any]:
+        """What a store's identity says of them."""
+        return self._cache.identity()
+
+    def take(self, seen: Seen, frames: Tensor, encode: Encode) -> dict[str, Tensor]:
+        """The latents of a clip, normalised.
+
+        Args:
+            seen: what decoding showed.
+            frames: [T, H, W, 3] uint8.
+            encode: the adapter's clip encoder.
+
+        Raises:
+            ClipError: the cache's reasons, latents_shape, nan_latents, or latents_differ.
+        """
+        latents = self._cache.read(seen)
+        if tuple(latents.shape) != self._shape:
+            raise ClipError(
+                "latents_shape", f"the latents are {list(latents.shape)}, the clip spec needs {list(self._shape)}"
+            )
+        if not torch.isfinite(latents).all():
+            raise ClipError("nan_latents", f"{self._cache.tool}'s latents are not finite")
+        latents = self._adapter.normalised(latents) if self._cache.raw else latents
+        self._compare(latents[:, :1], encode(frames[:1])["latents"], "the first frame")
+        if not self._proved:
+            self._compare(latents, encode(frames)["latents"], "the whole clip")
+            self._proved = True
+        return {"latents": latents}
+
+    def _compare(self, theirs: Tensor, ours: Tensor, what: str) -> None:
+        off = difference(theirs, ours)
+        if off > TOLERANCE:
+            raise ClipError(
+                "latents_differ",
+                f"{self._cache.tool}'s latents of {what} differ from the encoder's by {off:.2f} of their deviation, at "
+                f"most {TOLERANCE} is accepted: other frames, or another crop, encoder or normalisation",
+            )
+
+
+def difference(theirs: Tensor, ours: Tensor) -> float:
+    """Largest difference of a latent frame, relative to its deviation from each channel's mean in that frame.
+
+    Args:
+        theirs, ours: [c, F, h, w].
+    """
+    frames = (0, 2, 3)
+    deviation = (ours - ours.mean(dim=(2, 3), keepdim=True)).square().sum(frames)
+    least = _FLAT**2 * ours.square().sum(frames)
+    off = (theirs - ours).square().sum(frames) / torch.maximum(deviation, least).clamp_min(1e-30)
+    return float(off.max().sqrt())
+
+
+def open_latents(
+    path: Path, adapter: Adapter, clip_spec: ClipSpec, stated_fps: float | None = None
+) -> PrecomputedLatents:
+    """The latents that a trainer computed: a cache directory of musubi-tuner, or Parquet files of FastVideo.
+
+    Args:
+        path: the folder, or a Parquet file.
+        adapter: the model family.
+        clip_spec: of every clip.
+        stated_fps: rate at which frames were taken, for a tool whose files do not say it.
+
+    Raises:
+        OptionError: there are none, none that this model can use, or of another rate.
+    """
+    if not path.exists():
+        raise OptionError(f"latents must be a folder or a Parquet file, and {path} does not exist; check the spelling")
+    parquet = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
+    tool = FastVideoLatents.tool if parquet else MusubiLatents.tool
+    known = adapter.precomputed
+    if tool not in known:
+        raise OptionError(
+            f"latents must be of a tool whose latents this model can use ({', '.join(known) or 'there is none'}), got "
+            f"{tool}'s; leave --latents out to encode the videos"
+        )
+    if path.is_file() and path.suffix.lower() != ".parquet":
+        raise OptionError(f"latents must be a folder or a Parquet file, got {path}")
+    _check_rate(tool, clip_spec, stated_fps)
+    cache = FastVideoLatents(parquet) if parquet else MusubiLatents(path, known[tool])
+    return PrecomputedLatents(adapter, cache, adapter.latent_shape(clip_spec))
+
+
+def _check_rate(tool: str, clip_spec: ClipSpec, stated_fps: float | None) -> None:
+    """Refuse latents whose frames cannot be those of the clip spec.
+
+    Raises:
+        ConfigError: the rate is not stated, or is another one.
+    """
+    if tool == MusubiLatents.tool:
+        if stated_fps is not None:
+            raise ConfigError(
+                "index", "{latents_fps} must be left out for musubi-tuner, whose files name the frames that they are of"
+            )
+        return
+    if stated_fps is None or stated_fps != clip_spec.fps:
+        raise ConfigError(
+            "index",
+            f"{{latents_fps}} must be the rate at which {tool} took frames (its train_fps), which its files do not say, and "
+            f"equal {{clip_spec.fps}} {clip_spec.fps:g}, got {stated_fps or 'none'}; state it, or leave {{latents}} out",
+        )
+    if clip_spec.start != "head":
+        raise ConfigError(
+            "index", f"{{clip_spec.start}} must be head with latents of {tool}, which start at the first frame"
+        )
