@@ -35,6 +35,7 @@ from benchmarks.harness.rows import Record, append
 from benchmarks.kernels.projection_types import complete
 from motive_kernels.capture import scope
 from motive_kernels.capture.loop import per_sample_gradients
+from motive_kernels.capture.scope import Route
 
 MEMORY = ("imports", "model", "forward_backward", "ours")
 LAYER = "blocks.0.attn1.to_q.weight"
@@ -51,7 +52,7 @@ def check() -> None:
         raise RuntimeError(f"benchmarks: captured gradients must be within 1e-4, got {error:.1e}; run the tests")
 
 
-def ours(bench: Bench, route: str = "auto") -> Callable[[], Any]:
+def ours(bench: Bench, route: Route = "auto") -> Callable[[], Any]:
     """Projected gradients, with the checks of the first pass behind us."""
     capture = mk.GradientCapture(bench.model, bench.projector, route=route)
     return lambda: capture(bench.losses)

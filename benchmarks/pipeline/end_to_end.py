@@ -27,6 +27,7 @@ from benchmarks.harness.rows import Record, Sink
 from benchmarks.pipeline.models import MODELS, FullModel, conditioning, random_adapter, small
 from motive.adapters.cache import Cache
 from motive.data import Clip
+from motive.data.video.buckets import ClipSpecs
 from motive.data.video.facts import SourceFacts
 from motive.gradients.clips import EncodedClip
 from motive.gradients.draws import DrawConfig
@@ -75,7 +76,7 @@ class TimedWorker(Worker):
 
     def fill(self, cache: Cache, clips: Sequence[Clip], model: FullModel, shape: tuple[int, ...]) -> None:
         """Put random latents, masks and embeddings of clips into the cache, as encoding them would."""
-        encoder = self._encoder
+        encoder, spec = self._encoder, self._setup.clip_specs.base
         for clip in clips:
             content = content_hash(clip.path)
             facts = {**SourceFacts(16.0, 81, 5.0, 480, 832, used_last=80, used_end_s=5.0).columns(),
@@ -83,8 +84,8 @@ class TimedWorker(Worker):
                      "magnitude_px_mean": 1.0, "magnitude_px_max": 9.0, "mask_mean": 0.5, "camera": None,
                      "camera_residual_share": None}  # fmt: skip
             note = torch.frombuffer(bytearray(json.dumps(facts).encode()), dtype=torch.uint8)
-            cache.put("latents", encoder._latent_key(content), {"latents": torch.randn(shape)})
-            cache.put("mask", encoder._mask_key(content), {"weights": torch.rand(shape[1:]), "facts": note})
+            cache.put("latents", encoder._latent_key(content, spec), {"latents": torch.randn(shape)})
+            cache.put("mask", encoder._mask_key(content, spec), {"weights": torch.rand(shape[1:]), "facts": note})
             cache.put("text", encoder._text_key(clip.caption), conditioning(model, "cpu", torch.bfloat16))
 
 
@@ -116,7 +117,8 @@ def set_up(model: FullModel, clip: str, batch: int, setting: Setting, folder: Pa
         decode_threads=1 if setting.rehearsal else 8,
     )
     identity = Identity(projector.fields, {"model": model.name, "clip": clip})
-    return Setup(config, adapter, expert, clip_spec, adapter.latent_shape(clip_spec), projector, identity)
+    shape = adapter.latent_shape(clip_spec)
+    return Setup(config, adapter, expert, ClipSpecs(clip_spec), (shape,), projector, identity)
 
 
 def rows(model: FullModel, clip: str, batch: int, seconds: float, setting: Setting, folder: Path) -> Iterator[Record]:
