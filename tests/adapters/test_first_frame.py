@@ -113,7 +113,7 @@ def test_gradients_are_those_of_the_loop_and_a_given_frame_has_no_loss(
     take = ClipGradients(adapter, model, projector, DrawConfig("single", sigma=0.6, combine="mean"))
     found = take(clips)
     assert "stream" not in take.routes.values()
-    sigma, noise = take._passes[0]
+    sigma, noise = next(take._passes(clips[0].latents.shape))
     batch = ClipBatch.of(clips, torch.device("cpu"))
     exact = per_sample_gradients(
         model, lambda: motion_weighted_losses(adapter, model, batch, sigma, noise).sum((1, 2)), chosen
