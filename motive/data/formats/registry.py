@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-import pkgutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -16,6 +14,7 @@ from motive.data.formats.archive import is_archive
 from motive.data.formats.reader import DatasetFormat, Detection
 from motive.data.formats.tables import SUFFIXES, column_names
 from motive.data.paths import parse_path_map
+from motive.data.plugins import built_in, installed
 from motive.errors import DatasetError, MissingExtra, OptionError
 
 ENTRY_POINTS = "motive.formats"
@@ -38,34 +37,14 @@ def dataset_formats() -> Mapping[str, DatasetFormat]:
     Raises:
         DatasetError: an entry point cannot be imported or is no DatasetFormat.
     """
-    found = dict(_built_in())
-    for point in entry_points(group=ENTRY_POINTS):
-        if point.name in found:
-            continue
-        try:
-            cls = point.load()
-        except (ImportError, AttributeError) as error:
-            raise DatasetError(
-                f"the dataset format {point.name} of an installed package cannot be imported: {error}; fix or remove "
-                "the package"
-            ) from error
-        if not (isinstance(cls, type) and issubclass(cls, DatasetFormat) and getattr(cls, "name", "") == point.name):
-            raise DatasetError(
-                f"the entry point {point.name} in {ENTRY_POINTS} must name a DatasetFormat called {point.name}, got "
-                f"{cls!r}; fix or remove the package"
-            )
-        found[point.name] = cls()
-    return dict(sorted(found.items(), key=lambda item: (item[1].priority, item[0])))
+    known = _built_in()
+    others = installed(entry_points(group=ENTRY_POINTS), DatasetFormat, "dataset format", known)
+    return dict(sorted({**known, **others}.items(), key=lambda item: (item[1].priority, item[0])))
 
 
 @lru_cache(maxsize=1)
 def _built_in() -> Mapping[str, DatasetFormat]:
-    """One instance of every format that a module of this folder defines."""
-    package = __name__.rpartition(".")[0]
-    folder = str(Path(__file__).parent)
-    modules = [importlib.import_module(f"{package}.{info.name}") for info in pkgutil.iter_modules([folder])]
-    classes = {value for module in modules for value in vars(module).values() if isinstance(value, type)}
-    return {cls.name: cls() for cls in classes if issubclass(cls, DatasetFormat) and "name" in vars(cls)}
+    return built_in(__name__.rpartition(".")[0], DatasetFormat)
 
 
 def dataset_format(name: str) -> DatasetFormat:
