@@ -222,7 +222,8 @@ def test_estimate_and_probe(pool: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["index", str(folder), "--estimate", *FAST]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[:5]] == ["clips", "time", "store", "cache", "memory"]
-    assert lines[5:] == [f"no caption: {len(list(folder.iterdir()))} of {len(list(folder.iterdir()))} clips"]
+    count = len(list(folder.iterdir()))
+    assert lines[5:] == [f"dataset   folder from {folder}", f"no caption: {count} of {count} clips"]
     main(["index", str(folder), "--out", str(tmp_path / "store"), "--probe", "4", *FAST])
     found = json.loads((tmp_path / "store" / "run.json").read_text())["probe"]
     assert found["clips"] == 4
