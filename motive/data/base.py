@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 _NO_COLUMNS: Mapping[str, str] = MappingProxyType({})
 
@@ -60,10 +60,18 @@ class Unread:
     Attributes:
         name: the file, or the files, as a person would name them.
         why: one sentence: why not, and what to do.
+        count: files or members of archives that it stands for.
+        examples: five of them at most, where there are several.
+        without_row: they are videos that no row of the dataset's table names.
     """
 
     name: str
     why: str
+    count: int = 1
+    examples: tuple[str, ...] = ()
+    without_row: bool = False
+
+    EXAMPLES: ClassVar[int] = 5
 
 
 @dataclass(frozen=True)

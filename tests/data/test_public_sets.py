@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import tarfile
@@ -12,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from motive.data import Dataset, SubsetRow, read_dataset, write_subset
+from motive.data import ClipSpec, Dataset, SubsetRow, read_dataset, write_subset
+from motive.data.check.survey import Look, survey
 from motive.data.media import media_of
 from motive.errors import DatasetError
 from motive.testing import Entry, FormatContract, place_videos
@@ -236,3 +238,28 @@ def test_4dnex_with_sets_unpacked_and_packed(tmp_path: Path) -> None:
     assert (tmp_path / "../out4/caption/dynamic_1_with_caption_upload.csv").read_text() == "number,caption,s\n7,one,1\n"
     with pytest.raises(DatasetError, match="caption/dynamic_1"):
         read_dataset(tmp_path / "raw", "4dnex")
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar"])
+def test_archive_members_without_a_row(tmp_path: Path, suffix: str) -> None:
+    """As for files: how many there are, and five of them, those of archives by their archive."""
+    extra = [f"extra-{number}.mp4" for number in range(6)]
+    write_csv(tmp_path / "OpenVid-1M.csv", [openvid_row("kept.mp4", "x")])
+    videos = {f"video/{name}": name.encode() for name in ["kept.mp4", *extra]}
+    if suffix == ".zip":
+        pack(tmp_path / "OpenVid_part0.zip", videos)
+    else:
+        with tarfile.open(tmp_path / "OpenVid_part0.tar", "w") as archive:
+            for name, data in videos.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                archive.addfile(info, io.BytesIO(data))
+    (tmp_path / "stray.mp4").write_bytes(b"x")
+    found = survey(read_dataset(tmp_path), ClipSpec(), Look(headers=False))
+    (finding,) = (item for item in found.findings if item.name == "file_without_row")
+    assert (finding.count, finding.problem) == (7, True)
+    names = [f"OpenVid_part0{suffix}/video/{name}" for name in extra]
+    assert finding.examples == tuple(names[:5])
+    lines = "\n".join(found.lines())
+    assert lines.count(names[0]) == 1, "said once"
+    assert "videos that no row names (7)" in lines

@@ -102,7 +102,9 @@ class DatasetCheck(Result):
         lines += self._fit_lines()
         lines += [f"trainer's {part.line()}" for part in self.parts]
         lines += [f"note: {line}" for line in notes_lines(self.notes)]
-        lines += [f"not read: {item.name}: {item.why}" for item in self.unread]
+        for item in self.unread:
+            lines.append(f"not read: {item.name}: {item.why}")
+            lines += _example_lines(item.examples if item.count > 1 else ())
         found = ", ".join(f"{finding.title} ({finding.count:,})" for finding in self.problems)
         return [*lines, f"problems: {found}" if found else "no problems found"]
 
@@ -135,8 +137,11 @@ _UNKNOWN = "not known: no column gives it, and no video was opened"
 def _finding_lines(finding: Finding) -> list[str]:
     if not finding.looked:
         return [f"{'-':>10}  {finding.title}"]
-    shown = [f"{'':{_INDENT}}{example[:_MAX_TEXT]}" for example in finding.examples]
-    return [f"{finding.count:>10,}  {finding.title}", *shown]
+    return [f"{finding.count:>10,}  {finding.title}", *_example_lines(finding.examples)]
+
+
+def _example_lines(examples: Sequence[str]) -> list[str]:
+    return [f"{'':{_INDENT}}{example[:_MAX_TEXT]}" for example in examples]
 
 
 def _common(common: Mapping[str, int], kinds: int, known: int, clips: int) -> str:

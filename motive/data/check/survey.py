@@ -93,7 +93,7 @@ def survey(dataset: Dataset, clip_spec: ClipSpec, look: Look = Look()) -> Datase
         findings=tuple(findings),
         clip_spec=fit_of(shapes, clip_spec),
         notes=notes,
-        unread=dataset.unread,
+        unread=tuple(item for item in dataset.unread if not item.without_row),
         parts=dataset.parts,
     )
 
@@ -149,8 +149,12 @@ def _grouped(name: str, title: str, groups: Groups, clips: Sequence[Clip]) -> Fi
 
 
 def _without_row(dataset: Dataset, files: Files) -> Finding:
+    title, listed = "videos that no row names", [item for item in dataset.unread if item.without_row]
+    if listed:  # the format looked into archives too
+        examples = tuple(name for item in listed for name in item.examples)
+        return Finding("file_without_row", title, sum(item.count for item in listed), True, examples[:EXAMPLES])
     found = without_row(dataset, files.inodes)
-    return Finding("file_without_row", "videos that no row names", len(found), True, tuple(found[:EXAMPLES]))
+    return Finding("file_without_row", title, len(found), True, tuple(found[:EXAMPLES]))
 
 
 def _unreadable(clips: Sequence[Clip], errors: Mapping[int, ClipError], looked: Looked) -> Iterator[Finding]:

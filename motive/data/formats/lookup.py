@@ -91,9 +91,11 @@ class VideoIndex:
         """Videos that no row named so far, and archives that cannot be read in place."""
         extra = [key for key in self._places if key not in self._used]
         if extra:
-            example = self._places[extra[0]]
-            place = example if isinstance(example, _Place) else example[0]
-            yield Unread(f"{len(extra)} videos", f"no row names them, {printable(self._shown(place))} for one")
+            found = (self._places[key] for key in extra[: Unread.EXAMPLES])
+            places = [place if isinstance(place, _Place) else place[0] for place in found]
+            shown = tuple(printable(self._shown(place)) for place in places)
+            why = f"no row names them, {shown[0]} for one"
+            yield Unread(f"{len(extra)} videos", why, len(extra), shown, without_row=True)
         if self._packed:
             yield Unread(
                 f"{len(self._packed)} compressed or split archives",

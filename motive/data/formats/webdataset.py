@@ -123,8 +123,9 @@ def _shard_rows(shard: str, file: Path) -> Iterator[Row | Unread]:
     if broken is not None:
         raise broken
     if unused:
-        first = printable(min(unused))
-        yield Unread(f"{len(unused)} text members of {shard}", f"no video has their key, {first} for one")
+        shown = tuple(printable(f"{shard}/{name}") for name in sorted(unused)[: Unread.EXAMPLES])
+        why = f"no video has their key, {printable(min(unused))} for one"
+        yield Unread(f"{len(unused)} text members of {shard}", why, len(unused), shown)
 
 
 def _row(shard: str, guard: PathGuard, member: Member, texts: Mapping[str, bytes | ClipError | None]) -> Row:
