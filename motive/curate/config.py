@@ -69,7 +69,8 @@ class SelectConfig:
         format: what to write: ``same``, the form of the dataset that was read, or that of a trainer: ``diffsynth``,
             ``diffusion-pipe``, ``fastvideo``, ``finetrainers``, ``folder``, ``hf``, ``jsonl``, ``list``, ``musubi``,
             ``webdataset``, or one that an installed package adds.
-        files: ``link`` places links to the video files, ``copy`` copies; None is link. Not with scores_only.
+        files: ``link`` places links to the video files, ``copy`` copies; None is link. Not with scores_only, nor with
+            format list, which places none; webdataset copies alone.
         scores_only: leave the videos where they are and write the tables alone, with the scores as columns.
     """
 
@@ -155,6 +156,23 @@ class SelectConfig:
                 )  # fmt: skip
         if self.by == WEIGHTED and not self.weight:
             raise ConfigError("SelectConfig", f"{{weight}} must be given with {{by}} {WEIGHTED}; give some")
+        self.check_files(self.format)
+
+    def check_files(self, layout: str) -> None:
+        """Refuse a way to place videos that a layout does not have; ``same`` is looked at when the dataset is known.
+
+        Raises:
+            ConfigError: files was given.
+        """
+        held = ("link", "copy") if layout == SAME else selection_writer(layout).placements
+        if self.files is None or self.files in held:
+            return
+        why = "packs the videos into shards" if held else "names the videos where they are, and places none"
+        raise ConfigError(
+            "SelectConfig",
+            f"{{files}} must be {held[0] if held else 'left out'} with {{format}} {layout}, got {self.files!r}: that format "
+            f"{why}; " + ("leave {files} out" if held else "choose another {format} to have the files"),
+        )
 
     @property
     def weights(self) -> tuple[Weight, ...]:

@@ -21,7 +21,7 @@ from motive.curate.groups import Groups, shown_value
 from motive.curate.place import check_target, placed, write_record
 from motive.curate.ranking import Cut, Ranked, Ranking
 from motive.curate.rows import SelectedRows
-from motive.data import Training, write_subset
+from motive.data import SAME, Training, dataset_format, write_subset
 from motive.data.subset import TRAIN
 from motive.data.video.frame_hash import frame_hash
 from motive.errors import ClipError, DatasetError
@@ -117,6 +117,8 @@ def select(
         record["rows"] = cut.rows.tolist()
     ids = _clip_ids(ranking, cut)
     origin = stores.origin_of(ids)
+    if config.format == SAME and config.files is not None:
+        config.check_files(dataset_format(origin.require_source(_WHERE).format).writer or SAME)
     with placed(out, _WHERE) as folder, closing(_rows(ranking, cut, stores, folder.parent)) as rows:
         rows[0]  # refuses an index that does not describe clips
         training = write_subset(

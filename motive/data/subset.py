@@ -59,7 +59,9 @@ def write_subset(
         out: folder that is created; it may exist, and nothing in it is overwritten.
         files: ``link`` makes hard links where the file system lets it and symbolic links elsewhere (read_dataset
             follows those only with follow_links); ``copy`` copies; ``none`` leaves the videos where they are: tables of
-            the input's own format keep their file cells, others name the originals by absolute path.
+            the input's own format keep their file cells, others name the originals by absolute path. A layout that packs
+            the videos (``webdataset``) copies them, and one that only names them (``list``) leaves them, whatever is
+            given (SelectionWriter.placements).
         format: ``same``, or the name of a selection writer.
         final: path that out has later, for files that name absolute paths; None for out itself.
         clip_spec: fps, frames, height and width that the clips were attributed at, for the files that trainers read.
@@ -81,7 +83,8 @@ def write_subset(
     _check_out(dataset, out, targets)
     layout.check_unchanged(Mapped(rows, lambda row: row.clip))
     finite = Mapped(rows, lambda row: SubsetRow(row.clip, {name: _finite(row.scores[name]) for name in names}))
-    export = Export(finite, targets, out, Path(os.path.abspath(final or out)), files, names, clip_spec or {})
+    placing = "none" if writer is not None and not writer.placements else files
+    export = Export(finite, targets, out, Path(os.path.abspath(final or out)), placing, names, clip_spec or {})
     if writer is not None:
         writer.check(export)
     try:

@@ -61,6 +61,9 @@ def test_counts_of_small_datasets(percent: str) -> None:
         ({"drop": "10%"}, "drop must be left out with by votes, got '10%'; give top instead"),
         ({"top": "10%", "by": "drop_bottom"}, "top must be left out with by drop_bottom"),
         ({"drop": "x", "by": "drop_bottom"}, "SelectConfig: drop must be a share"),
+        ({"format": "list", "files": "copy"}, "files must be left out with format list, got 'copy': that format names"),
+        ({"format": "list", "files": "link"}, "files must be left out with format list"),
+        ({"format": "webdataset", "files": "link"}, "files must be copy with format webdataset, got 'link'"),
     ],
 )
 def test_wrong_options_say_what_is_right(options: dict, reason: str) -> None:

@@ -14,6 +14,7 @@ class ListWriter(SelectionWriter):
 
     name = "list"
     has_columns = False
+    placements = ()
 
     def check(self, export: Export) -> None:
         for row in export.rows:

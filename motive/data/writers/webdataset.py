@@ -31,6 +31,7 @@ class WebDatasetWriter(SelectionWriter):
     holds_videos = True
     flat = True
     has_columns = False
+    placements = ("copy",)
 
     def write(self, export: Export) -> None:
         (export.folder / SHARDS).mkdir()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from motive.data.formats.reader import SubsetRow
-from motive.data.media import media_of
+from motive.data.media import Placement, media_of
 from motive.data.writers.columns import Columns
 from motive.data.writers.names import FlatNames
 from motive.errors import DatasetError, OptionError
@@ -133,6 +133,9 @@ class SelectionWriter(ABC):
 
     flat: bool = False
     """All videos lie in that one folder, under names whose stems are unique; else in the dataset's own folders."""
+
+    placements: tuple[Placement, ...] = ("link", "copy")
+    """How the layout can hold videos: ``copy`` alone where it packs their bytes; none where it only names them."""
 
     has_columns: bool = True
     """The layout has a place for columns; without one they are in a ``clips.csv`` beside it."""
