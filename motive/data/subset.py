@@ -13,6 +13,7 @@ from motive.data.base import Clip, Dataset
 from motive.data.formats.metadata import CLIP_COLUMNS, SUBSET_CSV
 from motive.data.formats.reader import Subset, SubsetRow
 from motive.data.formats.registry import dataset_format
+from motive.data.formats.selected import CLIPS_CSV, NEEDED
 from motive.data.formats.sequences import Mapped
 from motive.data.formats.tables import write_csv
 from motive.data.media import Media, media_of
@@ -22,8 +23,6 @@ from motive.data.writers.registry import SAME, selection_writer
 from motive.data.writers.writer import Export, Files, SelectionWriter, Training
 from motive.errors import ClipError, DatasetError, OptionError
 
-CLIPS_CSV = "clips.csv"
-NEEDED = "needed.csv"
 TRAIN = "TRAIN.md"
 
 # A cell that starts with one of these is a formula to a spreadsheet (the last four are full-width forms).

@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from motive.data.formats.selected import FORMAT, RECORD
 from motive.errors import OptionError
 from motive.scores.file import ScoreFile
 from motive.scores.ranking import rank_rows
 from motive.store.segments import by_clip
 
-RECORD = "selection.json"
-FORMAT = "motive.selection"
 VERSION = 2
 
 

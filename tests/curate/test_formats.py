@@ -10,7 +10,7 @@ import pytest
 
 from motive.curate import SelectConfig, rows, select
 from motive.data import read_dataset, selection_writers
-from motive.errors import OptionError
+from motive.errors import DatasetError, OptionError
 
 READ_BACK = {
     "diffsynth": ("", "diffsynth"),
@@ -96,3 +96,39 @@ def test_every_row_of_a_table_keeps_its_cells(tmp_path: Path, scored) -> None:
         written = list(csv.DictReader(file))
     assert list(written[0])[:4] == ["file_name", "text", "rank", "fps"], "the dataset's columns come first, in order"
     assert [row["clip_id"] for row in written] == list(selection.clip_ids)
+
+
+@pytest.mark.parametrize("name", ["same", *sorted(selection_writers())])
+@pytest.mark.parametrize("kind", ["folder", "videofolder", "diffsynth", "jsonl"])
+def test_a_selection_does_not_call_its_own_files_unread(tmp_path: Path, scored, kind: str, name: str) -> None:
+    made = scored(kind)
+    out = tmp_path / "out"
+    select(made.scores, out, SelectConfig(top="20%", format=name))
+    (out / "notes.csv").write_text("a,b\n1,2\n")
+    if name in ("list", "webdataset"):  # its folder holds no dataset: a list, or shards in a folder of theirs
+        with pytest.raises(DatasetError, match=r"not read: notes\.csv \("):
+            read_dataset(out)
+        return
+    found = read_dataset(out)
+    assert [item.name for item in found.unread] == ["notes.csv"], "what somebody put there is named"
+    (out / "selection.json").write_text('{"format": "another"}')
+    assert "selection.json" in {item.name for item in read_dataset(out).unread}, "only the record of a selection"
+
+
+def test_shards_hold_bytes_and_no_links(tmp_path: Path, scored) -> None:
+    made = scored("webdataset")
+    with pytest.raises(OptionError, match="files must be copy with format webdataset, got 'link'"):
+        select(made.scores, tmp_path / "out", SelectConfig(top="20%", files="link"))
+    assert not (tmp_path / "out").exists()
+    select(made.scores, tmp_path / "out", SelectConfig(top="20%", files="copy"))
+    assert len(read_dataset(tmp_path / "out/shards").clips) == 6
+
+
+def test_a_list_names_the_originals_everywhere(tmp_path: Path, scored) -> None:
+    made = scored("videofolder")
+    select(made.scores, tmp_path / "out", SelectConfig(top="20%", format="list"))
+    lines = (tmp_path / "out/clips.txt").read_text().splitlines()
+    with open(tmp_path / "out/clips.csv", newline="", encoding="utf-8") as file:
+        assert [row["file"] for row in csv.DictReader(file)] == lines
+    assert all(Path(line).is_file() for line in lines)
+    assert not list((tmp_path / "out").rglob("*.mp4"))

@@ -12,6 +12,7 @@ from pathlib import Path
 from motive.data.base import Dataset, ReadOptions, Unread
 from motive.data.formats.archive import is_archive
 from motive.data.formats.reader import DatasetFormat, Detection
+from motive.data.formats.selected import own_tables
 from motive.data.formats.tables import SUFFIXES, column_names
 from motive.data.paths import parse_path_map
 from motive.data.plugins import built_in, installed
@@ -125,7 +126,7 @@ def _unread_tables(
     """Tables of a folder that were not read, each with the reason: captions may be in them."""
     if not detected.path.is_dir():
         return
-    names = {table.name for table in reported}
+    names = {table.name for table in reported} | own_tables(detected.path)
     known_files = {detected.source, *detected.known}
     tables = [table for table in _tables(detected.path) if known_files.isdisjoint((table, *table.parents))]
     tables = [table for table in tables if table.relative_to(detected.path).as_posix() not in names]
