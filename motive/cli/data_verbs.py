@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from motive.cli.flags import add_flags, config_from
+from motive.cli.spec_flags import given_base, refuse_sizes
 from motive.cli.terminal import say, show
 from motive.indexing.check import CheckConfig, check_dataset
-from motive.indexing.setup import fitting_clip_spec
 
 PROBLEMS = 3
 """Exit code of --strict where a check found problems."""
@@ -36,11 +35,9 @@ def data(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    base = CheckConfig()
-    if any(value is not None for name, value in vars(args).items() if name.startswith("clip-")):
-        # Given flags change the model's own clip spec, not that of some other model.
-        base = replace(base, clip_spec=fitting_clip_spec(args.model, args.revision, None))
-    found = check_dataset(args.dataset, config=config_from(args, base), show_progress=not args.quiet)
+    config = config_from(args, CheckConfig(clip_spec=given_base(args, args.model)))
+    refuse_sizes(args, config.buckets, "data check")
+    found = check_dataset(args.dataset, config=config, show_progress=not args.quiet)
     if args.json:
         json.dump(found.to_json(), sys.stdout, indent=2)
         say("")

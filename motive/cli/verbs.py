@@ -10,6 +10,7 @@ from pathlib import Path
 
 from motive.cli import data_verbs, store_verbs
 from motive.cli.flags import add_flags, config_from
+from motive.cli.spec_flags import given_base, refuse_sizes
 from motive.cli.terminal import show
 from motive.curate import SelectConfig, select
 from motive.demo import DemoConfig, demo
@@ -19,7 +20,6 @@ from motive.indexing.config import IndexConfig, ReadConfig
 from motive.indexing.estimate import estimate
 from motive.indexing.index import IndexSummary, index, query
 from motive.indexing.replay import replay
-from motive.indexing.setup import model_clip_spec
 from motive.progress import Bar
 from motive.reporting import ReportConfig, report
 from motive.scoring import ExportConfig, ScoreConfig, export, score
@@ -63,14 +63,9 @@ def _index_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _index(args: argparse.Namespace) -> int:
     base = IndexConfig()
-    if any(value is not None for name, value in vars(args).items() if name.startswith("clip-")):
-        # Given flags change the model's own clip spec, not that of some other model.
-        base = replace(base, clip_spec=model_clip_spec(args.model or base.model, args.base, args.revision))
+    base = replace(base, clip_spec=given_base(args, args.model or base.model, args.base))
     config = config_from(args, base)
-    if config.buckets.resolved:
-        for name in ("clip-width", "clip-height", "clip-frames"):
-            if vars(args)[name] is not None:
-                raise OptionError(f"index: --{name} must be left out with --buckets, which has the sizes")
+    refuse_sizes(args, config.buckets, "index")
     if args.estimate:
         return show(estimate(args.dataset, config=config))
     if args.out is None:

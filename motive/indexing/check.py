@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from motive.data import ClipSpec, read_dataset
 from motive.data.check.result import DatasetCheck
 from motive.data.check.survey import Look, survey
+from motive.data.video.buckets import BucketConfig
 from motive.errors import ConfigError
+from motive.indexing.clip_specs import checked_clip_specs
 from motive.indexing.config import repeated
-from motive.indexing.setup import fitting_clip_spec
 from motive.progress import Bar
 
 
@@ -23,6 +24,7 @@ class CheckConfig:
             frames of 832x480 at 16 fps.
         revision: branch, tag or commit of a hub id.
         clip_spec: rate, length and size that clips would be brought to; None takes the model's own.
+        buckets: sizes and lengths that clips would be brought to, each to the one that suits it; empty for one clip spec.
         headers: open each video and read its header and first frame. Without this flag it is done for datasets of up to
             2,000 clips; larger ones are judged by their table and the file system alone.
         decode: decode the frames of every video that indexing would take, and look for near-duplicate clips.
@@ -37,6 +39,7 @@ class CheckConfig:
     model: str | None = None
     revision: str | None = None
     clip_spec: ClipSpec | None = None
+    buckets: BucketConfig = field(default_factory=BucketConfig)
     headers: bool | None = None
     decode: bool = False
     decode_threads: int = 2
@@ -66,10 +69,10 @@ def check_dataset(
 
     Raises:
         DatasetError: there is no dataset, or its table cannot be read.
-        OptionError: a folder does not exist, or the model refuses the clip spec.
+        OptionError: a folder does not exist, or the model refuses a size or length.
     """
     config = config or CheckConfig()
-    clip_spec = fitting_clip_spec(config.model, config.revision, config.clip_spec)
+    clip_specs = checked_clip_specs(config.model, config.revision, config.clip_spec, config.buckets)
     found = read_dataset(
         Path(dataset),
         config.dataset_format,
@@ -87,4 +90,4 @@ def check_dataset(
             bar.to(done, total)
 
         look = Look(config.headers, config.decode, config.decode_threads, on_opened)
-        return survey(found, clip_spec, look)
+        return survey(found, clip_specs, look)

@@ -20,11 +20,12 @@ from motive.adapters.base import Adapter, Expert
 from motive.adapters.lora import LoraFile
 from motive.adapters.precomputed.use import PrecomputedLatents, open_latents
 from motive.config import to_json
-from motive.data.video.buckets import BUCKET_RULES, BucketConfig, ClipSpecs, resolve_buckets
+from motive.data.video.buckets import BUCKET_RULES, BucketConfig, ClipSpecs
 from motive.data.video.clip_spec import ClipSpec
 from motive.data.video.facts import PIXEL_RULES
-from motive.errors import ConfigError, OptionError
+from motive.errors import ConfigError
 from motive.gradients.segments import check_segments
+from motive.indexing.clip_specs import LatentShape, clip_specs_of
 from motive.indexing.config import IndexConfig, Role, names_with
 from motive.store.fingerprint import digest_json
 from motive.store.identity import BucketList, BucketShape, Gradient, Identity, ModelParts
@@ -32,8 +33,6 @@ from motive.store.identity import BucketList, BucketShape, Gradient, Identity, M
 _log = logging.getLogger(__name__)
 
 LOSS = "motion_weighted_flow_matching/1"
-
-LatentShape = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,9 @@ def set_up(config: IndexConfig) -> Setup:
     """Find the model and derive everything that a store's identity holds; loads no weights."""
     device = default_device() if config.device == "auto" else config.device
     adapter = _adapter(config, device)
-    clip_specs, latent_shapes = clip_specs_of(config, adapter)
+    clip_specs, latent_shapes = clip_specs_of(adapter, config.clip_spec, config.buckets)
+    for shape in latent_shapes:
+        check_segments(config.segments, shape[1])
     if config.draws.strategy == "model":
         noise = adapter.training_noise(latent_shapes[0])
         config = replace(config, draws=replace(config.draws, strategy=noise.strategy, shift=noise.shift))
@@ -122,33 +123,6 @@ def set_up(config: IndexConfig) -> Setup:
     for note in adapter.weight_notes():
         _log.info("%s", note)
     return Setup(config, adapter, expert, clip_specs, latent_shapes, projector, identity, lora, parts, latents)
-
-
-def clip_specs_of(config: IndexConfig, adapter: Adapter) -> tuple[ClipSpecs, tuple[LatentShape, ...]]:
-    """The clip specs of a run and their latent shapes.
-
-    Raises:
-        OptionError: the model does not take one, and with buckets the message names the bucket; or segments do not fit.
-    """
-    base = config.clip_spec or adapter.clip_spec
-    buckets = resolve_buckets(config.buckets, base, lambda spec: _fits(adapter, spec))
-    shapes = [] if buckets else [adapter.latent_shape(base)]
-    for bucket in buckets:
-        try:
-            shapes.append(adapter.latent_shape(bucket.spec(base)))
-        except OptionError as error:
-            raise OptionError(f"bucket {bucket.name}: {error}") from error
-    for shape in shapes:
-        check_segments(config.segments, shape[1])
-    return ClipSpecs(buckets[0].spec(base) if buckets else base, buckets), tuple(shapes)
-
-
-def _fits(adapter: Adapter, clip_spec: ClipSpec) -> bool:
-    try:
-        adapter.latent_shape(clip_spec)
-    except OptionError:
-        return False
-    return True
 
 
 def _adapter(config: IndexConfig, device: str) -> Adapter:
@@ -214,25 +188,6 @@ def _check_quantize(config: IndexConfig, selected: Mapping[str, tuple[int, ...]]
             f"{{parameters}} must be lora with {{quantize}} {config.quantize}, got {other}: quantized weights have no gradient; "
             "give {parameters} lora, or leave {quantize} out",
         )
-
-
-def model_clip_spec(model: str, base: str | None = None, revision: str | None = None) -> ClipSpec:
-    """The clip spec that a model takes by default."""
-    return load_adapter(model, base=base, revision=revision, device="cpu").clip_spec
-
-
-def fitting_clip_spec(model: str | None, revision: str | None, clip_spec: ClipSpec | None) -> ClipSpec:
-    """A clip spec that a model accepts; without a model, any, and the default one if there is none.
-
-    Raises:
-        OptionError: the model refuses its number of frames or its size.
-    """
-    if model is None:
-        return clip_spec or ClipSpec()
-    adapter = load_adapter(model, revision=revision, device="cpu")
-    clip_spec = clip_spec or adapter.clip_spec
-    adapter.latent_shape(clip_spec)
-    return clip_spec
 
 
 def default_device() -> str:

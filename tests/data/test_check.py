@@ -21,6 +21,7 @@ from motive.data.check.fit import fit_of
 from motive.data.check.result import DatasetCheck, Finding
 from motive.data.check.shapes import Shape, Shapes, from_columns, ratio_name
 from motive.data.check.survey import HEADERS_UP_TO, Look, survey
+from motive.data.video.buckets import ClipSpecs
 from motive.errors import OptionError
 from tests.data.clipmaker import encode
 
@@ -63,7 +64,7 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def check(folder: Path, headers: bool | None = None, decode: bool = False, spec: ClipSpec = SPEC) -> DatasetCheck:
-    return survey(read_dataset(folder), spec, Look(headers, decode))
+    return survey(read_dataset(folder), ClipSpecs(spec), Look(headers, decode))
 
 
 def findings(found: DatasetCheck) -> Mapping[str, Finding]:
@@ -276,9 +277,11 @@ def test_the_function_and_its_settings(faulty: Path) -> None:
     config = motive.CheckConfig(clip_spec=SPEC, headers=False)
     found = motive.check_dataset(faulty, config=config)
     assert found == check(faulty, headers=False)
-    assert motive.check_dataset(faulty, config=motive.CheckConfig(headers=False)).clip_spec.clip_spec == ClipSpec()
-    toy = motive.check_dataset(faulty, config=motive.CheckConfig(model="toy", headers=False))
-    assert toy.clip_spec.clip_spec != ClipSpec()
+    plain = motive.check_dataset(faulty, config=motive.CheckConfig(headers=False)).clip_spec
+    toy = motive.check_dataset(faulty, config=motive.CheckConfig(model="toy", headers=False)).clip_spec
+    assert plain is not None
+    assert toy is not None
+    assert plain.clip_spec == ClipSpec() != toy.clip_spec
     with pytest.raises(OptionError, match="frames"):
         motive.check_dataset(faulty, config=motive.CheckConfig(model="toy", clip_spec=ClipSpec(frames=18)))
     with pytest.raises(OptionError, match="headers"):

@@ -16,9 +16,10 @@ from motive.data import Dataset
 from motive.data.video.buckets import BucketConfig
 from motive.errors import ConfigError, IdentityMismatch, OptionError, StoreError
 from motive.gradients.draws import DrawConfig
+from motive.indexing.clip_specs import model_clip_spec
 from motive.indexing.config import IndexConfig, VectorConfig
 from motive.indexing.index import as_created, open_or_create, stored_config
-from motive.indexing.setup import model_clip_spec, model_parts, set_up
+from motive.indexing.setup import model_parts, set_up
 from motive.indexing.worker import index_worker
 from motive.masks import MaskConfig
 from motive.store import require_same_identity

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from motive.data.check.duplicates import fingerprint
 from motive.data.check.shapes import UNKNOWN, Shape
+from motive.data.video.buckets import ClipSpecs
 from motive.data.video.clip_spec import ClipSpec
 from motive.data.video.clips import LoadedClip
 from motive.data.video.isolated import DecoderPool
@@ -47,23 +48,22 @@ class Opener:
     is what fingerprints are made from.
 
     Args:
-        clip_spec: which frames are decoded.
+        clip_specs: which frames are decoded: those of the clip spec, or of each clip's bucket.
         decode: decode them; otherwise headers and first frames are read.
         threads: clips at the same time.
     """
 
-    def __init__(self, clip_spec: ClipSpec, decode: bool, threads: int) -> None:
-        small = replace(clip_spec, height=_SIDE, width=_SIDE, fit="stretch")
-        self._decode, self._threads = decode, threads
-        self._pool = DecoderPool(small)
-        self._holding = DecoderPool(replace(small, short="hold"))
+    def __init__(self, clip_specs: ClipSpecs, decode: bool, threads: int) -> None:
+        self._specs, self._decode, self._threads = clip_specs, decode, threads
+        self._holding = replace(clip_specs, base=replace(clip_specs.base, short="hold"))
+        frames = max((bucket.frames for bucket in clip_specs.buckets), default=clip_specs.base.frames)
+        self._pool = DecoderPool(_small(replace(clip_specs.base, frames=frames)))
 
     def __enter__(self) -> Opener:
         return self
 
     def __exit__(self, *error: object) -> None:
         self._pool.close()
-        self._holding.close()
 
     def open_all(self, paths: Sequence[Path | None], on_done: Callable[[], None]) -> list[Opened]:
         """Each clip in order; None is passed over. Bad files never raise.
@@ -94,12 +94,22 @@ class Opener:
 
     def _decoded(self, path: Path) -> Opened:
         try:
-            clip = self._pool.load_clip(path)
+            clip = self._load(path, self._specs)
         except ClipError as error:
             if error.reason != "too_short":
                 raise
-            clip = self._holding.load_clip(path)
+            clip = self._load(path, self._holding)
         return Opened(_shape(clip), None, clip.notes, fingerprint(clip.frames))
+
+    def _load(self, path: Path, specs: ClipSpecs) -> LoadedClip:
+        spec = specs.base
+        if specs.buckets:
+            spec = specs.of(specs.choose(self._pool.measure_shape(path), path.name))
+        return self._pool.load_clip(path, _small(spec))
+
+
+def _small(clip_spec: ClipSpec) -> ClipSpec:
+    return replace(clip_spec, height=_SIDE, width=_SIDE, fit="stretch")
 
 
 def _shape(clip: LoadedClip) -> Shape:

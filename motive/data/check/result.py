@@ -1,4 +1,4 @@
-"""Result of a check: the table of counts, findings with examples, and what a clip spec would leave."""
+"""Result of a check: the table of counts, findings with examples, and what a clip spec or buckets would leave."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from motive.data.base import Part, Unread
-from motive.data.check.fit import ClipSpecFit
+from motive.data.check.fit import BucketsFit, ClipSpecFit, share_text
 from motive.data.check.shapes import Sizes, Spread
 from motive.data.video.facts import NoteCounts, notes_lines
 from motive.result import Result
@@ -56,7 +56,8 @@ class DatasetCheck(Result):
         fps, seconds: distribution over the clips.
         sizes: of pictures, and their aspect ratios.
         findings: everything that was looked for, in one order.
-        clip_spec: what the clip spec would do to the clips.
+        clip_spec: what the clip spec would do to the clips; None with buckets.
+        buckets: what the buckets would do; None with one clip spec.
         notes: kind -> (clips, the text of the first), of what decoding remarked.
         unread: what lies in the dataset and was not read.
         parts: entries of a trainer's configuration.
@@ -74,7 +75,8 @@ class DatasetCheck(Result):
     seconds: Spread
     sizes: Sizes
     findings: tuple[Finding, ...]
-    clip_spec: ClipSpecFit
+    clip_spec: ClipSpecFit | None = None
+    buckets: BucketsFit | None = None
     notes: NoteCounts = field(default_factory=dict)
     unread: Sequence[Unread] = ()
     parts: Sequence[Part] = ()
@@ -113,7 +115,8 @@ class DatasetCheck(Result):
             return "the table and the file system; no video was opened (--headers and --decode open each)"
         if self.looked == "headers":
             return f"headers and first frames of {self.opened:,} clips (--decode reads the frames too)"
-        return f"the frames that the clip spec takes of {self.opened:,} clips"
+        takes = "the clip spec takes" if self.buckets is None else "their buckets take"
+        return f"the frames that {takes} of {self.opened:,} clips"
 
     def _length(self) -> str:
         spread = self.seconds
@@ -125,12 +128,24 @@ class DatasetCheck(Result):
         )
 
     def _fit_lines(self) -> list[str]:
-        """The clip spec, and what it does to the clips that can be read."""
-        spec = self.clip_spec.clip_spec
-        lines = [f"clip spec    {spec.fps:g} fps, {spec.frames} frames, {spec.width}x{spec.height}, fit {spec.fit}"]
-        return lines + [f"             {line}" for line in self.clip_spec.lines()]
+        """The clip spec or the buckets, and what they do to the clips that can be read."""
+        if self.clip_spec is not None:
+            spec = self.clip_spec.clip_spec
+            lines = [f"clip spec    {spec.fps:g} fps, {spec.frames} frames, {spec.width}x{spec.height}, fit {spec.fit}"]
+            return lines + [f"{_UNDER}{line}" for line in self.clip_spec.lines()]
+        if self.buckets is None:
+            return []
+        known = sum(each.clips for each in self.buckets.buckets)
+        rules, count = self.buckets.rules, len(self.buckets.buckets)
+        lines = [f"buckets      {rules.fps:g} fps, fit {rules.fit}, {count} bucket{'s' * (count != 1)}"]
+        lines += [f"{_UNDER}{line}" for line in self.buckets.lines()]
+        for each in self.buckets.buckets:
+            lines.append(f"bucket       {each.bucket}: {share_text(each.clips, known) if each.clips else 'no clip'}")
+            lines += [f"{_UNDER}{line}" for line in each.fit.bucket_lines()] if each.clips else []
+        return lines
 
 
+_UNDER = " " * 13
 _UNKNOWN = "not known: no column gives it, and no video was opened"
 
 

@@ -67,6 +67,10 @@ class Shapes:
         left_out = np.isin(np.arange(len(self.fps)), list(places))
         return Shapes(*(np.where(left_out, np.nan, column) for column in self._columns))
 
+    def only(self, chosen: NDArray[np.bool_]) -> Shapes:
+        """Some of the clips."""
+        return Shapes(*(column[chosen] for column in self._columns))
+
     def filled(self, other: Shapes) -> Shapes:
         """These, and the other's where these are not known."""
         pairs = zip(self._columns, other._columns, strict=True)

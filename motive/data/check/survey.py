@@ -12,12 +12,12 @@ from motive.data.base import Clip, Dataset
 from motive.data.check import captions
 from motive.data.check.duplicates import Groups, near_duplicates, same_bytes, same_path
 from motive.data.check.files import Files, without_row
-from motive.data.check.fit import fit_of, short_clips
+from motive.data.check.fit import buckets_fit_of, fit_of, short_clips
 from motive.data.check.opened import Opened, Opener
 from motive.data.check.result import EXAMPLES, DatasetCheck, Finding, Looked
 from motive.data.check.shapes import Shapes, Sizes, Spread, from_columns
 from motive.data.media import Media
-from motive.data.video.clip_spec import ClipSpec
+from motive.data.video.buckets import ClipSpecs
 from motive.data.video.facts import count_notes, counts_of
 from motive.errors import ClipError
 
@@ -51,17 +51,17 @@ class Look:
         return "headers" if headers else "table"
 
 
-def survey(dataset: Dataset, clip_spec: ClipSpec, look: Look = Look()) -> DatasetCheck:
+def survey(dataset: Dataset, clip_specs: ClipSpecs, look: Look = Look()) -> DatasetCheck:
     """Check a dataset; a file that is bad is part of the result and never an error.
 
     Args:
         dataset: as read_dataset gave it.
-        clip_spec: what indexing would bring clips to.
+        clip_specs: what indexing would bring clips to: one clip spec, or buckets.
         look: how far to go.
     """
     clips, looked = dataset.clips, look.depth(len(dataset.clips))
     files = Files.of(clips)
-    opened = _open(clips, files.media, clip_spec, look) if looked != "table" else []
+    opened = _open(clips, files.media, clip_specs, look) if looked != "table" else []
     errors = files.errors | {at: item.error for at, item in enumerate(opened) if item.error is not None}
     stated = from_columns(clips)
     seen = Shapes.of([item.shape for item in opened]) if opened else stated
@@ -75,7 +75,7 @@ def survey(dataset: Dataset, clip_spec: ClipSpec, look: Look = Look()) -> Datase
         *_duplicate_findings(clips, files, opened, looked),
         _without_row(dataset, files),
         *_unreadable(clips, errors, looked),
-        _too_short(clips, shapes, clip_spec),
+        _too_short(clips, shapes, clip_specs),
         _disagreement(clips, stated, seen, looked),
     ]
     return DatasetCheck(
@@ -91,16 +91,17 @@ def survey(dataset: Dataset, clip_spec: ClipSpec, look: Look = Look()) -> Datase
         seconds=Spread.of(shapes.seconds, lambda value: f"{value:.0f}"),
         sizes=Sizes.of(shapes),
         findings=tuple(findings),
-        clip_spec=fit_of(shapes, clip_spec),
+        clip_spec=None if clip_specs.buckets else fit_of(shapes, clip_specs.base),
+        buckets=buckets_fit_of(shapes, clip_specs) if clip_specs.buckets else None,
         notes=notes,
         unread=tuple(item for item in dataset.unread if not item.without_row),
         parts=dataset.parts,
     )
 
 
-def _open(clips: Sequence[Clip], media: Sequence[Media | None], clip_spec: ClipSpec, look: Look) -> list[Opened]:
+def _open(clips: Sequence[Clip], media: Sequence[Media | None], clip_specs: ClipSpecs, look: Look) -> list[Opened]:
     paths: list[Path | None] = [clip.path if item else None for clip, item in zip(clips, media, strict=True)]
-    with Opener(clip_spec, look.decode, look.threads) as opener:
+    with Opener(clip_specs, look.decode, look.threads) as opener:
         return opener.open_all(paths, lambda: look.on_opened(len(clips)))
 
 
@@ -169,14 +170,14 @@ def _unreadable(clips: Sequence[Clip], errors: Mapping[int, ClipError], looked: 
         yield Finding(reason, f"videos that cannot be read: {reason}", len(found), True, tuple(found[:EXAMPLES]))
 
 
-def _too_short(clips: Sequence[Clip], shapes: Shapes, clip_spec: ClipSpec) -> Finding:
+def _too_short(clips: Sequence[Clip], shapes: Shapes, clip_specs: ClipSpecs) -> Finding:
     """Clips that indexing leaves out for their length."""
-    short = short_clips(shapes.seconds, clip_spec) if clip_spec.short == "error" else []
+    shortest = clip_specs.shortest
+    short = short_clips(shapes.seconds, shortest) if shortest.short == "error" else []
     places = [at for at, is_short in enumerate(short) if is_short]
     shown = [f"{clips[at].clip_id}: {shapes.seconds[at]:.4g} s" for at in places[:EXAMPLES]]
-    return Finding(
-        "too_short", "clips that the clip spec drops, since they are too short", len(places), True, tuple(shown)
-    )
+    drops = "every bucket drops" if clip_specs.buckets else "the clip spec drops"
+    return Finding("too_short", f"clips that {drops}, since they are too short", len(places), True, tuple(shown))
 
 
 def _disagreement(clips: Sequence[Clip], stated: Shapes, seen: Shapes, looked: Looked) -> Finding:

@@ -182,6 +182,11 @@ class ClipSpecs:
         return Bucket.parse(bucket).spec(self.base) if self.buckets else self.base
 
     @property
+    def shortest(self) -> ClipSpec:
+        """The clip spec of the fewest frames."""
+        return replace(self.base, frames=min((bucket.frames for bucket in self.buckets), default=self.base.frames))
+
+    @property
     def largest_bytes(self) -> int:
         """Bytes of the frames of the largest clip."""
         specs = [bucket.spec(self.base) for bucket in self.buckets] or [self.base]

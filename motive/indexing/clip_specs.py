@@ -1,0 +1,71 @@
+"""Clip specs of a run: the given one or the model's, or one for each bucket."""
+
+from __future__ import annotations
+
+from motive.adapters import load_adapter
+from motive.adapters.base import Adapter
+from motive.data.video.buckets import BucketConfig, ClipSpecs, resolve_buckets
+from motive.data.video.clip_spec import ClipSpec
+from motive.errors import ConfigError, OptionError
+
+LatentShape = tuple[int, int, int, int]
+
+
+def clip_specs_of(
+    adapter: Adapter, clip_spec: ClipSpec | None, buckets: BucketConfig
+) -> tuple[ClipSpecs, tuple[LatentShape, ...]]:
+    """The clip specs of a run and their latent shapes.
+
+    Args:
+        adapter: the model family.
+        clip_spec: rate, length and size; None takes the model's own.
+        buckets: as given.
+
+    Raises:
+        OptionError: the model does not take one, and with buckets the message names the bucket.
+    """
+    base = clip_spec or adapter.clip_spec
+    found = resolve_buckets(buckets, base, lambda spec: _fits(adapter, spec))
+    shapes = [] if found else [adapter.latent_shape(base)]
+    for bucket in found:
+        try:
+            shapes.append(adapter.latent_shape(bucket.spec(base)))
+        except OptionError as error:
+            raise OptionError(f"bucket {bucket.name}: {error}") from error
+    return ClipSpecs(found[0].spec(base) if found else base, found), tuple(shapes)
+
+
+def checked_clip_specs(
+    model: str | None, revision: str | None, clip_spec: ClipSpec | None, buckets: BucketConfig
+) -> ClipSpecs:
+    """Clip specs that a model accepts; without a model, any, and the default one where none is given.
+
+    Raises:
+        OptionError: the model refuses a number of frames or a size, or there is none and buckets follow from it.
+    """
+    if model is not None:
+        return clip_specs_of(load_adapter(model, revision=revision, device="cpu"), clip_spec, buckets)[0]
+    base = clip_spec or ClipSpec()
+    found = resolve_buckets(buckets, base, _needs_model)
+    return ClipSpecs(found[0].spec(base) if found else base, found)
+
+
+def _needs_model(clip_spec: ClipSpec) -> bool:
+    raise ConfigError(
+        "check",
+        "{model} must be given where buckets are derived, since the model decides which sizes and lengths there are; "
+        "name the model, or list the {buckets.sizes}",
+    )
+
+
+def _fits(adapter: Adapter, clip_spec: ClipSpec) -> bool:
+    try:
+        adapter.latent_shape(clip_spec)
+    except OptionError:
+        return False
+    return True
+
+
+def model_clip_spec(model: str, base: str | None = None, revision: str | None = None) -> ClipSpec:
+    """The clip spec that a model takes by default."""
+    return load_adapter(model, base=base, revision=revision, device="cpu").clip_spec
