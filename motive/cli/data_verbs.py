@@ -7,8 +7,8 @@ import json
 import sys
 from pathlib import Path
 
-from motive.cli.flags import add_flags, config_from
-from motive.cli.spec_flags import given_base, refuse_sizes
+from motive.cli.flags import add_flags
+from motive.cli.spec_flags import config_with_spec
 from motive.cli.terminal import say, show
 from motive.indexing.check import CheckConfig, check_dataset
 
@@ -35,8 +35,7 @@ def data(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    config = config_from(args, CheckConfig(clip_spec=given_base(args, args.model)))
-    refuse_sizes(args, config.buckets, "data check")
+    config = config_with_spec(args, CheckConfig(), args.model, None, "data check")
     found = check_dataset(args.dataset, config=config, show_progress=not args.quiet)
     if args.json:
         json.dump(found.to_json(), sys.stdout, indent=2)

@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
+from typing import TypeVar
 
-from motive.data.video.buckets import BucketConfig
-from motive.data.video.clip_spec import ClipSpec
+from motive.cli.flags import config_from
 from motive.errors import OptionError
+from motive.indexing.check import CheckConfig
 from motive.indexing.clip_specs import model_clip_spec
+from motive.indexing.config import IndexConfig
+
+C = TypeVar("C", IndexConfig, CheckConfig)
 
 
-def given_base(args: argparse.Namespace, model: str | None, base: str | None = None) -> ClipSpec | None:
-    """The clip spec that given flags change: the model's own, or the default without a model; None if none is given.
+def config_with_spec(args: argparse.Namespace, config: C, model: str | None, base: str | None, verb: str) -> C:
+    """``config`` with every given flag put in; those of the clip spec change the model's own.
 
     Args:
-        args: with every ``clip-`` flag, and ``revision``.
-        model: whose.
+        args: as parsed.
+        config: the defaults.
+        model: whose clip spec is changed; None for no model.
         base: the pipeline that the model is a transformer of.
-    """
-    if all(value is None for name, value in vars(args).items() if name.startswith("clip-")):
-        return None
-    return ClipSpec() if model is None else model_clip_spec(model, base, args.revision)
-
-
-def refuse_sizes(args: argparse.Namespace, buckets: BucketConfig, verb: str) -> None:
-    """Refuse flags of the clip spec's size where buckets leave them without effect.
+        verb: for messages.
 
     Raises:
-        OptionError: names the flag.
+        OptionError: a value that the config refuses, or a size beside buckets, which have the sizes.
     """
-    if not buckets.resolved:
-        return
-    for name in ("clip-width", "clip-height", "clip-frames"):
-        if vars(args)[name] is not None:
-            raise OptionError(f"{verb}: --{name} must be left out with --buckets, which has the sizes")
+    if any(value is not None for name, value in vars(args).items() if name.startswith("clip-")):
+        config = replace(config, clip_spec=model_clip_spec(model, base, args.revision))
+    config = config_from(args, config)
+    if config.buckets.has_sizes:
+        for name in ("clip-width", "clip-height", "clip-frames"):
+            if vars(args)[name] is not None:
+                raise OptionError(f"{verb}: --{name} must be left out with --buckets, which has the sizes")
+    return config

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 from motive.cli import data_verbs, store_verbs
 from motive.cli.flags import add_flags, config_from
-from motive.cli.spec_flags import given_base, refuse_sizes
+from motive.cli.spec_flags import config_with_spec
 from motive.cli.terminal import show
 from motive.curate import SelectConfig, select
 from motive.demo import DemoConfig, demo
@@ -63,9 +63,7 @@ def _index_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _index(args: argparse.Namespace) -> int:
     base = IndexConfig()
-    base = replace(base, clip_spec=given_base(args, args.model or base.model, args.base))
-    config = config_from(args, base)
-    refuse_sizes(args, config.buckets, "index")
+    config = config_with_spec(args, base, args.model or base.model, args.base, "index")
     if args.estimate:
         return show(estimate(args.dataset, config=config))
     if args.out is None:

@@ -72,7 +72,6 @@ def check_dataset(
         OptionError: a folder does not exist, or the model refuses a size or length.
     """
     config = config or CheckConfig()
-    clip_specs = checked_clip_specs(config.model, config.revision, config.clip_spec, config.buckets)
     found = read_dataset(
         Path(dataset),
         config.dataset_format,
@@ -80,6 +79,7 @@ def check_dataset(
         path_map=config.path_map,
         follow_links=config.follow_links,
     )
+    clip_specs = checked_clip_specs(config.model, config.revision, config.clip_spec, config.buckets, found.parts)
     label = "decode" if config.decode else "headers"
     with Bar(None, label, shown=show_progress) as bar:
         done = 0

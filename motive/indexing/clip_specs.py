@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from motive.adapters import load_adapter
 from motive.adapters.base import Adapter
-from motive.data.video.buckets import BucketConfig, ClipSpecs, resolve_buckets
+from motive.data.base import Part
+from motive.data.video.buckets import Bucket, BucketConfig, ClipSpecs, resolve_buckets
 from motive.data.video.clip_spec import ClipSpec
+from motive.data.video.trainer_buckets import trainer_buckets
 from motive.errors import ConfigError, OptionError
 
 LatentShape = tuple[int, int, int, int]
 
 
 def clip_specs_of(
-    adapter: Adapter, clip_spec: ClipSpec | None, buckets: BucketConfig
+    adapter: Adapter, clip_spec: ClipSpec | None, buckets: BucketConfig, parts: Sequence[Part] = ()
 ) -> tuple[ClipSpecs, tuple[LatentShape, ...]]:
     """The clip specs of a run and their latent shapes.
 
@@ -20,12 +24,14 @@ def clip_specs_of(
         adapter: the model family.
         clip_spec: rate, length and size; None takes the model's own.
         buckets: as given.
+        parts: entries of the trainer's configuration that is the dataset.
 
     Raises:
-        OptionError: the model does not take one, and with buckets the message names the bucket.
+        OptionError: the model does not take one, and with buckets the message names the bucket; or buckets of the dataset
+            were asked for and it states none.
     """
     base = clip_spec or adapter.clip_spec
-    found = resolve_buckets(buckets, base, lambda spec: _fits(adapter, spec))
+    found = _resolved(buckets, base, lambda spec: _fits(adapter, spec), parts)
     shapes = [] if found else [adapter.latent_shape(base)]
     for bucket in found:
         try:
@@ -36,7 +42,11 @@ def clip_specs_of(
 
 
 def checked_clip_specs(
-    model: str | None, revision: str | None, clip_spec: ClipSpec | None, buckets: BucketConfig
+    model: str | None,
+    revision: str | None,
+    clip_spec: ClipSpec | None,
+    buckets: BucketConfig,
+    parts: Sequence[Part] = (),
 ) -> ClipSpecs:
     """Clip specs that a model accepts; without a model, any, and the default one where none is given.
 
@@ -44,10 +54,18 @@ def checked_clip_specs(
         OptionError: the model refuses a number of frames or a size, or there is none and buckets follow from it.
     """
     if model is not None:
-        return clip_specs_of(load_adapter(model, revision=revision, device="cpu"), clip_spec, buckets)[0]
+        return clip_specs_of(load_adapter(model, revision=revision, device="cpu"), clip_spec, buckets, parts)[0]
     base = clip_spec or ClipSpec()
-    found = resolve_buckets(buckets, base, _needs_model)
+    found = _resolved(buckets, base, _needs_model, parts)
     return ClipSpecs(found[0].spec(base) if found else base, found)
+
+
+def _resolved(
+    buckets: BucketConfig, base: ClipSpec, fits: Callable[[ClipSpec], bool], parts: Sequence[Part]
+) -> tuple[Bucket, ...]:
+    if buckets.of_dataset:
+        return trainer_buckets(parts, base, fits)
+    return resolve_buckets(buckets, base, fits)
 
 
 def _needs_model(clip_spec: ClipSpec) -> bool:
@@ -66,6 +84,6 @@ def _fits(adapter: Adapter, clip_spec: ClipSpec) -> bool:
     return True
 
 
-def model_clip_spec(model: str, base: str | None = None, revision: str | None = None) -> ClipSpec:
-    """The clip spec that a model takes by default."""
-    return load_adapter(model, base=base, revision=revision, device="cpu").clip_spec
+def model_clip_spec(model: str | None, base: str | None = None, revision: str | None = None) -> ClipSpec:
+    """The clip spec that a model takes by default; without a model, the default one."""
+    return ClipSpec() if model is None else load_adapter(model, base=base, revision=revision, device="cpu").clip_spec

@@ -107,7 +107,7 @@ def estimate(dataset: Path | str, *, config: IndexConfig | None = None, clips: i
     check_regions(config.segments, found.clips)
     with tempfile.TemporaryDirectory(prefix="motive-estimate-") as folder:
         base = replace(config, cache=str(Path(folder) / "cache"))
-        setup = set_up(base)
+        setup = set_up(base, found.parts)
         sample = _spread(found.clips, clips + 1)
         measured = _measure(setup, found.clips, sample, Path(folder) / "store")
         if measured.done < 2:

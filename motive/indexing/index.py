@@ -90,7 +90,7 @@ def index(
     if model is not None:
         config = replace(config, model=model)
     found, config = read_clips(dataset, config)
-    return Job("index", found, out, probe, show_progress, launch or LaunchConfig()).run(set_up(config))
+    return Job("index", found, out, probe, show_progress, launch or LaunchConfig()).run(set_up(config, found.parts))
 
 
 def query(
@@ -135,7 +135,7 @@ def query(
     if read.buckets.given:
         config = replace(config, buckets=read.buckets)
     found, config = read_clips(clips, config)
-    setup = set_up(config)
+    setup = set_up(config, found.parts)
     require_comparable(reference.identity, setup.identity, "query")
     return Job("query", found, out, 0, show_progress, launch or LaunchConfig()).run(setup)
 

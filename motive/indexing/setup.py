@@ -20,6 +20,7 @@ from motive.adapters.base import Adapter, Expert
 from motive.adapters.lora import LoraFile
 from motive.adapters.precomputed.use import PrecomputedLatents, open_latents
 from motive.config import to_json
+from motive.data.base import Part
 from motive.data.video.buckets import BUCKET_RULES, BucketConfig, ClipSpecs
 from motive.data.video.clip_spec import ClipSpec
 from motive.data.video.facts import PIXEL_RULES
@@ -78,11 +79,16 @@ class Setup:
         return digest_json({"identity": self.identity.to_json(), **beyond})
 
 
-def set_up(config: IndexConfig) -> Setup:
-    """Find the model and derive everything that a store's identity holds; loads no weights."""
+def set_up(config: IndexConfig, parts: Sequence[Part] = ()) -> Setup:
+    """Find the model and derive everything that a store's identity holds; loads no weights.
+
+    Args:
+        config: as given.
+        parts: entries of the trainer's configuration that is the dataset, for buckets that are taken from it.
+    """
     device = default_device() if config.device == "auto" else config.device
     adapter = _adapter(config, device)
-    clip_specs, latent_shapes = clip_specs_of(adapter, config.clip_spec, config.buckets)
+    clip_specs, latent_shapes = clip_specs_of(adapter, config.clip_spec, config.buckets, parts)
     for shape in latent_shapes:
         check_segments(config.segments, shape[1])
     if config.draws.strategy == "model":
@@ -97,7 +103,7 @@ def set_up(config: IndexConfig) -> Setup:
     selected = selected_shapes(able, expert, config.parameters)
     _check_quantize(config, selected)
     projector = mk.Projector(config.projection, selected)
-    parts = model_parts(list(projector.shapes), expert.component, config.model_parts)
+    model = model_parts(list(projector.shapes), expert.component, config.model_parts)
     latents = _latents(config, adapter, clip_specs)
     # What "auto" stands for, so that queries and replays elsewhere compute the same.
     config = replace(
@@ -108,7 +114,7 @@ def set_up(config: IndexConfig) -> Setup:
         lora=None if lora is None else str(lora.path.resolve()),
         latents=None if config.latents is None else str(Path(config.latents).resolve()),
     )
-    gradient = _gradient(config, adapter, latent_shapes, lora, parts, latents)
+    gradient = _gradient(config, adapter, latent_shapes, lora, model, latents)
     identity = Identity(projector.fields, gradient.to_json())
     _log.info(
         "%s model %s on %s, dtype %s: %d parameters in %d tensors, vectors of %d numbers for each noise sample",
@@ -122,7 +128,7 @@ def set_up(config: IndexConfig) -> Setup:
     )
     for note in adapter.weight_notes():
         _log.info("%s", note)
-    return Setup(config, adapter, expert, clip_specs, latent_shapes, projector, identity, lora, parts, latents)
+    return Setup(config, adapter, expert, clip_specs, latent_shapes, projector, identity, lora, model, latents)
 
 
 def _adapter(config: IndexConfig, device: str) -> Adapter:

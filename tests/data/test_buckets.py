@@ -94,7 +94,7 @@ def test_a_derived_resolution_is_within_the_area_and_near_the_ratio(side: int, s
     [
         ({"sizes": ("832x480",)}, "sizes must be WIDTHxHEIGHTxFRAMES, such as 832x480x81, got '832x480'"),
         ({"sizes": ("0x480x81",)}, "sizes must be"),
-        ({"sizes": ("auto", "832x480x81")}, "sizes must be auto or sizes"),
+        ({"sizes": ("auto", "832x480x81")}, "sizes must be auto, dataset or sizes"),
         ({"sizes": ("832x480x81",), "frames": ("33",)}, "sizes must be left out with resolutions or frames"),
         ({"resolutions": ("832x480x81",)}, "resolutions must be WIDTHxHEIGHT"),
         ({"frames": ("many",)}, "frames must be a number of frames"),

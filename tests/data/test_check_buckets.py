@@ -20,7 +20,7 @@ from motive.data.video.buckets import Bucket, BucketConfig, ClipSpecs, SourceSha
 from motive.errors import ClipError, OptionError
 
 BASE = ClipSpec(fps=8, frames=17, height=48, width=80)
-NAMES = ("80x48x17", "48x80x17", "80x48x9", "48x80x9")
+NAMES: tuple[str, ...] = ("80x48x17", "48x80x17", "80x48x9", "48x80x9")
 
 
 def specs(*names: str, base: ClipSpec = BASE) -> ClipSpecs:

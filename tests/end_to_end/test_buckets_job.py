@@ -77,6 +77,28 @@ def same_vectors(one: Path, other: Path) -> bool:
     return a.clip_ids == b.clip_ids and np.array_equal(a.vectors(), b.vectors())
 
 
+def test_buckets_of_a_trainers_configuration(clips: Path, tmp_path: Path) -> None:
+    """They are those of the configuration, whatever the clip spec, and queries take them from the store."""
+    shapes = [[9, 32, 64], [9, 64, 32], [5, 48, 48]]  # frames, height, width
+    entry = {"data_root": "clips", "dataset_type": "video", "video_resolution_buckets": shapes}
+    for name in ("wide0", "tall1", "square2"):
+        (tmp_path / "clips").mkdir(exist_ok=True)
+        shutil.copy(clips / f"{name}.mp4", tmp_path / "clips")
+        (tmp_path / "clips" / f"{name}.txt").write_text("a ball")
+    config = tmp_path / "set.json"
+    config.write_text(json.dumps({"datasets": [entry]}))
+    store = tmp_path / "store"
+    assert main(["index", str(config), "--out", str(store), "--buckets", "dataset", *SETTINGS[3:]]) == 0
+    found = buckets_of(motive.Store.open(store))
+    assert {Path(name).stem: bucket for name, bucket in found.items()} == {
+        "wide0": "64x32x9", "tall1": "32x64x9", "square2": "48x48x5",
+    }  # fmt: skip
+    queries = tmp_path / "queries"
+    one = ["query", str(tmp_path / "clips"), "--like", str(store), "--out", str(queries), "--quiet"]
+    assert main(one) == 0
+    assert set(buckets_of(motive.Store.open(queries)).values()) == {"64x32x9", "32x64x9", "48x48x5"}
+
+
 def test_every_clip_lies_in_the_bucket_that_the_rule_gives(job: Path, clips: Path) -> None:
     store = motive.Store.open(job / "store")
     known = store.identity.known

@@ -15,6 +15,9 @@ BUCKET_RULES = 1
 """Version of the rules that give a clip its bucket and a bucket its noise (docs/buckets.md); part of a store's identity."""
 
 AUTO = "auto"
+DATASET = "dataset"
+"""Stands for the buckets of the trainer's configuration that is read as the dataset."""
+
 RATIOS = ("16:9", "4:3", "1:1", "3:4", "9:16")
 """Width to height of the buckets that ``auto`` derives."""
 
@@ -42,7 +45,7 @@ class BucketConfig:
 
     Attributes:
         sizes: buckets as WIDTHxHEIGHTxFRAMES, such as 832x480x81,480x832x81; ``auto`` stands for --bucket-resolutions
-            auto --bucket-frames auto.
+            auto --bucket-frames auto; ``dataset`` takes those of the trainer's configuration that is read as the dataset.
         resolutions: WIDTHxHEIGHT, each with every length of --bucket-frames; ``auto`` derives them from
             --bucket-area, --bucket-step and --bucket-ratios. Default: the clip spec's.
         frames: lengths in frames at the clip spec's rate, each with every resolution; ``auto`` takes the clip spec's,
@@ -68,8 +71,10 @@ class BucketConfig:
                 "BucketConfig",
                 "{sizes} must be left out with {resolutions} or {frames}, got both; give whole buckets, or their parts",
             )
-        if AUTO in self.sizes and len(self.sizes) > 1:
-            raise ConfigError("BucketConfig", f"{{sizes}} must be auto or sizes, got {self.sizes}; give one of them")
+        if {AUTO, DATASET} & set(self.sizes) and len(self.sizes) > 1:
+            raise ConfigError(
+                "BucketConfig", f"{{sizes}} must be auto, dataset or sizes, got {self.sizes}; give one of them"
+            )
         if self.step < 0 or self.step > 1024:
             raise ConfigError(
                 "BucketConfig", f"{{step}} must be 0 to 1024 pixels, got {self.step}; 0 takes the model's"
@@ -90,7 +95,8 @@ class BucketConfig:
             ("ratios", _RATIO, "WIDTH:HEIGHT, such as 16:9"),
         ):
             for text in getattr(self, name):
-                if not form.fullmatch(text) and not (text == AUTO and name != "ratios"):
+                stands = (AUTO, DATASET) if name == "sizes" else () if name == "ratios" else (AUTO,)
+                if not form.fullmatch(text) and text not in stands:
                     raise ConfigError("BucketConfig", f"{{{name}}} must be {shown}, got {text!r}; correct it")
         if self.area and not re.fullmatch(f"{_NUMBER}(x{_NUMBER})?", self.area):
             raise ConfigError(
@@ -105,7 +111,17 @@ class BucketConfig:
     @property
     def resolved(self) -> bool:
         """Whether every bucket is named: nothing follows from the clip spec or the model any more."""
-        return bool(self.sizes) and AUTO not in self.sizes
+        return bool(self.sizes) and not {AUTO, DATASET} & set(self.sizes)
+
+    @property
+    def of_dataset(self) -> bool:
+        """Whether the buckets are those of the dataset, a trainer's configuration."""
+        return DATASET in self.sizes
+
+    @property
+    def has_sizes(self) -> bool:
+        """Whether no size and no length is taken from the clip spec."""
+        return self.resolved or self.of_dataset
 
 
 @dataclass(frozen=True)
@@ -257,7 +273,7 @@ def resolve_buckets(config: BucketConfig, base: ClipSpec, fits: Callable[[ClipSp
     """The buckets that a config stands for, in order; empty for none.
 
     Args:
-        config: as given.
+        config: as given, not of the dataset (motive.data.video.trainer_buckets).
         base: the clip spec that sizes, lengths and areas which are not given are taken from.
         fits: whether the model takes clips of a clip spec.
 
@@ -266,6 +282,8 @@ def resolve_buckets(config: BucketConfig, base: ClipSpec, fits: Callable[[ClipSp
     """
     if not config.given:
         return ()
+    if config.of_dataset:
+        raise ConfigError("index", "{sizes} dataset needs the dataset that it is taken from; list the buckets here")
     if config.resolved:
         return in_order([Bucket.parse(text) for text in config.sizes])
     every = AUTO in config.sizes
@@ -288,7 +306,7 @@ def derived_resolutions(
     of the step with 0.9 area <= w h <= area (or the largest area there is), whose |log (w / h) - log ratio| is smallest.
     A ratio that lies within 10 % of one that is there adds nothing.
     """
-    step = config.step or _step(base, fits)
+    step = config.step or side_step(base, fits)
     sides = [int(side) for side in config.area.split("x")] if config.area else [base.width, base.height]
     area = sides[0] * sides[-1]
     found = [] if config.area else [(base.width, base.height), (base.height, base.width)]
@@ -309,7 +327,7 @@ def derived_resolutions(
     return list(dict.fromkeys(found))
 
 
-def _step(base: ClipSpec, fits: Callable[[ClipSpec], bool]) -> int:
+def side_step(base: ClipSpec, fits: Callable[[ClipSpec], bool]) -> int:
     """The smallest power of two whose odd multiples the model takes as sides."""
     for step in (8, 16, 32, 64, 128):
         if fits(replace(base, height=5 * step, width=7 * step)):
