@@ -64,11 +64,11 @@ class Condition:
 
 CONDITIONS = (
     Condition("random order"),
-    Condition("one core", cores=1),
-    Condition("two busy loops", busy=2),
     Condition("TZ=Asia/Kolkata", {"TZ": "Asia/Kolkata"}),
     Condition("LC_ALL=C", {"LC_ALL": "C", "LANG": "C", "LANGUAGE": ""}),
+    Condition("one core", cores=1),
     Condition("unprivileged user and read-only HOME", unprivileged=True),
+    Condition("two busy loops", busy=2),
     Condition("OPENBLAS_NUM_THREADS=1", {"OPENBLAS_NUM_THREADS": "1"}),
 )
 

@@ -11,7 +11,15 @@ from tests.faults import damage, disks, media, run, scoring, soak
 
 @pytest.mark.parametrize(
     "section",
-    [run.kills, run.workers, scoring.run, damage.run, disks.run, media.run, soak.run],
+    [
+        run.kills,
+        run.workers,
+        scoring.run,
+        damage.run,
+        media.run,
+        pytest.param(disks.run, marks=pytest.mark.long("starts ten indexing processes on disks that fail")),
+        pytest.param(soak.run, marks=pytest.mark.long("indexes with restarts for a while")),
+    ],
     ids=lambda s: f"{s.__module__}.{s.__name__}",
 )
 def test_faults_are_survived(section, tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from tests.faults import points
 from tests.faults.points import Point
 from tests.tiny_wan import build_tiny_wan
 
-FAST = ("--noise-strategy", "single", "--quiet")
+SMALL = ("--clip-frames", "9", "--clip-height", "48", "--clip-width", "48")
+FAST = ("--noise-strategy", "single", *SMALL, "--quiet")
 MOTIONS = ("bounce", "slide", "spin", "static")
 
 
@@ -210,7 +211,9 @@ def test_a_failed_start_leaves_no_store(pool: Path, tmp_path: Path) -> None:
 def test_a_flag_changes_the_models_own_clip_spec(queries: Path, tmp_path: Path) -> None:
     assert main(["index", str(queries), "--out", str(tmp_path), "--clip-fps", "10", *FAST]) in (0, 3)
     toy = motive.adapters.load_adapter("toy").clip_spec
-    assert motive.Store.open(tmp_path).identity.require("test").clip_spec == replace(toy, fps=10.0)
+    assert motive.Store.open(tmp_path).identity.require("test").clip_spec == replace(
+        toy, fps=10.0, frames=9, height=48, width=48
+    )
 
 
 def test_estimate_and_probe(pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

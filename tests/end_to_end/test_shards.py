@@ -11,7 +11,8 @@ import motive
 from motive.cli.main import main
 from motive.toy.pool import write_pool
 
-FAST = ("--noise-strategy", "single", "--quiet", "--threads", "1")
+SMALL = ("--clip-frames", "9", "--clip-height", "48", "--clip-width", "48")
+FAST = ("--noise-strategy", "single", *SMALL, "--quiet", "--threads", "1")
 
 
 def test_from_shards_to_a_selection_and_a_report(tmp_path: Path) -> None:

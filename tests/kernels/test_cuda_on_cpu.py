@@ -66,6 +66,7 @@ def test_no_race_and_no_wrong_number(op: str) -> None:
     assert found.status == 0, f"{found.meaning}\n{found.output[-8000:]}"
 
 
+@pytest.mark.long("compiles every kernel and driver a second time, under AddressSanitizer")
 @pytest.mark.parametrize("op", OPS)
 def test_memory_bounds_and_any_order_of_threads(op: str) -> None:
     """Under AddressSanitizer, threads of a block in the other order: the same bits."""

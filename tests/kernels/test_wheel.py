@@ -84,6 +84,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(folder.glob("motive-*.whl"))
 
 
+@pytest.mark.long("builds a wheel of the tree")
 def test_content(wheel: Path) -> None:
     """All modules, data and extensions of the tree, and nothing besides."""
     packed = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
@@ -110,6 +111,7 @@ def test_extensions_need_nothing_but_the_system(extension: Path) -> None:
     assert not re.findall(r"\((?:RPATH|RUNPATH)\).*", dynamic), "a path of this machine is built in"
 
 
+@pytest.mark.long("builds a wheel of the tree")
 def test_runs_in_a_fresh_environment(wheel: Path, tmp_path: Path) -> None:
     python, site = fresh_environment(tmp_path / "fresh")
     zipfile.ZipFile(wheel).extractall(site)
