@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,11 @@ def resolve_device(device: str | torch.device, where: str) -> torch.device:
     if resolved.type == "cuda" and not torch.cuda.is_available():
         raise OptionError(f"{where}: device must be available, got {device!r} without a CUDA device; use cpu")
     return resolved
+
+
+def current_device(device: torch.device) -> AbstractContextManager[object]:
+    """Make a GPU the current device inside, so that nothing takes memory on another one; no effect on the CPU."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def load_transformer(name: str, folder: Path, dtype: torch.dtype, device: torch.device, where: str) -> nn.Module:

@@ -63,6 +63,11 @@ class Setup:
     latents: PrecomputedLatents | None = None
 
     @property
+    def device(self) -> torch.device:
+        """Where the encoders and the transformer run."""
+        return torch.device(_device_name(self.config))
+
+    @property
     def clip_spec(self) -> ClipSpec:
         """Rate, length and size of every clip; with buckets, of the first one."""
         return self.clip_specs.base
@@ -86,7 +91,7 @@ def set_up(config: IndexConfig, parts: Sequence[Part] = ()) -> Setup:
         config: as given.
         parts: entries of the trainer's configuration that is the dataset, for buckets that are taken from it.
     """
-    device = default_device() if config.device == "auto" else config.device
+    device = _device_name(config)
     adapter = _adapter(config, device)
     clip_specs, latent_shapes = clip_specs_of(adapter, config.clip_spec, config.buckets, parts)
     for shape in latent_shapes:
@@ -194,6 +199,10 @@ def _check_quantize(config: IndexConfig, selected: Mapping[str, tuple[int, ...]]
             f"{{parameters}} must be lora with {{quantize}} {config.quantize}, got {other}: quantized weights have no gradient; "
             "give {parameters} lora, or leave {quantize} out",
         )
+
+
+def _device_name(config: IndexConfig) -> str:
+    return default_device() if config.device == "auto" else config.device
 
 
 def default_device() -> str:

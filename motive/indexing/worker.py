@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import torch
 
 import motive_kernels as mk
 from motive.adapters.cache import Cache
+from motive.adapters.loading import current_device
 from motive.data import Clip, Failure
 from motive.data.video.buckets import size_name
 from motive.data.video.facts import count_notes, counts_of, read_notes
@@ -36,7 +37,7 @@ CHUNK_CLIPS = 4096
 
 
 class Worker:
-    """Turns clips into rows of a store.
+    """Turns clips into rows of a store. Its GPU is the current device of its thread until it is closed.
 
     Args:
         setup: what was settled before.
@@ -72,6 +73,8 @@ class Worker:
         self._on_commit: Callable[[TaskResult], None] | None = None
         self._committed = time.perf_counter()
         self._kept: ClipGradients | None = None
+        self._device = ExitStack()
+        self._device.enter_context(current_device(setup.device))
         self._wanted: frozenset[str] | None = None
         self._rows: list[StoreRow] = []
         self._failures: list[Failure] = []
@@ -92,6 +95,7 @@ class Worker:
     def close(self) -> None:
         """End the decoder processes; what was not committed is dropped."""
         self._encoder.close()
+        self._device.close()
 
     def run(
         self, tasks: Sequence[Task], clips: Mapping[str, Clip], on_commit: Callable[[TaskResult], None] | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
@@ -13,7 +14,7 @@ from motive_kernels.runtime.checks import fail
 from motive_kernels.runtime.dispatch import Op
 from motive_kernels.search import passes
 from motive_kernels.search.base import Found, Pass, Queries, Rows, Wanted
-from motive_kernels.search.bracket import join, one_part
+from motive_kernels.search.bracket import join, one_part, roomy
 
 BLOCK_BYTES = 1 << 28
 
@@ -67,7 +68,8 @@ def streamed(run: Pass, devices: Sequence[torch.device], block_bytes: int = BLOC
     """A pass over rows on the host that runs on devices, block by block, one thread a device.
 
     Each device has two pinned buffers and a stream for copies, so that one block is copied while the other is scanned.
-    The result is that of one pass over all rows.
+    The result is that of one pass over all rows. Memory for lists: on a device a block's share of the room that is
+    wanted, on the host what is listed.
 
     Args:
         run: the pass of one block on a device.
@@ -81,11 +83,10 @@ def streamed(run: Pass, devices: Sequence[torch.device], block_bytes: int = BLOC
         there = [queries.to(device) for device in devices]
 
         def work(turn: int) -> list[Found]:
+            device = devices[turn]
             mine = [rows.part(start, min(start + size, len(rows))) for start in starts[turn :: len(devices)]]
-            return [
-                one_part(run, there[turn], part, replace(wanted, capacity=min(wanted.capacity, len(part))))
-                for part in _moved(mine, devices[turn])
-            ]
+            with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+                return [_block(run, there[turn], part, wanted, len(rows)) for part in _moved(mine, device)]
 
         with ThreadPoolExecutor(len(devices)) as pool:
             done = list(pool.map(work, range(len(devices))))
@@ -98,6 +99,18 @@ def streamed(run: Pass, devices: Sequence[torch.device], block_bytes: int = BLOC
         return join(found, broken)
 
     return scan
+
+
+def _block(run: Pass, queries: Queries, part: Rows, wanted: Wanted, total: int) -> Found:
+    """A pass over one of the blocks of a store of ``total`` rows, with room for the block's share of the lists.
+
+    A list that is longer here, where it might still fit in whole, is made again with room for all of it.
+    """
+    most = min(wanted.capacity, len(part))
+    room = min(most, roomy(wanted.capacity * len(part) / max(1, total), len(part)))
+    found = one_part(run, queries, part, replace(wanted, capacity=room))
+    longest = int(torch.where(found.listed <= most, found.listed, 0).max())
+    return found if longest <= room else one_part(run, queries, part, replace(wanted, capacity=longest))
 
 
 def _moved(parts: Sequence[Rows], device: torch.device):

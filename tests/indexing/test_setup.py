@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from motive.cli.flags import flag
@@ -16,13 +19,14 @@ from motive.data import Dataset
 from motive.data.video.buckets import BucketConfig
 from motive.errors import ConfigError, IdentityMismatch, OptionError, StoreError
 from motive.gradients.draws import DrawConfig
+from motive.indexing import worker
 from motive.indexing.clip_specs import model_clip_spec
 from motive.indexing.config import IndexConfig, VectorConfig
 from motive.indexing.index import as_created, open_or_create, stored_config
 from motive.indexing.setup import model_parts, set_up
 from motive.indexing.worker import index_worker
 from motive.masks import MaskConfig
-from motive.store import require_same_identity
+from motive.store import Store, require_same_identity
 from motive.workers.in_flight import InFlight
 from motive.workers.process import WorkerSpec
 from motive_kernels import ProjectionSpec
@@ -177,3 +181,20 @@ def test_a_worker_with_other_settings_adds_nothing(tmp_path: Path) -> None:
     spec = WorkerSpec(replace(setup.config, batch_size=2), store.location, setup.vectors_digest, "")
     with pytest.raises(StoreError, match="settings beyond the identity"):
         index_worker(spec, InFlight())
+
+
+def test_a_worker_has_its_device_current_until_it_is_closed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    @contextmanager
+    def noting(device: torch.device) -> Iterator[None]:
+        seen.append(str(device))
+        yield
+        seen.append("left")
+
+    monkeypatch.setattr(worker, "current_device", noting)
+    setup = set_up(IndexConfig(device="cpu", cache=str(tmp_path)))
+    store = Store.create(tmp_path / "store", identity=setup.identity, dim=setup.width)
+    with worker.Worker(setup, store, show_progress=False):
+        assert seen == ["cpu"]
+    assert seen == ["cpu", "left"]

@@ -10,7 +10,7 @@ import torch
 
 import motive_kernels as mk
 from motive_kernels.ops.dot_scores.api import _dot_scores
-from motive_kernels.search import stream
+from motive_kernels.search import cpp, passes, stream
 from tests.kernels.search_data import stores, vectors
 
 SHAPES = [(1, 1, 1), (2, 3, 1), (997, 31, 17), (60, 9, 100)]
@@ -47,6 +47,34 @@ def test_scores_have_the_bits_of_topk_dot(level, name, kept) -> None:
     if store.dtype == torch.int8:
         plain = mk.dot_scores(queries, store, scales=scales, keep=keep, impl="torch")
         np.testing.assert_array_equal(every.numpy(), plain.numpy(), level)
+
+
+@pytest.mark.parametrize("name", list(stores(torch.ones(2, 2))))
+def test_one_query_has_the_bits_that_it_has_among_others(level, name) -> None:
+    """One query's scores are each row's best; those of several are listed."""
+    store, scales = stores(vectors(700, 19))[name]
+    queries = vectors(4, 19, seed=1)
+    keep = torch.arange(700) % 3 != 0
+    together = mk.dot_scores(queries, store, scales=scales, keep=keep, impl="cpp")
+    for query, scores in zip(queries, together, strict=True):
+        alone = mk.dot_scores(query[None], store, scales=scales, keep=keep, impl="cpp")
+        np.testing.assert_array_equal(alone[0].numpy() + 0.0, scores.numpy() + 0.0, level)
+
+
+def test_one_query_makes_no_list(monkeypatch) -> None:
+    """A list has 12 bytes for each row: 1.2 GB for 1e8 rows, where their scores take 0.4."""
+    room: list[int] = []
+
+    def scan(queries, rows, wanted):
+        room.append(wanted.capacity)
+        return cpp.scan(queries, rows, wanted)
+
+    monkeypatch.setitem(passes.BY_NAME, "cpp", scan)  # type: ignore[arg-type]
+    monkeypatch.setattr(stream, "BLOCK_BYTES", 70 * 24)
+    store, scales = mk.quantize_rows(vectors(900, 24))
+    mk.dot_scores(vectors(1, 24, seed=1), store, scales=scales, devices=["cpu"])
+    assert len(room) == 13
+    assert max(room) == 1
 
 
 def test_streaming_through_devices_changes_no_bit(monkeypatch) -> None:

@@ -17,9 +17,12 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from motive.adapters.loading import current_device
 from motive_kernels.ops import registry
 from motive_kernels.ops.cases import Case, Draw
 from motive_kernels.runtime import dispatch, native, triton_call
+from motive_kernels.search import stream
+from motive_kernels.search.base import Found, Queries, Rows, Wanted
 from tests.kernels.every_op import folders, small
 from tests.kernels.triton_aot import compile_sm90
 from tests.kernels.triton_interpreter import interpreted
@@ -32,6 +35,11 @@ TYPES = {
     torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16", torch.float64: "fp64", torch.int8: "i8",
     torch.uint8: "u8", torch.int32: "i32", torch.int64: "i64", torch.bool: "i1",
 }  # fmt: skip
+
+
+ON_HOST = (
+    Queries(torch.ones(1, 2), torch.ones(1)), Rows(torch.ones(5, 2)), Wanted(torch.zeros(1), torch.zeros(1), 1)
+)  # fmt: skip
 
 
 class Claimed(torch.Tensor):
@@ -141,6 +149,29 @@ def test_the_guard_is_undone_by_an_exception(driver: Driver) -> None:
     with pytest.raises(RuntimeError, match="device 1"):
         triton_call.launch(Broken(), (1,), claim(torch.zeros(1)))
     assert driver.current == 0
+
+
+def test_a_streaming_thread_has_its_device_current(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else what it allocates and launches outside a guard makes a context on the first GPU."""
+    seen: list[int] = []
+
+    def scan(queries: Queries, rows: Rows, wanted: Wanted) -> Found:
+        seen.append(driver.current)
+        raise Enough
+
+    monkeypatch.setattr(stream, "_moved", lambda parts, device: iter(parts))
+    with pytest.raises(Enough):
+        stream.streamed(scan, [DEVICE])(*ON_HOST)
+    assert seen == [1]
+    assert driver.current == 0
+
+
+def test_a_worker_has_its_device_current(driver: Driver) -> None:
+    with current_device(DEVICE):
+        assert driver.current == 1
+    assert driver.current == 0
+    with current_device(torch.device("cpu")):
+        assert driver.current == 0
 
 
 @pytest.mark.parametrize("name", folders("triton"))

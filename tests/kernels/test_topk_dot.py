@@ -12,7 +12,7 @@ import motive_kernels as mk
 from motive_kernels.ops.topk_dot.api import _topk_dot
 from motive_kernels.search import best as topk_search
 from motive_kernels.search import bracket, cpp
-from motive_kernels.search.base import Queries, Rows, Wanted
+from motive_kernels.search.base import Found, Queries, Rows, Wanted
 from motive_kernels.search.best import search
 from motive_kernels.search.stream import streamed
 from tests.kernels.search_data import stores, vectors
@@ -113,6 +113,42 @@ def test_results_do_not_depend_on_threads_batch_or_split(threads, name) -> None:
     found = search(blocks, Queries.of(queries, store), [rows], 40)
     assert torch.equal(found[0], whole[0])
     assert torch.equal(found[1], whole[1])
+
+
+@pytest.mark.parametrize("spread", [True, False], ids=["spread evenly", "all in one block"])
+def test_a_block_has_room_for_its_share_of_the_lists(spread) -> None:
+    """2,000 of 100,000 rows are listed, with room for 2,500: lists of a block need not have room for all of them."""
+    n, size, capacity = 100_000, 1000, 2500
+    z = torch.zeros(n, 4)
+    z[:: n // 2000 if spread else 1][:2000] = 1
+    room: list[int] = []
+
+    def scan(queries: Queries, rows: Rows, wanted: Wanted) -> Found:
+        room.append(wanted.capacity)
+        return cpp.scan(queries, rows, wanted)
+
+    blocks = streamed(scan, [torch.device("cpu")] * 2, block_bytes=size * 16)
+    low = torch.full((3,), 0.5)
+    wanted = Wanted(low, torch.full_like(low, math.inf), capacity)
+    found = blocks(Queries.of(torch.ones(3, 4), z), Rows(z), wanted)
+    assert found.listed.tolist() == [2000] * 3
+    assert found.rows.shape == (3, 2000), "lists are as wide as what is listed"
+    for rows in found.rows:
+        assert torch.equal(rows.sort().values, z[:, 0].nonzero()[:, 0])
+    assert (found.scores == 4).all()
+    share = int(1.5 * capacity * size / n) + 1024
+    assert sorted(set(room)) == [min(size, share)], "a block's room does not grow with the store"
+
+
+def test_a_list_that_is_longer_in_one_block_is_made_again() -> None:
+    z = torch.zeros(50_000, 4)
+    z[:4000] = 1
+    blocks = streamed(cpp.scan, [torch.device("cpu")], block_bytes=5000 * 16)
+    low = torch.full((1,), 0.5)
+    found = blocks(Queries.of(torch.ones(1, 4), z), Rows(z), Wanted(low, torch.full_like(low, math.inf), 4000))
+    assert torch.equal(found.rows[0].sort().values, torch.arange(4000))
+    crowded = blocks(Queries.of(torch.ones(1, 4), z), Rows(z), Wanted(low, torch.full_like(low, math.inf), 3000))
+    assert crowded.listed.tolist() == [4000], "the caller sees that the list has no room"
 
 
 def close_calls(n: int, k: int) -> torch.Tensor:
