@@ -139,7 +139,8 @@ class Found:
         above, reached, listed: [q] int64, rows with score > high, >= high, and strictly between low and high.
         lowest, highest: [q] float32, extremes of the scores; None unless asked for.
         total: [q] float64, their sum; None unless asked for.
-        scores, rows: [q, capacity], the listed rows in any order; only the first ``listed`` of each query are set.
+        scores, rows: [q, at most capacity], the listed rows in any order; only the first ``listed`` of each query are
+            set.
         votes: [n] int32, weights of the queries with score >= high.
         best: [n] float32; -inf for rows that take no part.
         first_broken: first row with a score that is not finite; n if there is none.

@@ -83,13 +83,13 @@ def choose_rows(total: int, count: int) -> Tensor:
 
 
 def one_part(run: Pass, queries: Queries, part: Rows, wanted: Wanted) -> Found:
-    """A pass where the part lies; the result on the host."""
+    """A pass where the part lies; the result on the host, its lists as wide as the longest."""
     device = part.values.device
-    if device.type == "cpu":
-        return run(queries, part, wanted)
     weights = None if wanted.weights is None else wanted.weights.to(device)
     there = replace(wanted, low=wanted.low.to(device), high=wanted.high.to(device), weights=weights)
     found = run(queries.to(device), part, there)
+    filled = min(int(found.listed.max()), found.scores.shape[1])  # room that is not filled is not copied
+    found = replace(found, scores=found.scores[:, :filled], rows=found.rows[:, :filled])
     moved = {f.name: getattr(found, f.name) for f in fields(Found)}
     return replace(found, **{name: value.cpu() for name, value in moved.items() if isinstance(value, Tensor)})
 
@@ -112,13 +112,13 @@ def all_parts(run: Pass, queries: Queries, parts: Sequence[Rows], wanted: Wanted
 
 def join(found: Sequence[Found], first_broken: int) -> Found:
     """The results of passes over parts as that of one pass; listed rows count from the first part already."""
-    width = int(torch.stack([one.listed for one in found]).sum(dim=0).max())
     count = len(found[0].listed)
+    filled = torch.stack([one.listed.clamp(max=one.scores.shape[1]) for one in found])  # [parts, q]
+    width = int(filled.sum(dim=0).max())
     scores, rows = torch.empty(count, width), torch.empty(count, width, dtype=torch.int64)
     for query in range(count):
         place = 0
-        for one in found:
-            length = min(int(one.listed[query]), one.scores.shape[1])
+        for one, length in zip(found, filled[:, query].tolist(), strict=True):
             scores[query, place : place + length] = one.scores[query, :length]
             rows[query, place : place + length] = one.rows[query, :length]
             place += length

@@ -19,9 +19,13 @@ from motive_kernels.search.stream import device_names, streaming_pass
 
 
 def _by(run: Pass, queries: Tensor, store: Tensor, scales: Tensor | None, keep: Tensor | None) -> Tensor:
-    """As reference.dot_scores, by one pass over the store that lists every row."""
+    """As reference.dot_scores, by one pass over the store: each row's best score for one query, lists for several."""
     asked, rows = Queries.of(queries, store), Rows(store, scales, keep)
     infinity = torch.full((len(asked),), math.inf)
+    if len(asked) == 1:
+        best = all_parts(run, asked, [rows], Wanted(infinity, infinity, 1, best=True), "dot_scores").best
+        assert best is not None
+        return best[None].to(store.device)
     found = all_parts(run, asked, [rows], Wanted(-infinity, infinity, len(rows)), "dot_scores")
     scores = torch.full((len(asked), len(rows)), -math.inf)
     width = int(found.listed.max())  # the same for each query: the rows that are kept

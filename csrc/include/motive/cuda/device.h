@@ -11,8 +11,8 @@ int driver_version();
 // Bytes of shared memory that a block of the current device may ask for. Throws std::runtime_error without a device.
 int64_t shared_limit();
 
-// Makes a device current for as long as it lives, then the one before, unless that has no context yet: to make it current
-// would create one. Throws std::runtime_error if the device cannot be used.
+// Makes a device current for as long as it lives, then the one before, unless that has no context yet: to make it
+// current would create one. Throws std::runtime_error if the device cannot be used.
 class DeviceGuard {
  public:
   explicit DeviceGuard(int device);
