@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -153,7 +153,8 @@ class Dataset:
         location: the folder or the metadata file that was read.
         root: folder that relative paths start from; the first of several.
         format: name of the reader.
-        clips: sorted by clip_id, ids unique.
+        clips: sorted by clip_id, ids unique; of a dataset that was read they are made when they are read here
+            (motive.data.clip_list).
         failures: rows that name no usable clip.
         source: the metadata file that was read, or None where the files themselves are the dataset.
         unread: what lies in the dataset and was not read.
@@ -164,7 +165,7 @@ class Dataset:
     location: Path
     root: Path
     format: str
-    clips: tuple[Clip, ...]
+    clips: Sequence[Clip]
     failures: tuple[Failure, ...] = ()
     source: Path | None = None
     unread: tuple[Unread, ...] = ()

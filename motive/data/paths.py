@@ -16,6 +16,8 @@ from motive.errors import ClipError, OptionError
 
 _MAX_ID = 1024
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+_RESOLVED = ("//", "/.", "\\", ":")
+"""What only paths hold that may not be names as they are: further slashes, dots, backslashes, drives."""
 _WINDOWS = re.compile(r"[A-Za-z]:(?:[\\/]|$)|\\\\")
 
 
@@ -60,6 +62,7 @@ class PathGuard:
         self._roots = _distinct([*self._bases, *(new for _, new in self._path_map)])
         self.root = Path(self._bases[0])
         self.follow_links = follow_links
+        self._one_root = not self._path_map and len(self._bases) == 1 and self._roots[0].path == self._bases[0]
         self._real_folders: dict[str, str] = {}
         self._listings: dict[str, dict[str, list[str]]] = {}
 
@@ -86,6 +89,8 @@ class PathGuard:
             raise ClipError("bad_path", "the path is empty")
         if not is_clean(text):
             raise ClipError("bad_path", "the path holds a NUL byte or is not valid UTF-8")
+        if self._one_root and _is_plain(text):
+            return text
         text = self._portable(self._mapped(text))
         found = {self._locate(os.path.normpath(os.path.join(base, text)), text): None for base in self._bases}
         if len(found) > 1:
@@ -269,6 +274,11 @@ def parse_path_map(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
             )
         pairs.append((old, os.path.abspath(new)))
     return tuple(pairs)
+
+
+def _is_plain(text: str) -> bool:
+    """Whether a path is its own name, as most are: relative, and with nothing in it that would have to be resolved."""
+    return not text.startswith(("/", ".")) and not text.endswith("/") and not any(part in text for part in _RESOLVED)
 
 
 def _distinct(folders: Sequence[str]) -> tuple[_Root, ...]:

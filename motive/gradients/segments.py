@@ -72,7 +72,9 @@ def check_regions(text: str, clips: Sequence[Clip]) -> None:
     Raises:
         OptionError: it is regions, and a clip is no file.
     """
-    packed = next((clip for clip in clips if text == "regions" and media_of(clip.path).beside(SUFFIX) is None), None)
+    if text != "regions":
+        return
+    packed = next((clip for clip in clips if media_of(clip.path).beside(SUFFIX) is None), None)
     if packed is not None:
         raise OptionError(
             f"segments: regions lie beside the clips, but {packed.clip_id} lies inside {media_of(packed.path).file.name}; "

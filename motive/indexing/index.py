@@ -11,6 +11,7 @@ import torch
 
 from motive.config import to_json
 from motive.data import Dataset, read_dataset
+from motive.data.clip_list import ClipsById
 from motive.errors import ConfigError, OptionError, StoreError
 from motive.gradients.segments import check_regions
 from motive.indexing.config import IndexConfig, ReadConfig, Role, names_with
@@ -193,8 +194,7 @@ class Job:
         reporter = self._reporter(store, setup, todo, suffix)
         status = "complete"
         try:
-            clips = {clip.clip_id: clip for clip in dataset.clips}
-            work(tasks, clips, setup, store, self.launch, rank, reporter, self.show_progress)
+            work(tasks, ClipsById(dataset.clips), setup, store, self.launch, rank, reporter, self.show_progress)
         except BaseException as error:
             status = ending(error)
             raise

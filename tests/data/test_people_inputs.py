@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from motive.data import Dataset, SubsetRow, read_dataset, write_subset
-from motive.errors import DatasetError, OptionError
+from motive.data.paths import PathGuard
+from motive.errors import ClipError, DatasetError, OptionError
 
 NFC, NFD = (unicodedata.normalize(form, "caf\u00e9.mp4") for form in ("NFC", "NFD"))
 
@@ -370,3 +371,20 @@ def test_caption_files_in_other_spellings(tmp_path: Path) -> None:
     chosen = [SubsetRow(clip, {"score": 1.0}) for clip in dataset.clips]
     write_subset(dataset, chosen, tmp_path / "out", files="link")
     assert captions(read_dataset(tmp_path / "out", "folder")) == captions(dataset)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a/b.mp4", "a//b.mp4", "./a", ".h/a", "..a", "a/../b", "a/..", "a/.b", "a\\b", "C:/x", "C:", "a:b", " a ", "a/", "caf\u00e9/\u2603",
+     "../a", "a/./b", "~/a", "-", "a/b/", "/", " ", "a\0b", "\ud800"],
+)  # fmt: skip
+def test_a_plain_path_is_its_own_name(tmp_path: Path, text: str) -> None:
+    """The short way for plain paths gives what the long way gives, which any path map makes PathGuard take."""
+
+    def name(guard: PathGuard) -> str:
+        try:
+            return guard.relative(text)
+        except ClipError as error:
+            return f"{error.reason}: {error.detail}"
+
+    assert name(PathGuard(tmp_path)) == name(PathGuard(tmp_path, path_map=[("/nowhere at all", str(tmp_path))]))

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from motive.data.base import Clip, Dataset, Failure, Part, ReadOptions, Unread
+from motive.data.clip_list import ClipList, ClipRecords
 from motive.data.media import Media
 from motive.data.paths import PathGuard, check_id, printable
 from motive.errors import ClipError
+
+_NO_FILE = -1
+"""Number of a clip whose file cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,7 @@ class Row:
         problem: (reason, detail) where the row cannot be used; its other fields then hold what could be made out.
         part: index of the configuration's entry that lists it, counted over the Parts yielded; None without one. A
             clip that several entries list, with one caption, is one clip with several parts.
+        values: the cells with their types, for formats with ``keeps_values``.
     """
 
     media: str | Media
@@ -66,6 +73,18 @@ class Row:
     clip_id: str | None = None
     problem: tuple[str, str] | None = None
     part: int | None = None
+    values: Mapping[str, Any] | None = None
+
+
+def id_of(row: Row, guard: PathGuard) -> str:
+    """The id of the clip that a row without a problem names.
+
+    Raises:
+        ClipError: its path leads out of the roots, or is none.
+    """
+    if row.clip_id is not None:
+        return row.clip_id
+    return guard.relative(row.media) if isinstance(row.media, str) else row.label
 
 
 @dataclass(frozen=True)
@@ -121,6 +140,9 @@ class DatasetFormat(ABC):
     writer: str | None = None
     """Selection writer (motive.data.writers) that writes a selection of this format, where videos beside a table are not
     its layout; ``write`` is then not called."""
+
+    keeps_values: bool = False
+    """Whether its rows have ``values``, which that writer then writes in place of the columns' text."""
 
     @abstractmethod
     def detect(self, path: Path, named: bool) -> Detection | None:
@@ -189,7 +211,7 @@ class DatasetFormat(ABC):
             location=Path(os.path.abspath(found.path)),
             root=guard.root,
             format=self.name,
-            clips=tuple(sorted(clips, key=lambda clip: clip.clip_id)),
+            clips=clips,
             failures=tuple(failures),
             source=None if found.source is None else Path(os.path.abspath(found.source)),
             unread=(*found.unread, *unread),
@@ -200,8 +222,8 @@ class DatasetFormat(ABC):
 
 def _collect(
     rows: Iterable[Row | Unread | Part], guard: PathGuard
-) -> tuple[list[Clip], list[Failure], list[Unread], list[Part]]:
-    clips: dict[str, Clip | None] = {}
+) -> tuple[ClipList, list[Failure], list[Unread], list[Part]]:
+    clips = _Clips(guard)
     failures: list[Failure] = []
     unread: list[Unread] = []
     parts: list[Part] = []
@@ -212,34 +234,58 @@ def _collect(
             parts.append(row)
         else:
             try:
-                _add(clips, row, guard)
+                clips.add(row)
             except ClipError as error:
                 path = row.media if isinstance(row.media, str) else row.label
                 failures.append(Failure(printable(row.label), printable(path), "read", error.reason, error.detail))
-    return [clip for clip in clips.values() if clip is not None], failures, unread, parts
+    return clips.in_order(), failures, unread, parts
 
 
-def _add(clips: dict[str, Clip | None], row: Row, guard: PathGuard) -> None:
-    """Put the clip of a row under its id; None stands for one whose file cannot be used."""
-    if row.problem is not None:
-        raise ClipError(*row.problem)
-    name = guard.relative(row.media) if isinstance(row.media, str) else row.label
-    clip_id = check_id(name if row.clip_id is None else row.clip_id)
-    if clip_id in clips:
-        clips[clip_id] = _in_one_more_part(clips[clip_id], row, name, guard)
-        return
-    clips[clip_id] = None
-    path = guard.file(name) if isinstance(row.media, str) else row.media.path
-    parts = () if row.part is None else (row.part,)
-    blank = row.caption is not None and not row.caption.strip()
-    clips[clip_id] = Clip(clip_id, path, row.caption or "", row.columns, parts, blank)
+class _Clips:
+    """The clips of a dataset's rows; of several with one id the first counts.
 
+    Args:
+        guard: resolves paths.
+    """
 
-def _in_one_more_part(clip: Clip | None, row: Row, name: str, guard: PathGuard) -> Clip:
-    """A clip that another entry of the configuration lists too."""
-    if clip is None or row.part is None or row.part in clip.parts or clip.caption != (row.caption or ""):
-        raise ClipError("duplicate_id", f"an earlier row has the id {row.clip_id or name!r}")
-    path = guard.file(name) if isinstance(row.media, str) else row.media.path
-    if path != clip.path:
-        raise ClipError("duplicate_id", f"an earlier row has the id {clip.clip_id!r} for another file")
-    return replace(clip, columns={**row.columns, **clip.columns}, parts=tuple(sorted((*clip.parts, row.part))))
+    def __init__(self, guard: PathGuard) -> None:
+        self._guard = guard
+        self._records = ClipRecords()
+        self._numbers: dict[str, int] = {}
+
+    def add(self, row: Row) -> None:
+        """Put the clip of a row under its id, which is then taken even if its file cannot be used.
+
+        Raises:
+            ClipError: the row names no usable clip.
+        """
+        if row.problem is not None:
+            raise ClipError(*row.problem)
+        guard = self._guard
+        name = guard.relative(row.media) if isinstance(row.media, str) else row.label
+        clip_id = check_id(name if row.clip_id is None else row.clip_id)
+        if clip_id in self._numbers:
+            self._add_part(self._numbers[clip_id], row, name)
+            return
+        self._numbers[clip_id] = _NO_FILE
+        path = guard.file(name) if isinstance(row.media, str) else row.media.path
+        parts = () if row.part is None else (row.part,)
+        blank = row.caption is not None and not row.caption.strip()
+        self._numbers[clip_id] = self._records.add(Clip(clip_id, path, row.caption or "", row.columns, parts, blank))
+
+    def _add_part(self, number: int, row: Row, name: str) -> None:
+        """Another entry of the configuration lists a clip too."""
+        clip = None if number == _NO_FILE else self._records.clip(number)
+        if clip is None or row.part is None or row.part in clip.parts or clip.caption != (row.caption or ""):
+            raise ClipError("duplicate_id", f"an earlier row has the id {row.clip_id or name!r}")
+        path = self._guard.file(name) if isinstance(row.media, str) else row.media.path
+        if path != clip.path:
+            raise ClipError("duplicate_id", f"an earlier row has the id {clip.clip_id!r} for another file")
+        parts = tuple(sorted((*clip.parts, row.part)))
+        self._records.replace(number, replace(clip, columns={**row.columns, **clip.columns}, parts=parts))
+
+    def in_order(self) -> ClipList:
+        """The clips by ascending id; none may be added any more."""
+        numbers, self._numbers = self._numbers, {}
+        ids = sorted(clip_id for clip_id, number in numbers.items() if number != _NO_FILE)
+        return ClipList(self._records, array("q", map(numbers.__getitem__, ids)))
