@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from motive.config import check_choice
 from motive.data.base import Clip, Dataset
-from motive.data.formats.metadata import CLIP_COLUMNS, SUBSET_CSV
+from motive.data.formats.metadata import CLIP_COLUMNS, SUBSET_CSV, subset_table
+from motive.data.formats.originals import originals
 from motive.data.formats.reader import Subset, SubsetRow
 from motive.data.formats.registry import dataset_format
 from motive.data.formats.selected import CLIPS_CSV, NEEDED
@@ -88,7 +91,11 @@ def write_subset(
         writer.check(export)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        training = _write_own(dataset, export) if writer is None else _write_as(writer, dataset, export)
+        keeps = format == SAME and writer is not None and layout.keeps_values
+        ids = {row.clip.clip_id for row in rows} if keeps else ()
+        with originals(layout, dataset, ids, out) if keeps else nullcontext() as values:
+            export = replace(export, values=values)
+            training = _write_own(dataset, export) if writer is None else _write_as(writer, dataset, export)
         if needed:
             write_csv(out / NEEDED, needed, list(needed[0]))
         if training is not None:
@@ -116,9 +123,7 @@ def _write_own(dataset: Dataset, export: Export) -> Training | None:
         write_clips(subset, out / beside, "file_name")
     if export.files == "none" or dataset.format not in OWN:
         return None
-    table = SUBSET_CSV if dataset.source is None else dataset.source.name
-    own = out / f"selection{Path(table).suffix}"
-    return OWN[dataset.format](export, own.name if not (out / table).exists() else table)
+    return OWN[dataset.format](export, SUBSET_CSV if dataset.source is None else subset_table(dataset.source))
 
 
 def _write_as(writer: SelectionWriter, dataset: Dataset, export: Export) -> Training:
@@ -201,8 +206,8 @@ def _check_out(dataset: Dataset, out: Path, targets: Sequence[str]) -> None:
             f"write_subset: out must lie outside the dataset {dataset.root}, got {out}; "
             "the next reading would take the subset for more clips"
         )
-    table = dataset.source.name if dataset.source else SUBSET_CSV
-    for name in (SUBSET_CSV, CLIPS_CSV, NEEDED, TRAIN, table, f"selection{Path(table).suffix}", *targets):
+    tables = [] if dataset.source is None else [subset_table(dataset.source, videos) for videos in (True, False)]
+    for name in (SUBSET_CSV, CLIPS_CSV, NEEDED, TRAIN, *tables, *targets):
         if os.path.lexists(out / name):
             raise OptionError(f"write_subset: out must not hold {name} yet, got {out / name}; choose another folder")
 

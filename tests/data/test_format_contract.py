@@ -17,7 +17,7 @@ import pytest
 
 from motive.data import read_dataset
 from motive.data.formats import registry
-from motive.data.formats.metadata import TableFormat
+from motive.data.formats.metadata import TableFormat, subset_table
 from motive.errors import DatasetError, OptionError
 from motive.testing import Entry, FormatContract, place_videos
 
@@ -50,8 +50,7 @@ class TableContract(FormatContract):
         return folder
 
     def subset_path(self, out: Path) -> Path:
-        changed = self.table.startswith("metadata") and self.table != "metadata.csv"
-        return out / (f"selection{Path(self.table).suffix}" if changed else self.table)
+        return out / subset_table(Path(self.table))
 
 
 class TestVideoFolder(TableContract):

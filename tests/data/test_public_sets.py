@@ -168,7 +168,7 @@ def test_a_selection_from_archives_has_the_input_form(tmp_path: Path) -> None:
     write_subset(found, [SubsetRow(found.clips[1], {"influence": 0.5})], tmp_path / "out", files="link")
     with (tmp_path / "out/OpenVid-1M.csv").open(newline="", encoding="utf-8") as file:
         (row,) = csv.DictReader(file)
-    assert list(row) == [*OPENVID, "influence"], "spaces in names and unknown columns stay"
+    assert list(row) == [*OPENVID, "clip_id", "influence"], "spaces in names and unknown columns stay"
     assert (row["video"], row["motion score"], row["influence"]) == ("OpenVid_part0.zip/b_0to9.mp4", "12.25", "0.5")
     assert (tmp_path / "out" / row["video"]).read_bytes() == b"b_0to9.mp4"
     pack(tmp_path / "set/OpenVid_part0.zip", {name: name.encode() for name in reversed(names)})

@@ -98,7 +98,7 @@ def own_table(kind: str, out: Path) -> Path:
         "videofolder.parquet": out / "selection.parquet",
         "named.csv": out / "train.csv",
         "diffsynth.csv": out / "metadata.csv",
-        "diffsynth.json": out / "selection.json",
+        "diffsynth.json": out / "clips.json",
         "jsonl": out / "clips.jsonl",
     }[kind]
 

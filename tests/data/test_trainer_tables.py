@@ -267,7 +267,7 @@ def test_diffsynth_keeps_every_key(tmp_path: Path, name: str) -> None:
     assert (dataset.format, captions(dataset)) == ("diffsynth", {"a.mp4": "moves", "b.mp4": ""})
     assert dataset.clips[0].columns["references"] == json.dumps(DIFFSYNTH[0]["references"])
     out = select_all(dataset, tmp_path / "out")
-    written = (out / f"selection.{name.rpartition('.')[2]}").read_text()
+    written = (out / {"metadata.json": "clips.json", "metadata.jsonl": "selection.jsonl"}[name]).read_text()
     rows = json.loads(written) if name.endswith(".json") else [json.loads(line) for line in written.splitlines()]
     assert rows == [{**row, "score": 1.0} for row in DIFFSYNTH]
     assert [list(row) for row in rows] == [[*row, "score"] for row in DIFFSYNTH], "keys keep their order"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from motive.data.base import Part, Unread
-from motive.data.formats.reader import DatasetFormat, Detection, Row, Subset
+from motive.data.formats.reader import DatasetFormat, Detection, Row, Subset, id_of
 from motive.data.paths import PathGuard, is_clean
 from motive.errors import ClipError, DatasetError
 from motive.extras import require
@@ -300,10 +300,9 @@ class Selected:
             if not isinstance(row, Row) or row.problem is not None:
                 continue
             try:
-                name = self._guard.relative(row.media) if isinstance(row.media, str) else row.label
+                clip_id = id_of(row, self._guard)
             except ClipError:
                 continue
-            clip_id = row.clip_id or name
             if clip_id in self._places:
                 found.setdefault(clip_id, row)
                 self._left.discard(clip_id)

@@ -15,7 +15,7 @@ from typing import Any
 
 from motive.data.base import Unread
 from motive.data.formats.copying import copy_rows
-from motive.data.formats.metadata import METADATA_NAMES, TableFormat, tables_in
+from motive.data.formats.metadata import TableFormat, subset_table, tables_in
 from motive.data.formats.reader import Detection, Row, Subset
 from motive.data.formats.tables import TableRow, column_names, read_rows
 from motive.data.paths import PathGuard
@@ -79,7 +79,7 @@ class DataJuicer(TableFormat):
         source = subset.dataset.source
         if source is None:
             raise DatasetError(f"the dataset names no table for format {self.name}; read it again")
-        target = out / (f"selection{source.suffix}" if source.name in METADATA_NAMES else source.name)
+        target = out / subset_table(source)
         places = self._places(subset, source)
         numbers, updates = [], []
         for at, row in enumerate(subset.rows):

@@ -45,6 +45,7 @@ class HfDatasets(DatasetFormat):
     priority = 45
     source_keys = (*DatasetFormat.source_keys, "location")
     writer = "hf"
+    keeps_values = True
 
     def detect(self, path: Path, named: bool) -> Detection | None:
         files = _files(path)
@@ -297,10 +298,10 @@ def _row(
         caption = caption_of(values, _CAPTIONS)
         own_id = next((columns[name] for name in ID_COLUMNS if name in columns), None)
         if held is None:
-            return Row(_linked(path), label, caption, columns, own_id)
+            return Row(_linked(path), label, caption, columns, own_id, values=values)
         name = _inner_name(file, path, row)
         media = Cell(file, name, row, held) if isinstance(held, str) else ByteRange(file, name, *held)
-        return Row(media, label, caption, columns, own_id or check_id(f"{shard}/{name}"))
+        return Row(media, label, caption, columns, own_id or check_id(f"{shard}/{name}"), values=values)
     except ClipError as error:
         return Row(label, label, None, columns, None, (error.reason, error.detail))
 

@@ -35,6 +35,7 @@ class TableFormat(DatasetFormat):
         suffixes: kinds of table this format uses.
         required: columns that a table must have to be of this format; empty for any one of path_columns.
         writes_paths: whether the table of a selection names files by their new paths; otherwise the cell stays.
+        writes_ids: whether it gets a column ``clip_id``, since its new paths would be other ids.
     """
 
     path_columns: tuple[str, ...]
@@ -42,6 +43,7 @@ class TableFormat(DatasetFormat):
     suffixes: tuple[str, ...]
     required: tuple[str, ...] = ()
     writes_paths: bool = True
+    writes_ids: bool = False
 
     def candidates(self, folder: Path) -> list[Path]:
         """Files of a folder that may be its table, in the order of preference."""
@@ -141,18 +143,20 @@ class TableFormat(DatasetFormat):
         Kept cells are exactly as they were read, so captions that a trainer reads do not change; a CSV is
         therefore as safe to open in a spreadsheet as the CSV it was selected from. A table that is called
         ``metadata.csv`` also gets ``file_name``, ``clip_id`` and ``caption``, if it lacks them: it is both this
-        format's table and the HF VideoFolder one. ``metadata.*`` of another kind becomes ``selection.*``, since the
-        hub's loader refuses a folder with two kinds of ``metadata.*``.
+        format's table and the HF VideoFolder one. ``metadata.*`` of another kind gets another name, since the hub's
+        loader refuses a folder with two kinds of ``metadata.*``.
         """
         source = subset.dataset.source
         if source is None:
             raise DatasetError(f"the dataset names no table for format {self.name}; read it again")
-        target = out / (f"selection{source.suffix}" if source.name in METADATA_NAMES[1:] else source.name)
+        target = out / subset_table(source)
         located = self._locate(subset, source)
 
         def update(at: int) -> dict[str, Any]:
             row, file = subset.rows[at], subset.files[at]
             cells: dict[str, Any] = {located[at][1]: self.table_path(file)} if self.writes_paths else {}
+            if self.writes_ids:
+                cells["clip_id"] = row.clip.clip_id
             if target.name == SUBSET_CSV:
                 known = row.clip.columns
                 added = {"file_name": file, "clip_id": row.clip.clip_id, "caption": row.clip.caption}
@@ -166,7 +170,7 @@ class TableFormat(DatasetFormat):
         source = subset.dataset.source
         if source is None:
             raise DatasetError(f"the dataset names no table for format {self.name}; read it again")
-        target = out / (f"selection{source.suffix}" if source.name in METADATA_NAMES else source.name)
+        target = out / subset_table(source, videos=False)
         numbers = [number for number, _ in self._locate(subset, source)]
         copy_rows(source, target, numbers, Mapped(subset.rows, lambda row: dict(row.scores)))
 
@@ -192,6 +196,21 @@ class TableFormat(DatasetFormat):
                 "table that was read"
             )
         return [found[row.clip.clip_id] for row in subset.rows]
+
+
+def subset_table(source: Path, videos: bool = True) -> str:
+    """Name of the table in a selection.
+
+    ``metadata.*`` gets another one where it would lie beside the selection's ``metadata.csv``, and must not be called as
+    the selection's record.
+
+    Args:
+        source: the table that was read.
+        videos: the selection has its videos, so that a ``metadata.csv`` of the dataset is the selection's own.
+    """
+    if source.name not in METADATA_NAMES or (videos and source.name == SUBSET_CSV):
+        return source.name
+    return "clips.json" if source.suffix == ".json" else f"selection{source.suffix}"
 
 
 def tables_in(folder: Path, suffixes: Sequence[str]) -> list[Path]:

@@ -28,6 +28,7 @@ class OpenVid(ArchivedTable):
     caption_columns = ("caption",)
     suffixes = (".csv", ".parquet")
     required = ("video", "caption")
+    writes_ids = True
 
     def candidates(self, folder: Path) -> list[Path]:
         files = [folder / inside / name for name in _TABLES for inside in _FOLDERS]

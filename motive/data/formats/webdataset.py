@@ -35,6 +35,7 @@ class WebDataset(DatasetFormat):
     priority = 60
     reads_archives = True
     writer = "webdataset"
+    keeps_values = True
     source_keys = (*DatasetFormat.source_keys, "location")  # two shards of a folder have one root, and may share ids
 
     def detect(self, path: Path, named: bool) -> Detection | None:
@@ -144,7 +145,7 @@ def _row(shard: str, guard: PathGuard, member: Member, texts: Mapping[str, bytes
     except ClipError as error:
         return Row(label, label, problem=(error.reason, error.detail))
     caption = None if caption is None else caption.strip()
-    return Row(part_of(guard.root, name, member), label, caption, columns, clip_id)
+    return Row(part_of(guard.root, name, member), label, caption, columns, clip_id, values=values)
 
 
 def _fields(text: str | None) -> Mapping[str, Any]:

@@ -34,7 +34,7 @@ class HfWriter(SelectionWriter):
     def _records(self, export: Export) -> Iterator[dict[str, Any]]:
         for row, path in export.videos(self):
             fixed = {"file_name": path, "caption": row.clip.caption, "clip_id": row.clip.clip_id}
-            own = export.columns.values(row.clip.columns, [*fixed, "video", "label"])
+            own = export.own(row, [*fixed, "video", "label"])
             yield {**fixed, **{hf_title(name): value for name, value in own.items()}, **row.scores}
 
     def training(self, export: Export) -> Training:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from motive.data.formats.reader import SubsetRow
 from motive.data.media import Placement, media_of
-from motive.data.writers.columns import Columns
+from motive.data.writers.columns import Columns, title
 from motive.data.writers.names import FlatNames
 from motive.errors import DatasetError, OptionError
 
@@ -35,6 +35,7 @@ class Export:
         files: ``link`` and ``copy`` place the videos; ``none`` leaves them where they are.
         score_names: names of the scores that every row has.
         clip_spec: ``fps``, ``frames``, ``height`` and ``width`` that the clips were attributed at; empty if unknown.
+        values: from a clip's id to its cells with the types that the dataset gives them; None for the columns' text.
     """
 
     rows: Sequence[SubsetRow]
@@ -44,6 +45,7 @@ class Export:
     files: Files
     score_names: Sequence[str]
     clip_spec: Mapping[str, float] = field(default_factory=dict)
+    values: Callable[[str], Mapping[str, Any]] | None = None
 
     @cached_property
     def columns(self) -> Columns:
@@ -89,8 +91,15 @@ class Export:
 
         A column of the dataset that has the name of one of the layout's becomes ``source_<name>``.
         """
-        own = self.columns.values(row.clip.columns, fixed)
-        return {**fixed, **own, **row.scores}
+        return {**fixed, **self.own(row, fixed), **row.scores}
+
+    def own(self, row: SubsetRow, fixed: Iterable[str]) -> dict[str, Any]:
+        """The clip's own columns under their names in a table whose own columns are ``fixed``: every name of every clip,
+        with null or no text where the clip has none."""
+        if self.values is None:
+            return self.columns.values(row.clip.columns, fixed)
+        taken, cells = set(fixed), self.values(row.clip.clip_id)
+        return {title(name, taken): cells.get(name, row.clip.columns.get(name)) for name in self.columns.kinds}
 
     @property
     def size(self) -> tuple[int, int, int]:
