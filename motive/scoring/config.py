@@ -47,8 +47,7 @@ class ScoreConfig:
         model_part: compare the vectors of this part of the model alone, of stores made with --model-parts; empty for
             the whole vector.
         bucket_means: what becomes of the mean score that a query gives the clips of a bucket, where clips have several
-            buckets: ``remove`` puts the buckets on one level, ``keep`` leaves the scores as they are. With float32 only,
-            unless kept. Default: remove.
+            buckets: ``remove`` puts the buckets on one level, ``keep`` leaves the scores as they are. Default: remove.
         filter: condition on the index columns, such as ``source_seconds >= 2 and not static``; only clips that pass
             it are ranked. Their scores are those they would have without it.
         precision: ``float32`` scores every clip for every query exactly and stores all of it; ``int8`` reads int8

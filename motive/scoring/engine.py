@@ -17,9 +17,10 @@ from motive.scoring.blocks import read_blocks
 from motive.scoring.config import ScoreConfig
 from motive.scoring.filters import Filter
 from motive.scoring.full import WHERE, FullRun, Progress, Side
-from motive.scoring.int8.cache import int8_store
+from motive.scoring.int8.cache import Int8Store, int8_store
+from motive.scoring.int8.levelled import int8_levels
 from motive.scoring.int8.rescore import Record
-from motive.scoring.int8.run import Int8Run, require_devices, search_errors
+from motive.scoring.int8.run import Int8Run, quantized_scores, require_devices, search_errors
 from motive.scoring.int8.topk import QuantizedScores, Top, rescored_top
 from motive.scoring.levels import Levels, bucket_codes, levels_of
 from motive.scoring.precondition import SecondMoment, held_out_damping, second_moment
@@ -72,26 +73,31 @@ def score(
     query_ids = pairs[0].queries.clip_ids
     _require_known(config, pairs[0].queries, query_ids)
     made = [pair.kernel(config) for pair in pairs]
-    levels = _levels(pairs, [kernel for kernel, _ in made], config)
+    kernels = [kernel for kernel, _ in made]
+    removes = _removes_means(pairs, config)
     clips = _filtered([pair.view for pair in pairs], config)
     _log.info("scoring %d clips against %d queries in %s", len(clips[0]), len(query_ids), config.precision)
-    sides = [Side(view, kernel) for view, (kernel, _) in zip(clips, made, strict=True)]
-    provenance = _provenance(pairs, config, [moment for _, moment in made], levels)
+    moments = [moment for _, moment in made]
     if config.precision == "int8":
-        record = _record(pairs, [kernel for kernel, _ in made], config)
+        record = _record(pairs, kernels, config)
         stored = int8_store(record.source, WHERE)
         _log.info("int8 vectors of %d clips: cache %s", len(clips[0]), stored.cache)
-        run = Int8Run(clips[0], record, stored, query_ids, config)
+        levels = _int8_levels(pairs, record, stored, config) if removes else None
+        run = Int8Run(clips[0], record, stored, query_ids, config, levels)
         run.score_clips()
         run.rank()
-        return run.write(out, {**provenance, "int8_cache": stored.cache})
+        return run.write(out, {**_provenance(pairs, config, moments, levels), "int8_cache": stored.cache})
+    levels = None
+    if removes:
+        levels = levels_of([(p.view, kernel) for p, kernel in zip(pairs, kernels, strict=True)], len(query_ids), WHERE)
+    sides = [Side(view, kernel) for view, kernel in zip(clips, kernels, strict=True)]
     with Scratch(out.parent, len(query_ids), len(sides[0].clips)) as scratch:
         own = None if levels is None else levels.restricted(clips[0].chosen)
         full = FullRun(sides, query_ids, config, scratch, own)
         full.score_clips(progress)
         full.count_votes()
         full.rank()
-        return full.write(out, provenance)
+        return full.write(out, _provenance(pairs, config, moments, levels))
 
 
 def topk(
@@ -122,11 +128,12 @@ def topk(
     config = dataclasses.replace(config or ScoreConfig(), precision="int8")
     require_devices(config.devices)
     pairs = _open_pairs(((store, queries), *checkpoints), config)
-    _levels(pairs, [], config)
+    removes = _removes_means(pairs, config)
     record = _record(pairs, [pair.kernel(config)[0] for pair in pairs], config)
     (clips,) = _filtered([pairs[0].view], config)
     stored = int8_store(record.source, WHERE)
-    quantized = QuantizedScores.of(record.exact, stored, clips.chosen, config.devices)
+    levels = _int8_levels(pairs, record, stored, config) if removes else None
+    quantized = quantized_scores(record, stored, clips.chosen, config.devices, levels)
     with search_errors():
         if rescore:
             return rescored_top(record.exact, quantized, record.fetch(stored), top, len(clips))
@@ -188,11 +195,11 @@ def _open_pairs(given: Sequence[tuple[Stores, StoreLike]], config: ScoreConfig) 
     return pairs
 
 
-def _levels(pairs: Sequence[_Pair], kernels: Sequence[Kernel], config: ScoreConfig) -> Levels | None:
-    """What is removed from the scores of each bucket; None where nothing is.
+def _removes_means(pairs: Sequence[_Pair], config: ScoreConfig) -> bool:
+    """Whether the buckets are put on one level.
 
     Raises:
-        OptionError: bucket_means has no effect, or int8 scores would need levels.
+        ConfigError: bucket_means has no effect.
     """
     several = bool(bucket_codes(pairs[0].view)[0])
     if config.bucket_means is not None and not several:
@@ -201,17 +208,14 @@ def _levels(pairs: Sequence[_Pair], kernels: Sequence[Kernel], config: ScoreConf
             f"{{bucket_means}} must be left out where clips have one bucket, got {config.bucket_means} for "
             f"{pairs[0].view.location}; leave it out",
         )
-    if not several or config.bucket_means == "keep":
-        return None
-    if config.precision == "int8":
-        raise ConfigError(
-            WHERE,
-            "{precision} must be float32 to put the scores of several buckets on one level, got int8; take float32, or "
-            "{bucket_means} keep",
-        )
-    return levels_of(
-        [(pair.view, kernel) for pair, kernel in zip(pairs, kernels, strict=True)], len(pairs[0].queries), WHERE
-    )
+    return several and config.bucket_means != "keep"
+
+
+def _int8_levels(pairs: Sequence[_Pair], record: Record, stored: Int8Store, config: ScoreConfig) -> Levels:
+    """What is removed from the int8 scores of each bucket, by the int8 scores of all clips."""
+    with search_errors():
+        everything = QuantizedScores.of(record.exact, stored, None, config.devices)
+        return int8_levels(everything, *bucket_codes(pairs[0].view))
 
 
 def _filtered(views: Sequence[View], config: ScoreConfig) -> list[View]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,11 +74,34 @@ def levels_of(sides: Sequence[tuple[View, Kernel]], queries: int, where: str) ->
     buckets, codes = bucket_codes(sides[0][0])
     if not buckets:
         return None
-    sums = np.zeros((len(buckets), queries))
+    return levels_of_scores(buckets, codes, queries, _mean_blocks(sides, queries, where))
+
+
+def _mean_blocks(
+    sides: Sequence[tuple[View, Kernel]], queries: int, where: str
+) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
     for parts in zip(*(read_blocks(view, BLOCK_ROWS, where) for view, _ in sides), strict=True):
-        start, stop = parts[0][0], parts[0][0] + len(parts[0][1])
         made = [kernel.score(kernel.prepare(v), 0, queries) for (_, kernel), (_, v) in zip(sides, parts, strict=True)]
-        np.add.at(sums, codes[start:stop], mean_scores(made))
+        yield parts[0][0], 0, mean_scores(made)
+
+
+def levels_of_scores(
+    buckets: tuple[str, ...],
+    codes: NDArray[np.int64],
+    queries: int,
+    blocks: Iterable[tuple[int, int, NDArray[np.float32]]],
+) -> Levels:
+    """The levels of scores that are given block by block.
+
+    Args:
+        buckets: in order of name.
+        codes: [n] place of each clip's.
+        queries: how many.
+        blocks: (first clip, first query, scores [clips, queries]); of a query, in the order of the clips.
+    """
+    sums = np.zeros((len(buckets), queries))
+    for start, first, scores in blocks:
+        np.add.at(sums[:, first : first + scores.shape[1]], codes[start : start + len(scores)], scores)
     clips = np.bincount(codes)
     whole = sums.sum(0) / clips.sum()
     shifts = (sums - clips[:, None] * whole) / (clips[:, None] + PRIOR_CLIPS)

@@ -136,7 +136,12 @@ def test_scores_are_levelled_and_reach_the_selection(job: Path) -> None:
     with (job / "selected" / "metadata.csv").open(newline="", encoding="utf-8") as table:
         assert len(list(csv.DictReader(table))) == 3
     assert main(["score", str(job / "store"), str(job / "queries"), "--out", str(job / "i.parquet"), "--precision",
-                 "int8", "--quiet"]) == 2  # fmt: skip
+                 "int8", "--quiet"]) == 0  # fmt: skip
+    by_int8 = ScoreFile(job / "i.parquet", "test")
+    assert (by_int8.metadata["bucket_means"], by_int8.metadata["buckets"]) == ("remove", file.metadata["buckets"])
+    for name in (f"query/{query}" for query in file.query_ids):  # few clips, so the lists hold all of them
+        found, expected = (each.column(name).to_numpy() for each in (by_int8, file))
+        assert found == pytest.approx(expected, abs=1e-3)
 
 
 def test_neither_processes_nor_a_resume_change_a_bit(job: Path, clips: Path, tmp_path: Path) -> None:

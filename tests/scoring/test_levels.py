@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from motive.errors import ConfigError
 from motive.scores.file import ScoreFile
-from motive.scoring import ScoreConfig, score, topk
+from motive.scoring import ScoreConfig, score
 from motive.scoring.levels import PRIOR_CLIPS
 from motive.store import Store, StoreRow
 from tests.scoring.conftest import identity_of
@@ -101,16 +101,8 @@ def test_levels_are_of_the_mean_over_checkpoints(
 
 
 def test_what_cannot_be_levelled_is_refused_by_its_flag(
-    tmp_path: Path, vectors: dict, bucket_of: dict[str, str], queries: Store, stored: Callable[..., Store]
+    tmp_path: Path, vectors: dict, queries: Store, stored: Callable[..., Store]
 ) -> None:
-    store = bucketed(tmp_path / "store", vectors, bucket_of, [list(vectors)])
-    for config in (ScoreConfig(precision="int8"), ScoreConfig(precision="int8", bucket_means="remove")):
-        with pytest.raises(ConfigError, match="precision must be float32 to put the scores of several buckets"):
-            score(store, queries, tmp_path / "int8.parquet", config)
-        with pytest.raises(ConfigError, match="bucket_means keep"):
-            topk(store, queries, 3, config)
-    kept = ScoreConfig(precision="int8", bucket_means="keep")
-    assert score(store, queries, tmp_path / "int8.parquet", kept).clips == len(vectors)
     plain = stored("plain", vectors)
     same = bucketed(tmp_path / "same", vectors, dict.fromkeys(vectors, BUCKETS[0]), [list(vectors)])
     for other in (plain, same):

@@ -18,8 +18,10 @@ from motive.extras import require
 from motive.scoring.config import ScoreConfig
 from motive.scoring.full import TOP, WHERE, Run
 from motive.scoring.int8.cache import Int8Store
+from motive.scoring.int8.levelled import LevelledScores
 from motive.scoring.int8.rescore import Record
 from motive.scoring.int8.topk import QuantizedScores, Top, rescored_top
+from motive.scoring.levels import Levels
 from motive.scoring.summary import QuerySummary
 from motive.scoring.view import View
 
@@ -65,16 +67,22 @@ class Int8Run(Run):
         stored: their int8 vectors.
         query_ids: in order.
         config: options.
+        levels: of the buckets of all clips, by int8 scores; None leaves the scores.
     """
 
     def __init__(
-        self, clips: View, record: Record, stored: Int8Store, query_ids: list[str], config: ScoreConfig
+        self,
+        clips: View,
+        record: Record,
+        stored: Int8Store,
+        query_ids: list[str],
+        config: ScoreConfig,
+        levels: Levels | None = None,
     ) -> None:
         super().__init__(clips, query_ids, config)
         self._record, self._stored = record, stored
-        self._directions = record.exact.directions
         self._chosen = clips.chosen
-        self._quantized = QuantizedScores.of(record.exact, stored, self._chosen, config.devices)
+        self._quantized = quantized_scores(record, stored, self._chosen, config.devices, levels)
         self.zero = np.flatnonzero(self._here(stored.norms) == 0)
         self._top: Top | None = None
 
@@ -123,9 +131,7 @@ class Int8Run(Run):
 
     def _means(self, queries: NDArray[np.int64]) -> NDArray[np.float32]:
         """Mean scores are the scores of the mean query."""
-        weights = self.weights[queries]
-        direction = (weights[:, None] * self._directions[queries]).sum(axis=0) / weights.sum()
-        return self._here(self._quantized.scores_of(direction))
+        return self._here(self._quantized.mean_of(queries, self.weights[queries]))
 
     def _summary(self, query: int, clip_id: str, ballot: _Ballot) -> QuerySummary:
         assert self._top is not None
@@ -155,6 +161,18 @@ class Int8Run(Run):
 
     def _here(self, values: NDArray) -> NDArray:
         return values if self._chosen is None else values[self._chosen]
+
+
+def quantized_scores(
+    record: Record,
+    stored: Int8Store,
+    chosen: NDArray[np.int64] | None,
+    devices: tuple[str, ...],
+    levels: Levels | None,
+) -> QuantizedScores:
+    """Scores by int8 vectors of the rows that are chosen, on one level if levels are given."""
+    scores = QuantizedScores.of(record.exact, stored, chosen, devices)
+    return scores if levels is None else LevelledScores.over(scores, levels)
 
 
 def require_devices(names: Sequence[str]) -> None:

@@ -121,12 +121,21 @@ class QuantizedScores:
         given = self._store()
         return mk.vote(self.directions, self.values, share, weights=weights, statistics=True, **given)
 
-    def scores_of(self, direction: Floats) -> NDArray[np.float32]:
-        """[n] every clip's score for another direction [k]; -inf for clips that take no part.
+    def levelled(self, scores: NDArray[np.float32], query: int, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Scores of some clips for one query on the level that this has: as they are."""
+        return scores
+
+    def mean_of(self, queries: NDArray[np.int64], weights: Floats) -> NDArray[np.float32]:
+        """[n] every clip's mean score, which is its score for the mean query; -inf for clips that take no part.
+
+        Args:
+            queries: over which.
+            weights: of these.
 
         Raises:
             As top.
         """
+        direction = (weights[:, None] * self.directions.numpy()[queries]).sum(axis=0) / weights.sum()
         return mk.dot_scores(torch.from_numpy(direction)[None], self.values, **self._store())[0].numpy()
 
     def _store(self) -> dict[str, Any]:
@@ -159,7 +168,7 @@ def rescored_top(exact: Exact, quantized: QuantizedScores, fetch: Fetch, top: in
 
         done = np.zeros(waiting.size, np.bool_)
         for place, query in enumerate(waiting.tolist()):
-            best = _Best(exact, query, fetch, listed[place])
+            best = _Best(exact, query, quantized, fetch, listed[place])
             at_most = by_int8[place] + part.bounds_of(place, listed[place])
             done[place] = best.rescore(at_most, beyond[place], top)
             rescored += best.rows.size
@@ -173,8 +182,10 @@ def rescored_top(exact: Exact, quantized: QuantizedScores, fetch: Fetch, top: in
 class _Best:
     """The listed clips of one query, rescored in float32 as far as the proof needs."""
 
-    def __init__(self, exact: Exact, query: int, fetch: Fetch, listed: NDArray[np.int64]) -> None:
-        self._exact, self._query, self._fetch, self._listed = exact, query, fetch, listed
+    def __init__(
+        self, exact: Exact, query: int, quantized: QuantizedScores, fetch: Fetch, listed: NDArray[np.int64]
+    ) -> None:
+        self._exact, self._query, self._quantized, self._fetch, self._listed = exact, query, quantized, fetch, listed
         self.scores = np.empty(0, np.float32)
         self.rows = np.empty(0, np.int64)
 
@@ -199,7 +210,7 @@ class _Best:
         """Exact scores of some of the list."""
         rows = self._listed[places]
         if rows.size:
-            scores = self._exact.scores(self._fetch(rows), self._query)
+            scores = self._quantized.levelled(self._exact.scores(self._fetch(rows), self._query), self._query, rows)
             self.scores, self.rows = np.concatenate([self.scores, scores]), np.concatenate([self.rows, rows])
 
 
