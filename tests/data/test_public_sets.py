@@ -16,6 +16,7 @@ import pytest
 from motive.data import ClipSpec, Dataset, SubsetRow, read_dataset, write_subset
 from motive.data.check.survey import Look, survey
 from motive.data.media import media_of
+from motive.data.video.buckets import ClipSpecs
 from motive.errors import DatasetError
 from motive.testing import Entry, FormatContract, place_videos
 
@@ -255,7 +256,7 @@ def test_archive_members_without_a_row(tmp_path: Path, suffix: str) -> None:
                 info.size = len(data)
                 archive.addfile(info, io.BytesIO(data))
     (tmp_path / "stray.mp4").write_bytes(b"x")
-    found = survey(read_dataset(tmp_path), ClipSpec(), Look(headers=False))
+    found = survey(read_dataset(tmp_path), ClipSpecs(ClipSpec()), Look(headers=False))
     (finding,) = (item for item in found.findings if item.name == "file_without_row")
     assert (finding.count, finding.problem) == (7, True)
     names = [f"OpenVid_part0{suffix}/video/{name}" for name in extra]
