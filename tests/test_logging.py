@@ -48,7 +48,7 @@ def test_verbose_shows_log_lines_on_stderr(
         logging.getLogger("motive.indexing.setup").info("model toy on cpu \x1b[2J")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("motive.cli.verbs.doctor", report)
+    monkeypatch.setattr("motive.cli.job_verbs.doctor", report)
     main(["doctor", *flags])
     error = capsys.readouterr().err
     assert ("motive.indexing.setup: model toy on cpu ?[2J" in error) is shown

@@ -10,13 +10,14 @@ from pathlib import Path
 from motive.cli.flags import add_flags
 from motive.cli.spec_flags import config_with_spec
 from motive.cli.terminal import say, show
+from motive.cli.verbs import Action
 from motive.indexing.check import CheckConfig, check_dataset
 
 PROBLEMS = 3
 """Exit code of --strict where a check found problems."""
 
 
-def data_arguments(parser: argparse.ArgumentParser) -> None:
+def _data_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     summary = "look a dataset over: counts, shapes, captions, duplicates, unreadable files, and what is cut or dropped"
     check = commands.add_parser("check", help=summary, description=summary)
@@ -30,7 +31,7 @@ def data_arguments(parser: argparse.ArgumentParser) -> None:
     add_flags(check, CheckConfig)
 
 
-def data(args: argparse.Namespace) -> int:
+def _data(args: argparse.Namespace) -> int:
     return _COMMANDS[args.command](args)
 
 
@@ -46,3 +47,4 @@ def _check(args: argparse.Namespace) -> int:
 
 
 _COMMANDS = {"check": _check}
+ACTIONS = {"data": Action(_data_arguments, _data)}

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from motive.cli.logs import logs_shown
 from motive.cli.terminal import say
+from motive.cli.verbs import ALL, Verb, version
 from motive.errors import ConfigError, MotiveError
 
 INTERRUPTED = 130
@@ -79,9 +80,23 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _VerbParser(_Parser):
-    """A verb's parser, which also speaks for flags that it does not know."""
+    """A verb's parser. It loads the verb when it parses for it, and also speaks for flags that it does not know."""
+
+    verb: Verb | None = None
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        if self.verb is not None:
+            verb, self.verb = self.verb, None
+            action = verb.load()
+            action.arguments(self)
+            self.add_argument(
+                "-v",
+                "--verbose",
+                action="count",
+                default=0,
+                help="log device, routes and caches on stderr; -vv logs more",
+            )
+            self.set_defaults(run=action.run, resumable=verb.resumable)
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(f"arguments must be among this verb's, got {' '.join(unknown)}")
@@ -89,18 +104,12 @@ class _VerbParser(_Parser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    from motive.cli import verbs
-
     parser = _Parser(
         prog="motive", description="Which training clips shape the motion that a video diffusion model makes."
     )
-    parser.add_argument("--version", action="version", version=verbs.version())
+    parser.add_argument("--version", action="version", version=version())
     subparsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_VerbParser)
-    for verb in verbs.ALL:
+    for verb in ALL:
         sub = subparsers.add_parser(verb.name, help=verb.summary, description=verb.summary)
-        verb.arguments(sub)
-        sub.add_argument(
-            "-v", "--verbose", action="count", default=0, help="log device, routes and caches on stderr; -vv logs more"
-        )
-        sub.set_defaults(run=verb.run, resumable=verb.resumable)
+        sub.verb = verb
     return parser

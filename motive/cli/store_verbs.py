@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from motive.cli.terminal import show
+from motive.cli.verbs import Action
 from motive.store import compact, merge_stores, repair_store, store_info, verify_store
 from motive.store.compact import DEFAULT_ROWS
 from motive.store.info import clip_info
@@ -17,17 +18,17 @@ def location(text: str) -> Path | str:
     return text if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text) else Path(text)
 
 
-def verify_arguments(parser: argparse.ArgumentParser) -> None:
+def _verify_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("store", type=location)
 
 
-def verify(args: argparse.Namespace) -> int:
+def _verify(args: argparse.Namespace) -> int:
     found = verify_store(args.store)
     show(found)
     return 0 if found.ok else 1
 
 
-def repair_arguments(parser: argparse.ArgumentParser) -> None:
+def _repair_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("store", type=location)
     parser.add_argument(
         "--sweep",
@@ -36,31 +37,31 @@ def repair_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def repair(args: argparse.Namespace) -> int:
+def _repair(args: argparse.Namespace) -> int:
     return show(repair_store(args.store, sweep=args.sweep))
 
 
-def merge_arguments(parser: argparse.ArgumentParser) -> None:
+def _merge_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sources", type=location, nargs="+", help="stores of equal identity")
     parser.add_argument("--out", type=location, required=True, help="a new store, or one to add to")
 
 
-def merge(args: argparse.Namespace) -> int:
+def _merge(args: argparse.Namespace) -> int:
     return show(merge_stores(args.out, args.sources))
 
 
-def info_arguments(parser: argparse.ArgumentParser) -> None:
+def _info_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("store", type=location)
     parser.add_argument(
         "--clip", nargs="+", default=[], metavar="ID", help="show which frames of these clips were attributed, and how"
     )
 
 
-def info(args: argparse.Namespace) -> int:
+def _info(args: argparse.Namespace) -> int:
     return show(clip_info(args.store, args.clip) if args.clip else store_info(args.store))
 
 
-def compact_arguments(parser: argparse.ArgumentParser) -> None:
+def _compact_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("store", type=location)
     parser.add_argument(
         "--rows", type=int, default=DEFAULT_ROWS, metavar="N", help=f"clips in a shard, at most [{DEFAULT_ROWS}]"
@@ -70,5 +71,14 @@ def compact_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run_compact(args: argparse.Namespace) -> int:
+def _compact(args: argparse.Namespace) -> int:
     return show(compact(args.store, args.rows, keep_replaced=args.keep_replaced))
+
+
+ACTIONS = {
+    "verify": Action(_verify_arguments, _verify),
+    "repair": Action(_repair_arguments, _repair),
+    "merge": Action(_merge_arguments, _merge),
+    "info": Action(_info_arguments, _info),
+    "compact": Action(_compact_arguments, _compact),
+}
