@@ -100,7 +100,8 @@ class Encoder:
             return ""
         if clip.clip_id not in self._buckets:
             try:
-                found = self._specs.choose(self._decoders.measure_shape(clip.path), clip.path.name)
+                specs = self._specs if self._precomputed is None else self._precomputed.fitting(_video_name(clip))
+                found = specs.choose(self._decoders.measure_shape(clip.path), clip.path.name)
             except ClipError as error:
                 found = error
             self._buckets[clip.clip_id] = found
@@ -173,7 +174,7 @@ class Encoder:
             return encode(frames)
         steady = bool((np.diff(loaded.frame_times_s) > 0).all())
         seen = Seen(
-            Path(media_of(clip.path).name or clip.path),
+            _video_name(clip),
             loaded.used_first,
             loaded.used_last,
             steady,
@@ -251,6 +252,11 @@ class Encoder:
             "mask": to_json(self._mask),
             "grid": list(self._grid(clip_spec)),
         }
+
+
+def _video_name(clip: Clip) -> Path:
+    """The video's path, or its name in an archive: what a trainer's latents are found by."""
+    return Path(media_of(clip.path).name or clip.path)
 
 
 def content_hash(path: Path) -> str:

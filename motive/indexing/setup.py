@@ -154,11 +154,7 @@ def _latents(config: IndexConfig, adapter: Adapter, clip_specs: ClipSpecs) -> Pr
         if config.latents_fps is not None:
             raise ConfigError("index", "{latents_fps} must be left out without {latents}")
         return None
-    if clip_specs.buckets:
-        raise ConfigError(
-            "index", "{latents} must be left out with {buckets.sizes}; give one clip spec, or encode the videos"
-        )
-    return open_latents(Path(config.latents), adapter, clip_specs.base, config.latents_fps)
+    return open_latents(Path(config.latents), adapter, clip_specs, config.latents_fps)
 
 
 def _gradient(

@@ -22,6 +22,7 @@ from motive.adapters.pipeline import channel
 from motive.adapters.precomputed.base import Seen
 from motive.adapters.precomputed.use import TOLERANCE, PrecomputedLatents, difference, open_latents
 from motive.data import ClipSpec, LoadedClip, load_clip
+from motive.data.video.buckets import ClipSpecs
 from motive.errors import ClipError, IdentityMismatch, OptionError
 from motive.gradients.draws import DrawConfig
 from motive.indexing.config import ReadConfig
@@ -30,6 +31,7 @@ from tests.tiny_pipelines import FIRST_FRAME
 
 SPEC = ClipSpec(fps=16, frames=9, height=32, width=32)
 SHAPE = (16, 3, 4, 4)
+ONE = ClipSpecs(SPEC)
 NAMES = ("a", "b", "c")
 Encode = Callable[[Tensor], dict[str, Tensor]]
 
@@ -115,11 +117,11 @@ def refused(found: PrecomputedLatents, adapter: Adapter, path: Path, spec: ClipS
 def test_musubi_latents_are_those_that_are_encoded(
     adapter: Adapter, videos: Path, latents: Mapping[str, Tensor], tmp_path: Path
 ) -> None:
-    found = open_latents(musubi(tmp_path / "cache", latents), adapter, SPEC)
+    found = open_latents(musubi(tmp_path / "cache", latents), adapter, ONE)
     assert found.identity() == {"tool": "musubi-tuner", "dtype": "float32", "rules": 1}
     for name in NAMES:
         assert torch.equal(take(found, adapter, videos / f"{name}.mp4"), latents[name])
-    rounded = open_latents(musubi(tmp_path / "half", latents, torch.bfloat16), adapter, SPEC)
+    rounded = open_latents(musubi(tmp_path / "half", latents, torch.bfloat16), adapter, ONE)
     assert rounded.identity()["dtype"] == "bfloat16"
     assert torch.equal(take(rounded, adapter, videos / "a.mp4"), latents["a"].bfloat16().float())
 
@@ -129,7 +131,7 @@ def test_fastvideo_latents_are_those_that_are_encoded(
 ) -> None:
     folder = fastvideo(tmp_path / "cache", latents, adapter)
     for path in (folder, folder / "data_chunk_0.parquet"):
-        found = open_latents(path, adapter, SPEC, 16)
+        found = open_latents(path, adapter, ONE, 16)
         assert found.identity() == {"tool": "FastVideo", "dtype": "float32", "rules": 1}
         for name in NAMES:
             torch.testing.assert_close(take(found, adapter, videos / f"{name}.mp4"), latents[name], rtol=0, atol=1e-5)
@@ -177,10 +179,10 @@ def test_latents_that_are_not_the_clips_are_refused(
     kind: str, reason: str, adapter: Adapter, videos: Path, latents: Mapping[str, Tensor], tmp_path: Path
 ) -> None:
     cache = musubi(tmp_path / "cache", latents)
-    found = open_latents(cache, adapter, SPEC)
+    found = open_latents(cache, adapter, ONE)
     changed(kind, cache, latents, adapter)
     if kind in ("0064x0041", "00000-013", "00004-009", "gone"):  # names are listed when the cache is opened
-        found = open_latents(cache, adapter, SPEC)
+        found = open_latents(cache, adapter, ONE)
     assert refused(found, adapter, videos / "a.mp4") == reason
     take(found, adapter, videos / "b.mp4")  # one bad clip does not spoil the others
 
@@ -189,7 +191,7 @@ def test_the_whole_first_clip_is_proved_and_the_first_frame_of_each(
     adapter: Adapter, videos: Path, latents: Mapping[str, Tensor], tmp_path: Path
 ) -> None:
     clip, calls = load_clip(videos / "a.mp4", SPEC), []
-    found = open_latents(musubi(tmp_path / "cache", latents), adapter, SPEC)
+    found = open_latents(musubi(tmp_path / "cache", latents), adapter, ONE)
     with adapter.clip_encoder() as run:
 
         def counted(frames: Tensor) -> dict[str, Tensor]:
@@ -223,7 +225,7 @@ def test_frames_of_another_rate_are_refused(
     adapter: Adapter, videos: Path, latents: Mapping[str, Tensor], tmp_path: Path
 ) -> None:
     """musubi-tuner takes neighbouring frames: at half the file's rate, ours are every other one."""
-    found = open_latents(musubi(tmp_path / "cache", latents), adapter, SPEC)
+    found = open_latents(musubi(tmp_path / "cache", latents), adapter, ONE)
     slow = replace(SPEC, fps=8, short="hold")
     assert refused(found, adapter, videos / "a.mp4", slow) == "latents_frames"
     centred = replace(SPEC, start="centre")
@@ -236,11 +238,11 @@ def test_a_rate_that_is_not_recorded_must_be_stated(
     folder, cache = fastvideo(tmp_path / "fast", latents, adapter), musubi(tmp_path / "musubi", latents)
     for fps in (None, 24.0):
         with pytest.raises(OptionError, match=r"latents_fps must be the rate .* clip_spec.fps 16"):
-            open_latents(folder, adapter, SPEC, fps)
+            open_latents(folder, adapter, ONE, fps)
     with pytest.raises(OptionError, match=r"clip_spec.start must be head"):
-        open_latents(folder, adapter, replace(SPEC, start="centre"), 16)
+        open_latents(folder, adapter, ClipSpecs(replace(SPEC, start="centre")), 16)
     with pytest.raises(OptionError, match="latents_fps must be left out for musubi-tuner"):
-        open_latents(cache, adapter, SPEC, 16)
+        open_latents(cache, adapter, ONE, 16)
 
 
 def test_musubi_configurations_with_source_fps_are_refused(
@@ -257,16 +259,16 @@ def test_musubi_configurations_with_source_fps_are_refused(
 def test_rows_of_fastvideo_that_do_not_fit(
     adapter: Adapter, videos: Path, latents: Mapping[str, Tensor], tmp_path: Path
 ) -> None:
-    other = open_latents(fastvideo(tmp_path / "fps", latents, adapter, fps=30.0), adapter, SPEC, 16)
+    other = open_latents(fastvideo(tmp_path / "fps", latents, adapter, fps=30.0), adapter, ONE, 16)
     assert refused(other, adapter, videos / "a.mp4") == "latents_frames"
     twice = fastvideo(tmp_path / "twice", latents, adapter)
     (twice / "again.parquet").write_bytes((twice / "data_chunk_0.parquet").read_bytes())
-    assert refused(open_latents(twice, adapter, SPEC, 16), adapter, videos / "a.mp4") == "no_latents"
+    assert refused(open_latents(twice, adapter, ONE, 16), adapter, videos / "a.mp4") == "no_latents"
     short = fastvideo(tmp_path / "short", latents, adapter, vae_latent_bytes=b"1234")
-    assert refused(open_latents(short, adapter, SPEC, 16), adapter, videos / "a.mp4") == "latents_unreadable"
+    assert refused(open_latents(short, adapter, ONE, 16), adapter, videos / "a.mp4") == "latents_unreadable"
     cropped = fastvideo(tmp_path / "crop", {"a": latents["b"]}, adapter)
-    assert refused(open_latents(cropped, adapter, SPEC, 16), adapter, videos / "a.mp4") == "latents_differ"
-    assert refused(open_latents(cropped, adapter, SPEC, 16), adapter, videos / "b.mp4") == "no_latents"
+    assert refused(open_latents(cropped, adapter, ONE, 16), adapter, videos / "a.mp4") == "latents_differ"
+    assert refused(open_latents(cropped, adapter, ONE, 16), adapter, videos / "b.mp4") == "no_latents"
 
 
 def test_caches_that_cannot_be_used_are_refused_before_anything_runs(
@@ -289,7 +291,7 @@ def test_caches_that_cannot_be_used_are_refused_before_anything_runs(
     ]
     for path, model, message in cases:
         with pytest.raises(OptionError, match=message):
-            open_latents(path, model, SPEC)
+            open_latents(path, model, ONE)
 
 
 def test_an_index_from_latents(

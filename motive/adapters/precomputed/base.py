@@ -16,6 +16,9 @@ from motive.errors import ClipError
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 """Types that latents are used in; eight bits lose too much of them."""
 
+Grid = tuple[int, int, int]
+"""(F, h, w) of latents."""
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -57,6 +60,17 @@ class LatentCache(ABC):
     tool: str
     raw: bool
     dtype: str
+
+    @abstractmethod
+    def grids(self, path: Path) -> frozenset[Grid]:
+        """(F, h, w) of the latents that there are of a video; empty where there are none.
+
+        Args:
+            path: of the video; its name counts.
+
+        Raises:
+            ClipError: latents_unreadable.
+        """
 
     @abstractmethod
     def read(self, seen: Seen) -> Tensor:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from motive.adapters.precomputed.base import LatentCache, Seen, check_dtype
+from motive.adapters.precomputed.base import Grid, LatentCache, Seen, check_dtype
 from motive.errors import ClipError, OptionError
 from motive.extras import require
 
@@ -41,6 +41,7 @@ class FastVideoLatents(LatentCache):
 
     def __init__(self, files: list[Path]) -> None:
         self._places: dict[str, tuple[Path, int, int] | None] = {}
+        self._grids: dict[str, Grid] = {}
         dtypes = [dtype for file in files for dtype in self._scan(file)]
         self.dtype = dtypes[0] if dtypes else ""
         if self.dtype not in _NUMPY:
@@ -56,17 +57,24 @@ class FastVideoLatents(LatentCache):
                 if absent:
                     raise OptionError(f"latents must have FastVideo's columns, and {file} lacks {', '.join(absent)}")
                 for group in range(table.num_row_groups):
-                    rows = table.read_row_group(group, columns=["id", "vae_latent_dtype"]).to_pylist()
+                    rows = table.read_row_group(group, columns=["id", *COLUMNS[1:]]).to_pylist()
                     for at, row in enumerate(rows):
                         name = str(row["id"])
                         self._places[name] = None if name in self._places else (file, group, at)
                         found.add(str(row["vae_latent_dtype"]))
+                        shape = row["vae_latent_shape"]
+                        if isinstance(shape, list) and len(shape) == 4:
+                            self._grids[name] = (shape[1], shape[2], shape[3])
         except (pa.ArrowException, OSError) as error:
             raise OptionError(f"latents must be Parquet, and {file} cannot be read: {error}") from error
         return found
 
+    def grids(self, path: Path) -> frozenset[Grid]:
+        grid = self._grids.get(_row_name(path))
+        return frozenset(() if grid is None else {grid})
+
     def read(self, seen: Seen) -> Tensor:
-        name = seen.path.name.partition(".")[0]
+        name = _row_name(seen.path)
         if name not in self._places:
             raise ClipError("no_latents", f"FastVideo's Parquet files have no row {name}")
         place = self._places[name]
@@ -86,6 +94,11 @@ class FastVideoLatents(LatentCache):
                 "latents_frames", f"row {name} is of a video at {fps:.4g} fps, and {seen.path.name} has {seen.fps:.4g}"
             )
         return torch.from_numpy(values.astype(np.float32))
+
+
+def _row_name(path: Path) -> str:
+    """What FastVideo calls the row of a video."""
+    return path.name.partition(".")[0]
 
 
 def _row(file: Path, group: int, at: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from motive.adapters.precomputed.base import DTYPES, LatentCache, Seen, check_dtype
+from motive.adapters.precomputed.base import DTYPES, Grid, LatentCache, Seen, check_dtype
 from motive.errors import ClipError, OptionError
 
 _NAME = re.compile(r"(.+)_([0-9]{5,})-([0-9]{3,})_([0-9]{4,})x([0-9]{4,})_([a-z0-9]+)\.safetensors")
@@ -64,6 +64,11 @@ class MusubiLatents(LatentCache):
             raise OptionError(
                 f"latents must be {', '.join(DTYPES)}, got {self.dtype} in {first.name}; cache them again"
             )
+
+    def grids(self, path: Path) -> frozenset[Grid]:
+        keys = (_key_of(entry[-1], self._architecture)[0] for entry in self._files.get(path.stem, ()))
+        sizes = (_KEY.fullmatch(key) for key in keys)
+        return frozenset((int(size[1]), int(size[2]), int(size[3])) for size in sizes if size)
 
     def read(self, seen: Seen) -> Tensor:
         stem = seen.path.stem

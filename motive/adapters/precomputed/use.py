@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from motive.adapters.base import Adapter
 from motive.adapters.precomputed.base import LatentCache, Seen
 from motive.adapters.precomputed.fastvideo import FastVideoLatents
 from motive.adapters.precomputed.musubi import MusubiLatents
+from motive.data.video.buckets import ClipSpecs
 from motive.data.video.clip_spec import ClipSpec
 from motive.errors import ClipError, ConfigError, OptionError
 
@@ -28,24 +30,44 @@ Encode = Callable[[Tensor], Mapping[str, Tensor]]
 class PrecomputedLatents:
     """Gives a clip's latents from a tool's cache, once they are proved to be those of the clip.
 
-    What one setting decides for the whole cache (normalisation, encoder) is proved by the first clip, which is encoded
-    whole. What may differ from clip to clip is checked for each: shape, frames as the cache names them, and the first
+    What one setting decides for the whole cache (normalisation, encoder) is proved by the first clip of each shape, which
+    is encoded whole. What may differ from clip to clip is checked for each: shape, frames as the cache names them, and the first
     frame, which is encoded alone; a causal encoder gives it the same latents. The numbers do not prove the rate: an
     encoder may change little with it, so it must follow from the cache or be stated.
 
     Args:
         adapter: the model family.
         cache: the latents.
-        shape: (c, F, h, w) that the clip spec gives.
+        clip_specs: of the clips; one for all, or those of buckets.
     """
 
-    def __init__(self, adapter: Adapter, cache: LatentCache, shape: tuple[int, ...]) -> None:
-        self._adapter, self._cache, self._shape = adapter, cache, shape
-        self._proved = False
+    def __init__(self, adapter: Adapter, cache: LatentCache, clip_specs: ClipSpecs) -> None:
+        self._adapter, self._cache, self._specs = adapter, cache, clip_specs
+        self._proved: set[tuple[int, ...]] = set()
 
     def identity(self) -> Mapping[str, Any]:
         """What a store's identity says of them."""
         return self._cache.identity()
+
+    def fitting(self, path: Path) -> ClipSpecs:
+        """The clip specs without the buckets that no latents of a clip have the shape of.
+
+        Args:
+            path: of the video; its name counts.
+
+        Raises:
+            ClipError: no_latents, latents_shape: there is no such bucket, or latents_unreadable.
+        """
+        if not self._specs.buckets:
+            return self._specs
+        held = self._cache.grids(path)
+        if not held:
+            raise ClipError("no_latents", f"{self._cache.tool} computed no latents of {path.name}")
+        fits = [b for b in self._specs.buckets if self._adapter.latent_shape(b.spec(self._specs.base))[1:] in held]
+        if not fits:
+            shapes = ", ".join("x".join(map(str, grid)) for grid in sorted(held)[:4])
+            raise ClipError("latents_shape", f"the latents of {path.name} are {shapes} (F x h x w), and no bucket is")
+        return replace(self._specs, buckets=tuple(fits))
 
     def take(self, seen: Seen, frames: Tensor, encode: Encode) -> dict[str, Tensor]:
         """The latents of a clip, normalised.
@@ -59,17 +81,20 @@ class PrecomputedLatents:
             ClipError: the cache's reasons, latents_shape, nan_latents, or latents_differ.
         """
         latents = self._cache.read(seen)
-        if tuple(latents.shape) != self._shape:
+        count, height, width, _ = frames.shape
+        spec = replace(self._specs.base, frames=count, height=height, width=width)
+        shape = self._adapter.latent_shape(spec)
+        if tuple(latents.shape) != shape:
             raise ClipError(
-                "latents_shape", f"the latents are {list(latents.shape)}, the clip spec needs {list(self._shape)}"
+                "latents_shape", f"the latents are {list(latents.shape)}, the clip spec needs {list(shape)}"
             )
         if not torch.isfinite(latents).all():
             raise ClipError("nan_latents", f"{self._cache.tool}'s latents are not finite")
         latents = self._adapter.normalised(latents) if self._cache.raw else latents
         self._compare(latents[:, :1], encode(frames[:1])["latents"], "the first frame")
-        if not self._proved:
+        if shape not in self._proved:
             self._compare(latents, encode(frames)["latents"], "the whole clip")
-            self._proved = True
+            self._proved.add(shape)
         return {"latents": latents}
 
     def _compare(self, theirs: Tensor, ours: Tensor, what: str) -> None:
@@ -96,14 +121,14 @@ def difference(theirs: Tensor, ours: Tensor) -> float:
 
 
 def open_latents(
-    path: Path, adapter: Adapter, clip_spec: ClipSpec, stated_fps: float | None = None
+    path: Path, adapter: Adapter, clip_specs: ClipSpecs, stated_fps: float | None = None
 ) -> PrecomputedLatents:
     """The latents that a trainer computed: a cache directory of musubi-tuner, or Parquet files of FastVideo.
 
     Args:
         path: the folder, or a Parquet file.
         adapter: the model family.
-        clip_spec: of every clip.
+        clip_specs: of the clips; one for all, or those of buckets.
         stated_fps: rate at which frames were taken, for a tool whose files do not say it.
 
     Raises:
@@ -121,9 +146,9 @@ def open_latents(
         )
     if path.is_file() and path.suffix.lower() != ".parquet":
         raise OptionError(f"latents must be a folder or a Parquet file, got {path}")
-    _check_rate(tool, clip_spec, stated_fps)
+    _check_rate(tool, clip_specs.base, stated_fps)
     cache = FastVideoLatents(parquet) if parquet else MusubiLatents(path, known[tool])
-    return PrecomputedLatents(adapter, cache, adapter.latent_shape(clip_spec))
+    return PrecomputedLatents(adapter, cache, clip_specs)
 
 
 def _check_rate(tool: str, clip_spec: ClipSpec, stated_fps: float | None) -> None:
