@@ -16,8 +16,6 @@ from motive.errors import ClipError, OptionError
 
 _MAX_ID = 1024
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
-_RESOLVED = ("//", "/.", "\\", ":")
-"""What only paths hold that may not be names as they are: further slashes, dots, backslashes, drives."""
 _WINDOWS = re.compile(r"[A-Za-z]:(?:[\\/]|$)|\\\\")
 
 
@@ -278,7 +276,9 @@ def parse_path_map(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
 
 def _is_plain(text: str) -> bool:
     """Whether a path is its own name, as most are: relative, and with nothing in it that would have to be resolved."""
-    return not text.startswith(("/", ".")) and not text.endswith("/") and not any(part in text for part in _RESOLVED)
+    if text[0] in "/." or text[-1] == "/":
+        return False
+    return not ("//" in text or "/." in text or "\\" in text or ":" in text)  # ":" may be a drive of Windows
 
 
 def _distinct(folders: Sequence[str]) -> tuple[_Root, ...]:

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -81,23 +81,24 @@ def write_subset(
     chosen = layout.writer if format == SAME and files != "none" else None if format == SAME else format
     writer = None if chosen is None else selection_writer(chosen)
     guard = PathGuard.of(dataset.root, dataset.options)
-    names, targets, needed = _survey(rows, guard)
-    _check_out(dataset, out, targets)
+    seen = _Survey.of(rows, guard)
+    names = seen.score_names
+    _check_out(dataset, out, seen.targets)
     layout.check_unchanged(Mapped(rows, lambda row: row.clip))
     finite = Mapped(rows, lambda row: SubsetRow(row.clip, {name: _finite(row.scores[name]) for name in names}))
     placing = "none" if writer is not None and not writer.placements else files
-    export = Export(finite, targets, out, Path(os.path.abspath(final or out)), placing, names, clip_spec or {})
+    export = Export(finite, seen.targets, out, Path(os.path.abspath(final or out)), placing, names, clip_spec or {})
     if writer is not None:
         writer.check(export)
     try:
         out.mkdir(parents=True, exist_ok=True)
         keeps = format == SAME and writer is not None and layout.keeps_values
-        ids = {row.clip.clip_id for row in rows} if keeps else ()
-        with originals(layout, dataset, ids, out) if keeps else nullcontext() as values:
+        subset = Subset(dataset, finite, seen.ids, seen.columns, seen.targets, names, export.final)
+        with originals(layout, dataset, seen.ids, out) if keeps else nullcontext() as values:
             export = replace(export, values=values)
-            training = _write_own(dataset, export) if writer is None else _write_as(writer, dataset, export)
-        if needed:
-            write_csv(out / NEEDED, needed, list(needed[0]))
+            training = _write_own(subset, export) if writer is None else _write_as(writer, subset, export)
+        if seen.needed:
+            write_csv(out / NEEDED, seen.needed, list(seen.needed[0]))
         if training is not None:
             (out / TRAIN).write_text(training.text("Training on this selection"), encoding="utf-8")
     except OSError as error:
@@ -108,10 +109,10 @@ def write_subset(
     return training
 
 
-def _write_own(dataset: Dataset, export: Export) -> Training | None:
+def _write_own(subset: Subset, export: Export) -> Training | None:
     """Write in the dataset's own format."""
-    layout, out = dataset_format(dataset.format), export.folder
-    subset = Subset(dataset, export.rows, export.names, export.score_names, export.final)
+    dataset, out = subset.dataset, export.folder
+    layout = dataset_format(dataset.format)
     if export.files == "none":
         layout.write_scores(subset, out)
     else:
@@ -126,12 +127,12 @@ def _write_own(dataset: Dataset, export: Export) -> Training | None:
     return OWN[dataset.format](export, SUBSET_CSV if dataset.source is None else subset_table(dataset.source))
 
 
-def _write_as(writer: SelectionWriter, dataset: Dataset, export: Export) -> Training:
+def _write_as(writer: SelectionWriter, subset: Subset, export: Export) -> Training:
     """Write in the format of a trainer."""
     writer.write(export)
     if not writer.has_columns:
         paths = [path for _, path in export.paths(writer)]
-        write_clips(Subset(dataset, export.rows, paths, export.score_names), export.folder / CLIPS_CSV, "file")
+        write_clips(replace(subset, files=paths), export.folder / CLIPS_CSV, "file")
     return writer.training(export)
 
 
@@ -143,41 +144,59 @@ def _first_of_each(export: Export) -> Iterator[tuple[str, SubsetRow]]:
             yield target, row
 
 
-def _survey(rows: Sequence[SubsetRow], guard: PathGuard) -> tuple[list[str], list[str], list[dict[str, Any]]]:
-    """Check the rows in one reading.
+@dataclass(frozen=True)
+class _Survey:
+    """What one reading of the rows gives.
 
-    Returns:
-        names: of the scores.
+    Attributes:
+        score_names: the same in every row.
+        ids: of the rows' clips.
+        columns: names of the clips' own columns, in the order in which the rows name them.
         targets: path of each row's video in a subset.
         needed: for every archive or shard that holds some of the videos its ``file``, ``file_bytes``, ``clips`` (how
             many of them are selected) and ``clip_bytes`` (theirs); by file.
     """
-    if not len(rows):
-        raise OptionError("write_subset: rows is empty; select at least one clip")
-    names, targets, ids = list(rows[0].scores), [], set()
-    taken = sorted(CLIP_COLUMNS & set(names))
-    if taken:
-        raise OptionError(f"write_subset: a score must not be called {taken[0]}, which names the clip; rename it")
-    held: dict[Path, list[int]] = {}
-    for row in rows:
-        if list(row.scores) != names:
-            raise OptionError(
-                "write_subset: rows must all have the same score columns, got different ones; pass one set"
-            )
-        media = media_of(row.clip.path)
-        targets.append(_target(guard, row.clip, media))
-        ids.add(row.clip.clip_id)
-        if not media.whole:
-            counts = held.setdefault(media.file, [0, 0])
-            counts[0] += 1
-            counts[1] += media.size()
-    if len(ids) < len(targets):
-        raise OptionError("write_subset: rows must name each clip once, got one twice; drop the repeated clip")
-    needed = [
-        {"file": guard.name_of(file), "file_bytes": _bytes_of(file), "clips": clips, "clip_bytes": size}
-        for file, (clips, size) in sorted(held.items())
-    ]
-    return names, targets, needed
+
+    score_names: list[str]
+    ids: list[str]
+    columns: list[str]
+    targets: list[str]
+    needed: list[dict[str, Any]]
+
+    @classmethod
+    def of(cls, rows: Sequence[SubsetRow], guard: PathGuard) -> _Survey:
+        """Check the rows.
+
+        Raises:
+            OptionError: they do not fit together, or their names of scores are those of a clip's columns.
+        """
+        if not len(rows):
+            raise OptionError("write_subset: rows is empty; select at least one clip")
+        names, targets, ids, columns = list(rows[0].scores), [], [], {}
+        taken = sorted(CLIP_COLUMNS & set(names))
+        if taken:
+            raise OptionError(f"write_subset: a score must not be called {taken[0]}, which names the clip; rename it")
+        held: dict[Path, list[int]] = {}
+        for row in rows:
+            if list(row.scores) != names:
+                raise OptionError(
+                    "write_subset: rows must all have the same score columns, got different ones; pass one set"
+                )
+            media = media_of(row.clip.path)
+            targets.append(_target(guard, row.clip, media))
+            ids.append(row.clip.clip_id)
+            columns.update(dict.fromkeys(row.clip.columns))
+            if not media.whole:
+                counts = held.setdefault(media.file, [0, 0])
+                counts[0] += 1
+                counts[1] += media.size()
+        if len(set(ids)) < len(ids):
+            raise OptionError("write_subset: rows must name each clip once, got one twice; drop the repeated clip")
+        needed = [
+            {"file": guard.name_of(file), "file_bytes": _bytes_of(file), "clips": clips, "clip_bytes": size}
+            for file, (clips, size) in sorted(held.items())
+        ]
+        return cls(names, ids, list(columns), targets, needed)
 
 
 def _bytes_of(file: Path) -> int | None:
@@ -221,8 +240,7 @@ def _finite(value: float | int | str) -> Any:
 def write_clips(subset: Subset, path: Path, file_column: str) -> None:
     """Write the clips as a CSV that is safe to open in a spreadsheet: file, clip_id, caption, own columns, scores."""
     fixed = (file_column, "clip_id", "caption")
-    own = dict.fromkeys(name for row in subset.rows for name in row.clip.columns)
-    own = [name for name in own if name not in {*fixed, *subset.score_names}]
+    own = [name for name in subset.columns if name not in {*fixed, *subset.score_names}]
     titles = [spreadsheet_safe(name) for name in own]
 
     def records() -> Iterator[dict[str, Any]]:

@@ -301,3 +301,21 @@ def test_formulas_are_disarmed(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "a cat", "-3.5", "+2e9", "1=1", "'=x"])
 def test_plain_text_is_left_alone(text: str) -> None:
     assert spreadsheet_safe(text) == text
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "json"])
+def test_the_row_that_was_read_is_the_row_that_is_written(tmp_path: Path, suffix: str) -> None:
+    """Rows before it that could not be used have its id, and so has a later one."""
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    captions: list[object] = [["a list"], "half a pair \ud800", "a NUL \0", "good", "later"]
+    rows = [{"video": "a.mp4", "prompt": text, "n": number} for number, text in enumerate(captions)]
+    rows[3]["video"] = "./a.mp4"
+    lines = [json.dumps(row) for row in rows]
+    text = "".join(line + "\n" for line in lines) if suffix == "jsonl" else f"[{', '.join(lines)}]"
+    (tmp_path / f"metadata.{suffix}").write_text(text)
+    dataset = read_dataset(tmp_path)
+    assert [(clip.caption, clip.columns["n"]) for clip in dataset.clips] == [("good", "3")]
+    assert [failure.reason for failure in dataset.failures] == ["bad_row", "bad_text", "bad_text", "duplicate_id"]
+    write_subset(dataset, [SubsetRow(dataset.clips[0], {"score": 1.0})], tmp_path / "out", files="none")
+    written = json.loads((tmp_path / "out" / {"jsonl": "selection.jsonl", "json": "clips.json"}[suffix]).read_text())
+    assert written in ({**rows[3], "score": 1.0}, [{**rows[3], "score": 1.0}])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from motive.data.base import Clip, Unread
 from motive.data.formats.archive import check_parts
 from motive.data.formats.lookup import VideoIndex
-from motive.data.formats.metadata import TableFormat
+from motive.data.formats.metadata import TableFormat, own_id_of
 from motive.data.formats.reader import Detection, Row
 from motive.data.formats.tables import TableRow
 from motive.data.paths import PathGuard
@@ -45,8 +46,13 @@ class ArchivedTable(TableFormat):
         found = super().row_of(row, table)
         if found.problem is not None or not isinstance(found.media, str):
             return found
-        written = posixpath.normpath(found.media.replace("\\", "/").strip())
-        return replace(found, media=found.media.strip() + self.video_suffix, clip_id=found.clip_id or written)
+        clip_id = found.clip_id or _name_in_table(found.media)
+        return replace(found, media=found.media.strip() + self.video_suffix, clip_id=clip_id)
+
+    def id_of_row(self, values: Mapping[str, Any], guard: PathGuard) -> str | None:
+        own_id, column = own_id_of(values), self._path_column(values)
+        written = None if column is None else values[column]
+        return own_id or (_name_in_table(self.media_path(written)) if isinstance(written, str) else None)
 
     def _located(self, row: Row, written: str, index: VideoIndex, guard: PathGuard) -> Row:
         """The row with its video, which lies where the table says or has that name elsewhere."""
@@ -66,3 +72,8 @@ class ArchivedTable(TableFormat):
                 detail = f"{detail}; looked for {index.searched}"
             return replace(row, problem=(error.reason, detail))
         return replace(row, media=media)
+
+
+def _name_in_table(written: str) -> str:
+    """The name that a table gives a video, which is the clip's id."""
+    return posixpath.normpath(written.replace("\\", "/").strip())

@@ -290,7 +290,7 @@ class Selected:
     def __init__(self, subset: Subset, guard: PathGuard, out: Path) -> None:
         self._guard, self._subset = guard, subset
         self._final = subset.final or Path(os.path.abspath(out))
-        self._places = {row.clip.clip_id: at for at, row in enumerate(subset.rows)}
+        self._places = {clip_id: at for at, clip_id in enumerate(subset.ids)}
         self._left = set(self._places)
 
     def of(self, rows: Iterable[Row | Unread | Part]) -> dict[str, Row]:

@@ -114,7 +114,7 @@ class DataJuicer(TableFormat):
             DatasetError: the table no longer holds one.
         """
         guard = PathGuard.of(subset.dataset.root, subset.dataset.options)
-        wanted = {row.clip.clip_id for row in subset.rows}
+        wanted = set(subset.ids)
         found: dict[str, tuple[int, str, dict[str, Any]]] = {}
         shared = False
         for values in read_rows(source):
@@ -126,7 +126,7 @@ class DataJuicer(TableFormat):
                 if row.problem is None and clip_id in wanted and clip_id not in found:
                     found[clip_id] = (values.number, str(row.media), _alone(values.values, at, row.caption))
                     shared = shared or len(values.values["videos"]) > 1
-        lost = next((row.clip.clip_id for row in subset.rows if row.clip.clip_id not in found), None)
+        lost = next((clip_id for clip_id in subset.ids if clip_id not in found), None)
         if lost is not None:
             raise DatasetError(f"{source} no longer holds clip {lost!r}; restore the table that was read")
         return found if shared else {clip_id: (number, video, {}) for clip_id, (number, video, _) in found.items()}

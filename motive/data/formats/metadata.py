@@ -13,7 +13,7 @@ from motive.data.base import Unread
 from motive.data.formats.copying import copy_rows
 from motive.data.formats.reader import DatasetFormat, Detection, Row, Subset
 from motive.data.formats.sequences import Mapped
-from motive.data.formats.tables import TableRow, cell_text, column_names, is_missing, read_rows, same_rows
+from motive.data.formats.tables import TableRow, cell_text, checked, column_names, is_missing, read_rows, same_rows
 from motive.data.paths import PathGuard, is_clean
 from motive.errors import ClipError, DatasetError
 
@@ -106,7 +106,7 @@ class TableFormat(DatasetFormat):
         values = row.values
         column = self._path_column(values)
         written = values[column] if column is not None else ""
-        own_id = next((cell_text(values[name]) for name in ID_COLUMNS if name in values), None)
+        own_id = own_id_of(values)
         problem = row.problem
         if problem is None and column is None:
             problem = ("bad_row", f"the row has no {' or '.join(self.path_columns)}")
@@ -125,9 +125,27 @@ class TableFormat(DatasetFormat):
             problem=problem,
         )
 
+    def id_of_row(self, values: Mapping[str, Any], guard: PathGuard) -> str | None:
+        """The id of a row without a problem, from its id or path alone; None where it has neither, or one that is refused.
+
+        A subclass whose row_of gives other ids gives them here too.
+        """
+        own_id = own_id_of(values)
+        column = None if own_id is not None else self._path_column(values)
+        if column is None:
+            return own_id
+        written = values[column]
+        try:
+            return guard.relative(self.media_path(written)) if isinstance(written, str) else None
+        except ClipError:
+            return None
+
     def _path_column(self, values: Mapping[str, Any]) -> str | None:
         """The column that names the file."""
-        return next((name for name in self.path_columns if not is_missing(values.get(name))), None)
+        for name in self.path_columns:
+            if not is_missing(values.get(name)):
+                return name
+        return None
 
     def media_path(self, written: str) -> str:
         """The path of a video, relative to the table's folder, that a cell stands for."""
@@ -177,25 +195,22 @@ class TableFormat(DatasetFormat):
     def _locate(self, subset: Subset, source: Path) -> list[tuple[int, str]]:
         """Row number of each selected clip in the table, and the column that names its file."""
         guard = PathGuard.of(subset.dataset.root, subset.dataset.options)
-        wanted = {row.clip.clip_id for row in subset.rows}
-        found: dict[str, tuple[int, str]] = {}
-        for values in read_rows(source):
-            row, column = self.row_of(values, source.name), self._path_column(values.values)
-            if row.problem is not None or column is None or not isinstance(row.media, str):
+        found: dict[str, tuple[int, str] | None] = dict.fromkeys(subset.ids)
+        for row in read_rows(source, check=False):
+            clip_id = self.id_of_row(row.values, guard)
+            if clip_id is None or found.get(clip_id, ()) is not None:  # not selected, or an earlier row has the id
                 continue
-            try:
-                clip_id = row.clip_id or guard.relative(row.media)
-            except ClipError:
-                continue
-            if clip_id in wanted:
-                found.setdefault(clip_id, (values.number, column))
-        lost = [row.clip.clip_id for row in subset.rows if row.clip.clip_id not in found]
-        if lost:
+            column = self._path_column(row.values)
+            if column is not None and self.row_of(checked(row), source.name).problem is None:
+                found[clip_id] = (row.number, column)
+        places = [place for place in found.values() if place is not None]
+        if len(places) < len(found):
+            lost = next(clip_id for clip_id, place in found.items() if place is None)
             raise DatasetError(
-                f"{source} no longer holds every selected clip: {lost[0]!r} is missing ({len(lost)} in all); restore the "
-                "table that was read"
+                f"{source} no longer holds every selected clip: {lost!r} is missing ({len(found) - len(places)} in all); "
+                "restore the table that was read"
             )
-        return [found[row.clip.clip_id] for row in subset.rows]
+        return places
 
 
 def subset_table(source: Path, videos: bool = True) -> str:
@@ -219,6 +234,14 @@ def tables_in(folder: Path, suffixes: Sequence[str]) -> list[Path]:
         names = [entry.name for entry in entries if entry.name.lower().endswith(tuple(suffixes)) and entry.is_file()]
     names = sorted(name for name in names if not name.startswith("."))
     return [folder / name for name in names] if len(names) <= _MOST_TABLES else []
+
+
+def own_id_of(values: Mapping[str, Any]) -> str | None:
+    """The dataset's own id of a row; None where the table has no column of ids."""
+    for name in ID_COLUMNS:
+        if name in values:
+            return cell_text(values[name])
+    return None
 
 
 def caption_of(values: Mapping[str, Any], columns: Sequence[str]) -> str | None:

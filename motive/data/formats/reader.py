@@ -106,7 +106,9 @@ class Subset:
 
     Attributes:
         dataset: where the clips come from.
-        rows: in the order they are to be written.
+        rows: in the order they are to be written; made when they are read, so each reading costs.
+        ids: of the rows' clips.
+        columns: names of the clips' own columns, in the order in which the rows name them.
         files: the video of each row, POSIX and relative to the output folder.
         score_names: columns to add.
         final: absolute path that the output folder has once the selection is whole, for files that name paths; None
@@ -115,6 +117,8 @@ class Subset:
 
     dataset: Dataset
     rows: Sequence[SubsetRow]
+    ids: Sequence[str]
+    columns: Sequence[str]
     files: Sequence[str]
     score_names: Sequence[str]
     final: Path | None = None

@@ -42,8 +42,12 @@ class TableRow:
     problem: tuple[str, str] | None = None
 
 
-def read_rows(path: Path) -> Generator[TableRow, None, None]:
+def read_rows(path: Path, check: bool = True) -> Generator[TableRow, None, None]:
     """Rows of a table file, in order; the suffix decides the kind.
+
+    Args:
+        path: the file.
+        check: refuse rows with values that cannot be stored; without it ``checked`` does so for single rows.
 
     Raises:
         DatasetError: the file as a whole cannot be read: a header that is not UTF-8, UTF-16, broken quoting, not JSON.
@@ -59,9 +63,13 @@ def read_rows(path: Path) -> Generator[TableRow, None, None]:
     if reader is None:
         raise _error(path, f"must end in {', '.join(SUFFIXES)}, got {path.suffix or 'no suffix'!r}", "rename it")
     with readable(path), closing(reader(path)) as rows:
-        for row in rows:
-            problem = row.problem or value_problem(row.values)
-            yield row if problem == row.problem else TableRow(row.number, row.values, problem)
+        yield from map(checked, rows) if check else rows
+
+
+def checked(row: TableRow) -> TableRow:
+    """The row, with a problem if its values cannot be stored."""
+    problem = row.problem or value_problem(row.values)
+    return row if problem == row.problem else TableRow(row.number, row.values, problem)
 
 
 def column_names(path: Path) -> list[str]:
