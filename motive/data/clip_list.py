@@ -136,6 +136,10 @@ class ClipList(Sequence[Clip]):
 
     __hash__ = None  # type: ignore[assignment]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled and copied as a tuple of clips: another process has no such file."""
+        return tuple, (tuple(self),)
+
     def __repr__(self) -> str:
         return f"ClipList({len(self)} clips)"
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import gc
 import os
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,6 +61,13 @@ def test_lists_are_equal_if_their_clips_are(records: ClipRecords) -> None:
     assert clips != ClipList(records, [1, 0, 2, 3])
     assert clips != tuple(CLIPS[:3])
     assert clips != "abcd"
+
+
+def test_pickled_clips_need_no_file(records: ClipRecords) -> None:
+    """A process of another machine, or one that was spawned, has none of its open files."""
+    clips = ClipList(records, range(4))
+    assert pickle.loads(pickle.dumps(clips)) == tuple(CLIPS)
+    assert copy.deepcopy(clips) == tuple(CLIPS)
 
 
 def test_clips_by_id(records: ClipRecords) -> None:
