@@ -58,19 +58,11 @@ def reference(grad: Tensor, tables: Tables, k: int, scale: float) -> Tensor:
 )
 @pytest.mark.parametrize("impl", IMPLS)
 def test_flat(n: int, o: int, i: int, k: int, impl: str) -> None:
-    tables = Tables(o, i, k) if o * i < 10000 else LargeTables(o, i, k)
+    tables = Tables(o, i, k)
     for dtype in DTYPES:
         grad = gradients(n, o, i).to(dtype)
         wanted = reference(grad, tables, k, 0.5)
         assert float((flat(grad, tables, k, impl) - wanted).norm() / wanted.norm()) < 1e-6, dtype
-
-
-class LargeTables(Tables):
-    """Tables without the explicit matrix, which would be too large."""
-
-    @staticmethod
-    def _matrix(axes: list, o: int, i: int, k: int) -> Tensor:
-        return torch.empty(0)
 
 
 @pytest.mark.parametrize("impl", IMPLS)
@@ -110,7 +102,7 @@ def test_token(n: int, t: int, o: int, i: int, k: int, impl: str) -> None:
     """Massive constant channels, dy that sums to zero: budgets of the precision rule."""
     if impl == "triton" and k > 4096:
         pytest.skip("the Triton kernel takes widths up to 4096")
-    tables = LargeTables(o, i, k)
+    tables = Tables(o, i, k)
     for dtype in DTYPES:
         x, dy = (side.to(dtype) for side in tokens(n, t, o, i))
         exact = outer(x, dy)
@@ -139,7 +131,7 @@ def test_token_ragged(impl: str) -> None:
 
 @pytest.mark.parametrize("impl", IMPLS)
 def test_bitwise_repeatable(impl: str) -> None:
-    tables = LargeTables(700, 2000, 512)
+    tables = Tables(700, 2000, 512)
     grad, (x, dy) = gradients(2, 700, 2000), tokens(2, 500, 700, 2000)
     assert torch.equal(flat(grad, tables, 512, impl), flat(grad, tables, 512, impl))
     assert torch.equal(token(x, dy, tables, 512, impl), token(x, dy, tables, 512, impl))
@@ -213,7 +205,7 @@ def test_a_model_in_one_launch() -> None:
     shapes = [(1 + j % 7, 3 + j % 11) for j in range(300)] + [(333, 700)]
     parts, wanted = [], torch.zeros(2, 48, dtype=torch.float64)
     for o, i in shapes:
-        tables, grad = Tables(o, i, 48) if o < 9 else LargeTables(o, i, 48), gradients(2, o, i)
+        tables, grad = Tables(o, i, 48), gradients(2, o, i)
         parts.append((grad.cuda(), tables.rows.cuda(), tables.columns.cuda(), 0.5))
         wanted += reference(grad, tables, 48, 0.5)
     z = torch.zeros(2, 48, device="cuda")

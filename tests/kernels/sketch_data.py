@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from motive_kernels.rng.philox import parameter_key
@@ -17,26 +16,38 @@ DIMS = [1, 7, 16, 37]
 
 
 class Tables:
-    """The two axes of one parameter, as tables and as an explicit matrix."""
+    """The two axes of one parameter, as tables and as the map by its definition.
+
+    Attributes:
+        rows, columns: as the ops take them.
+        shape: (k, o, i).
+    """
 
     def __init__(self, o: int, i: int, k: int, seed: int = 0) -> None:
         key = parameter_key("tensor_sketch", seed, "w")
         axes = [balanced_buckets(key, role, n, k) for role, n in ((ROLE_ROWS, o), (ROLE_COLUMNS, i))]
         self.rows, self.columns = (torch.from_numpy(gather_table(*axis, k)) for axis in axes)
-        self.matrix = self._matrix(axes, o, i, k)
+        self.shape = (k, o, i)
+        self._axes = axes
 
-    @staticmethod
-    def _matrix(axes: list[tuple[NDArray[np.int32], NDArray[np.int8]]], o: int, i: int, k: int) -> Tensor:
-        (row_bucket, row_sign), (column_bucket, column_sign) = axes
-        p = np.zeros((k, o, i))
-        for a in range(o):
-            for b in range(i):
-                p[(row_bucket[a] + column_bucket[b]) % k, a, b] = float(row_sign[a]) * float(column_sign[b])
-        return torch.from_numpy(p)
+    def _entries(self) -> tuple[Tensor, Tensor]:
+        """The number [o, i] of the sketch that each element of a gradient is added to, and its sign."""
+        (row_bucket, row_sign), (column_bucket, column_sign) = self._axes
+        bucket = (row_bucket.astype(np.int64)[:, None] + column_bucket[None]) % self.shape[0]
+        return torch.from_numpy(bucket), torch.from_numpy(row_sign.astype(np.float64)[:, None] * column_sign[None])
+
+    @property
+    def matrix(self) -> Tensor:
+        """P as float64 [k, o, i]: one sign in each of its o i columns."""
+        bucket, sign = self._entries()
+        return torch.zeros(self.shape, dtype=torch.float64).scatter_(0, bucket[None], sign[None])
 
     def apply(self, gradients: Tensor) -> Tensor:
         """P g in float64: [n, k]."""
-        return torch.einsum("kab,nab->nk", self.matrix, gradients.double())
+        bucket, sign = self._entries()
+        signed = (gradients.double() * sign).reshape(len(gradients), -1)
+        z = torch.zeros(len(gradients), self.shape[0], dtype=torch.float64)
+        return z.index_add_(1, bucket.reshape(-1), signed)
 
 
 def gradients(n: int, o: int, i: int, seed: int = 0) -> Tensor:

@@ -23,7 +23,7 @@ def sketch(x: Tensor, dy: Tensor, tables: Tables, lengths: Tensor | None = None)
 
 
 def sizes(k: int) -> tuple[int, int]:
-    _, o, i = WIDTHS[k].matrix.shape
+    _, o, i = WIDTHS[k].shape
     return o, i
 
 
