@@ -69,6 +69,9 @@ class Adapter(ABC):
     precomputed: Mapping[str, str] = {}
     """Tool whose precomputed latents can be used -> its name for this family (motive.adapters.precomputed)."""
 
+    no_precomputed: str = ""
+    """Why precomputed latents of this family cannot be used, where tools compute them; a clause for messages."""
+
     @property
     @abstractmethod
     def clip_spec(self) -> ClipSpec:

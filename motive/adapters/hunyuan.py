@@ -28,6 +28,10 @@ class HunyuanVideoAdapter(PipelineAdapter):
         "text_encoder": ("transformers", "LlamaModel"),
         "text_encoder_2": ("transformers", "CLIPTextModel"),
     }
+    no_precomputed = (
+        "HunyuanVideo's encoder normalises over the whole clip, so that a first frame encoded alone proves nothing, and "
+        "musubi-tuner caches a random sample of its latents"
+    )
     text_length = 256
     _text_components = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
 

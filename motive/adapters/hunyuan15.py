@@ -33,6 +33,7 @@ class HunyuanVideo15Adapter(PipelineAdapter):
         "text_encoder": ("transformers", "Qwen2_5_VLTextModel"),
         "text_encoder_2": ("transformers", "T5EncoderModel"),
     }
+    precomputed = {"musubi-tuner": "hv15"}
     text_length = 1000
     glyph_length = 256
     _text_components = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
@@ -64,6 +65,9 @@ class HunyuanVideo15Adapter(PipelineAdapter):
         sizes = processor.HunyuanVideo15ImageProcessor(vae_scale_factor=self._strides[1])
         height, width = sizes.calculate_default_height_width(9, 16, int(self._transformer.get("target_size", 640)))
         return ClipSpec(fps=24.0, frames=121, height=int(height), width=int(width))
+
+    def normalised(self, latents: Tensor) -> Tensor:
+        return self._normalised(None, latents[None])[0]
 
     def _normalised(self, vae: Any, latents: Tensor) -> Tensor:
         return latents * float(self._vae.get("scaling_factor", 1.03682))

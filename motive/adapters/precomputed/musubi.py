@@ -1,8 +1,9 @@
 """musubi-tuner's latent caches: ``clip_00000-081_0832x0480_wan.safetensors`` with the key ``latents_21x60x104_bfloat16``.
 
-Read in src/musubi_tuner/dataset (cache_io.py, image_video_dataset.py) and wan_cache_latents.py of kohya-ss/musubi-tuner
-0.3.4 (commit 30c658c, 2026-06-24). The name gives the first frame and the number of frames, then the size of the video's
-own frames. The latents are normalised as the transformer takes them.
+Read in src/musubi_tuner/dataset (cache_io.py, architectures.py, image_video_dataset.py), wan_cache_latents.py and
+hv_1_5_cache_latents.py of kohya-ss/musubi-tuner 0.3.4 (commit 30c658c, 2026-06-24). The name gives the first frame and the
+number of frames, then the size of the video's own frames. Wan's latents are normalised as the transformer takes them;
+those of HunyuanVideo 1.5 are the encoder's mode as it is.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ from motive.errors import ClipError, OptionError
 _NAME = re.compile(r"(.+)_([0-9]{5,})-([0-9]{3,})_([0-9]{4,})x([0-9]{4,})_([a-z0-9]+)\.safetensors")
 _KEY = re.compile(r"latents_([0-9]+)x([0-9]+)x([0-9]+)_([a-z0-9_]+)")
 _VERSION = "1."
+_IN_METADATA = {"wan": "wan", "hv15": "hunyuan_video_1_5"}
+"""Name of a model family in file names -> its name in their metadata."""
+_RAW = frozenset({"hv15"})
+"""Families whose latents are as the video encoder gives them."""
 
 
 class MusubiLatents(LatentCache):
@@ -27,17 +32,17 @@ class MusubiLatents(LatentCache):
 
     Args:
         folder: the directory.
-        architecture: the tool's name of the model family.
+        architecture: the tool's name of the model family, as it is in file names.
 
     Raises:
         OptionError: it holds no latents of videos for this family, or of a type that is not used.
     """
 
     tool = "musubi-tuner"
-    raw = False
 
     def __init__(self, folder: Path, architecture: str) -> None:
         self._architecture = architecture
+        self.raw = architecture in _RAW
         self._files: dict[str, list[tuple[int, int, int, int, Path]]] = {}
         others: set[str] = set()
         for name in sorted(os.listdir(folder)):
@@ -111,12 +116,12 @@ def _key_of(file: Path, architecture: str) -> tuple[str, str]:
             about, keys = opened.metadata() or {}, list(opened.keys())
     except (OSError, SafetensorError) as error:
         raise ClipError("latents_unreadable", f"{file.name} cannot be read: {error}") from error
-    version = about.get("format_version", "")
-    if about.get("architecture") != architecture or not version.startswith(_VERSION):
+    version, named = about.get("format_version", ""), _IN_METADATA[architecture]
+    if about.get("architecture") != named or not version.startswith(_VERSION):
         raise ClipError(
             "latents_unreadable",
             f"{file.name} says architecture {about.get('architecture')} and version {version or 'none'}, not "
-            f"{architecture} and {_VERSION}x",
+            f"{named} and {_VERSION}x",
         )
     found = [(key, match[4]) for key in keys if (match := _KEY.fullmatch(key))]
     if len(found) != 1:

@@ -140,6 +140,8 @@ def open_latents(
     tool = FastVideoLatents.tool if parquet else MusubiLatents.tool
     known = adapter.precomputed
     if tool not in known:
+        if adapter.no_precomputed:
+            raise OptionError(f"latents must be left out: {adapter.no_precomputed}; the videos are encoded without it")
         raise OptionError(
             f"latents must be of a tool whose latents this model can use ({', '.join(known) or 'there is none'}), got "
             f"{tool}'s; leave --latents out to encode the videos"
