@@ -23,7 +23,8 @@ from motive.curate.ranking import Cut, Ranked, Ranking
 from motive.curate.rows import SelectedRows
 from motive.data import SAME, Training, dataset_format, write_subset
 from motive.data.subset import TRAIN
-from motive.data.video.frame_hash import frame_hash
+from motive.data.video.frame_hash import HASHED, Load, frame_hash
+from motive.data.video.isolated import DecoderPool
 from motive.errors import ClipError, DatasetError
 from motive.extras import require
 from motive.result import Result
@@ -156,25 +157,27 @@ def choose(config: SelectConfig, ranking: Ranking, ranked: Ranked, stores: Score
         sample = np.unique(np.linspace(0, ranked.total - 1, min(ranked.total, _SAMPLE)).astype(np.int64))
         table = stores.table(_ids_of(ranking, ranked.of_clip[sample]), ["caption"])[1]
         captions = CaptionClusters([text or "" for text in table.column("caption").to_pylist()], config.clusters)
+    pool = DecoderPool(HASHED)
     sight = Sight(
         groups=Groups([rule.by for rule in (*config.caps, *config.quotas)], stores, captions),
         ids=lambda places: _ids_of(ranking, ranked.of_clip[ranked.order[places]]),
         vectors=stores.vectors,
-        hash_of=lambda clip_id: _frame_hash(stores, clip_id),
+        hash_of=lambda clip_id: _frame_hash(stores, clip_id, pool.load_clip),
         votes=ranked.votes[ranked.order],
         unwanted=[ranking.unwanted(ranked, text) for text in config.against],
         dim=stores.first.dim,
     )
-    return Chooser(config, sight, ranked.scope, ranked.taken).run()
+    with pool:
+        return Chooser(config, sight, ranked.scope, ranked.taken).run()
 
 
-def _frame_hash(stores: ScoredStores, clip_id: str) -> NDArray[np.uint8]:
+def _frame_hash(stores: ScoredStores, clip_id: str, load: Load) -> NDArray[np.uint8]:
     """Hash of a clip's pictures, over the seconds that the clips were attributed at."""
     pa = require("pyarrow", _WHERE, extra="tables")
     path = stores.table(pa.array([clip_id], pa.large_string()), ["path"])[1].column("path")[0].as_py()
     spec = _clip_spec(stores) or {"fps": 16.0, "frames": 81.0}
     try:
-        return frame_hash(path or "", spec["frames"] / spec["fps"])
+        return frame_hash(path or "", spec["frames"] / spec["fps"], load)
     except ClipError as error:
         raise DatasetError(
             f"{_WHERE}: the pictures of {path} cannot be compared: {error.detail}; restore the file, or leave out "

@@ -14,7 +14,8 @@ import pytest
 from motive.curate import SelectConfig, Selection, choose, select, similar
 from motive.curate.captions import CaptionClusters
 from motive.curate.groups import source_of
-from motive.data import Failure, write_video
+from motive.data import DecoderPool, Failure, write_video
+from motive.data.video.frame_hash import HASHED, frame_hash
 from motive.errors import DatasetError, OptionError
 from motive.scores.file import ScoreFile
 from motive.scores.selection import read_record, selected_rows
@@ -225,6 +226,25 @@ def test_near_duplicates_by_pictures(pool: Pool) -> None:
     (data / "c003.mp4").write_bytes(b"no video")
     with pytest.raises(DatasetError, match=r"the pictures of .*c003\.mp4 cannot be compared"):
         run(scores, "second", top="6", max_frame_similarity=0.85)
+
+
+def test_pictures_are_decoded_in_another_process(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that ends its decoder ends no selection but with a message."""
+    scores = pool(count=3)
+    data = scores.parent / "data"
+    for n in range(3):
+        film(data / f"c{n:03d}.mp4", n)
+    here = [frame_hash(data / f"c{n:03d}.mp4", 1.0) for n in range(3)]
+    with DecoderPool(HASHED) as decoders:
+        there = [frame_hash(data / f"c{n:03d}.mp4", 1.0, decoders.load_clip) for n in range(3)]
+        assert decoders.started == 1
+    np.testing.assert_array_equal(here, there)
+
+    def in_this_process(*args: object, **kwargs: object) -> None:
+        raise AssertionError("decoded in this process")
+
+    monkeypatch.setattr("motive.data.video.clips.decode_at", in_this_process)
+    assert run(scores, top="3", max_frame_similarity=0.85)[0] == [0, 1, 2]
 
 
 def test_captions_are_capped_by_cluster(pool: Pool) -> None:
