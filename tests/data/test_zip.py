@@ -31,7 +31,9 @@ def archive(path: Path, entries: Sequence[tuple[str, bytes]], method: int = zipf
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w", method) as file:
         for name, data in entries:
-            file.writestr(name, data)
+            info = zipfile.ZipInfo(name)  # of a fixed date: the bytes do not depend on the clock
+            info.compress_type, info.external_attr = method, 0o600 << 16
+            file.writestr(info, data)
     return path
 
 
