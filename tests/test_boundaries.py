@@ -15,13 +15,13 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = sorted([*(ROOT / "motive").rglob("*.py"), *(ROOT / "motive_kernels").rglob("*.py")])
 
-GROUND = {
-    f"motive.{name}" for name in ("child", "config", "errors", "extras", "progress", "publish", "result", "versions")
-}
+GROUND_NAMES = ("addresses", "child", "config", "errors", "extras", "progress", "publish", "result", "versions")
+GROUND = {f"motive.{name}" for name in GROUND_NAMES}
 """The ground floor: everyone may stand on it."""
 
 MAY_IMPORT = {
     "motive.errors": set(),
+    "motive.addresses": {"motive.errors", "motive.extras"},
     "motive.extras": {"motive.errors"},
     "motive.child": set(),
     "motive.config": {"motive.errors"},

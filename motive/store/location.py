@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
+from motive.addresses import is_broken, scheme_of
 from motive.errors import OptionError
 from motive.store.files import Files, LocalFiles
 from motive.store.remote import RemoteFiles
-
-_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
-_BROKEN_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/[^/]", re.IGNORECASE)
 
 
 def open_files(location: Path | str) -> Files:
@@ -21,11 +18,11 @@ def open_files(location: Path | str) -> Files:
         MissingExtra: fsspec, or its package for that kind of address, is not installed.
     """
     text = str(location)
-    address = _ADDRESS.match(text)
-    if address is None:
-        if isinstance(location, Path) and _BROKEN_ADDRESS.match(text) and not location.exists():
+    scheme = scheme_of(text)
+    if not scheme:
+        if isinstance(location, Path) and is_broken(text) and not location.exists():
             raise OptionError(f"store: an address must be given as text, got the path {text}; pass the text itself")
         return LocalFiles(Path(location))
-    if address[1].lower() == "file":
-        return LocalFiles(Path(text[address.end() :]))
+    if scheme == "file":
+        return LocalFiles(Path(text.partition("://")[2]))
     return RemoteFiles.at(text)

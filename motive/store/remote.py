@@ -6,15 +6,13 @@ the same name, so it does no harm that the first one may have arrived.
 
 from __future__ import annotations
 
-import asyncio
 import random
-import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from motive.errors import MissingExtra, OptionError, StoreError
-from motive.extras import require
+from motive.addresses import FINAL, faults, file_system, one_line
+from motive.errors import StoreError
 from motive.store.files import CHUNK_BYTES, Files
 
 T = TypeVar("T")
@@ -24,17 +22,6 @@ REQUEST_S, BYTES_PER_S = 60.0, 1 << 20
 """Time limit of a request: REQUEST_S, and one second for each BYTES_PER_S. Some clients wait forever for a server that
 disappeared while they sent."""
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 10.0
-_FOREIGN_FAULTS = (
-    "aiohttp.ClientError",
-    "azure.core.exceptions.AzureError",
-    "botocore.exceptions.BotoCoreError",
-    "botocore.exceptions.ClientError",
-    "httpx.HTTPError",
-    "requests.RequestException",
-)
-"""What packages behind fsspec raise beside OSError."""
-_FINAL = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
-"""Answers of the server, which asking again does not change."""
 
 
 class RemoteFiles(Files):
@@ -62,13 +49,7 @@ class RemoteFiles(Files):
         Raises:
             OptionError: no file system of that kind. MissingExtra: its package is not installed.
         """
-        core = require("fsspec.core", "store", extra="remote")
-        try:
-            filesystem, root = core.url_to_fs(address)
-        except ImportError as error:
-            raise MissingExtra(f"store {address}", str(error), "remote") from error
-        except ValueError as error:
-            raise OptionError(f"store: the address must be one that fsspec knows, got {address} ({error})") from error
+        filesystem, root = file_system(address, "store")
         return cls(filesystem, root, address)
 
     def where(self, name: str) -> str:
@@ -181,10 +162,10 @@ class RemoteFiles(Files):
                 raise StoreError(f"{self.where(name)}: the file is missing; run motive verify on the store") from error
             except FileExistsError:
                 raise
-            except _faults() as error:
-                if attempt == ATTEMPTS or isinstance(error, _FINAL):
+            except faults() as error:
+                if attempt == ATTEMPTS or isinstance(error, FINAL):
                     refusal = _unwritable if write else _unreadable
-                    raise refusal(self.where(name), _one_line(error)) from error
+                    raise refusal(self.where(name), one_line(error)) from error
             time.sleep(wait_s * random.uniform(0.5, 1.0))
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
         raise StoreError(f"{self.where(name)}: a request neither succeeded nor failed; report this")
@@ -202,23 +183,9 @@ class RemoteFiles(Files):
         return self._path(name).rpartition("/")[0]
 
 
-def _faults() -> tuple[type[BaseException], ...]:
-    """Classes of errors that a request can end in, of the packages that are loaded."""
-    found: list[type[BaseException]] = [OSError, EOFError, asyncio.TimeoutError]
-    for name in _FOREIGN_FAULTS:
-        module, _, kind = name.rpartition(".")
-        if module in sys.modules:
-            found.append(getattr(sys.modules[module], kind))
-    return tuple(found)
-
-
 def _is_precondition(error: OSError) -> bool:
     """Whether a server refused an upload because the name is taken."""
     return "PreconditionFailed" in str(error) or "At least one of the pre-conditions" in str(error)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _unreadable(where: str, reason: str) -> StoreError:
