@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 
 from motive.cli.flags import add_flags
 from motive.cli.spec_flags import config_with_spec
+from motive.cli.store_verbs import DATASET, location
 from motive.cli.terminal import say, show
 from motive.cli.verbs import Action
 from motive.indexing.check import CheckConfig, check_dataset
@@ -21,7 +21,7 @@ def _data_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     summary = "look a dataset over: counts, shapes, captions, duplicates, unreadable files, and what is cut or dropped"
     check = commands.add_parser("check", help=summary, description=summary)
-    check.add_argument("dataset", type=Path, help="folder of videos or of tar shards, or a metadata file")
+    check.add_argument("dataset", type=location, help=DATASET)
     check.add_argument("--strict", action="store_true", help="exit with code 3 if there is any problem")
     check.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     check.add_argument("--quiet", action="store_true", help="no progress bars")

@@ -28,7 +28,7 @@ FAILED_SOME = 3
 
 
 def _index_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("dataset", type=Path, help="folder of videos or of tar shards, or a metadata file")
+    parser.add_argument("dataset", type=store_verbs.location, help=store_verbs.DATASET)
     parser.add_argument(
         "--out",
         type=store_verbs.location,
@@ -57,7 +57,7 @@ def _index(args: argparse.Namespace) -> int:
 
 
 def _query_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("clips", type=Path, help="folder of query videos, or a metadata file")
+    parser.add_argument("clips", type=store_verbs.location, help=f"the query clips: {store_verbs.DATASET}")
     parser.add_argument("--like", type=store_verbs.location, required=True, help="store whose settings are taken")
     parser.add_argument("--out", type=store_verbs.location, required=True, help="folder of the queries' store")
     parser.add_argument("--device", help="where to compute, if other than for the store")

@@ -12,6 +12,9 @@ from motive.store import compact, merge_stores, repair_store, store_info, verify
 from motive.store.compact import DEFAULT_ROWS
 from motive.store.info import clip_info
 
+DATASET = "folder of videos or of tar shards, a metadata file, or shards by a pattern or an address, quoted"
+"""Help of an argument that names a dataset."""
+
 
 def location(text: str) -> Path | str:
     """An argument that is a folder, or an address such as s3://bucket/store."""

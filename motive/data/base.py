@@ -150,7 +150,8 @@ class Dataset:
     """Clips read from one place.
 
     Attributes:
-        location: the folder or the metadata file that was read.
+        location: the folder or the metadata file that was read; text for shards that were named by a pattern or by
+            addresses, which has no credentials in it.
         root: folder that relative paths start from; the first of several.
         format: name of the reader.
         clips: sorted by clip_id, ids unique; of a dataset that was read they are made when they are read here
@@ -162,7 +163,7 @@ class Dataset:
         parts: entries of a trainer's configuration, if one was read.
     """
 
-    location: Path
+    location: Path | str
     root: Path
     format: str
     clips: Sequence[Clip]

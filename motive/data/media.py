@@ -29,6 +29,8 @@ _SPAN = re.compile(r"([0-9]{1,18})\+([0-9]{1,18})(?:=([0-9]{1,18}))?")
 _CELL = re.compile(r"row ([0-9]{1,12}) of (.+)", re.DOTALL)
 _PLACES = (*"0123456789", "row ")
 """What the part of a path that is a place in a file starts with."""
+_HOLDERS = (".arrow", ".parquet", ".tar", ".zip")
+"""Suffixes of files that hold videos, where such a file is gone."""
 _CHECKPOINT_BYTES = 4 << 20
 """Inflated bytes between two places that reading can go back to; each costs about 40 KB."""
 # Where hard links are refused: another file system, another owner, or a file system without them.
@@ -232,14 +234,19 @@ class Cell(Media):
         return None
 
 
-def media_of(path: Path) -> Media:
-    """The video that a path stands for; looks for the file that holds it, and not into it."""
+def media_of(path: Path, *, gone: bool = False) -> Media:
+    """The video that a path stands for; looks for the file that holds it, and not into it.
+
+    Args:
+        path: as Media.path gives it.
+        gone: the file that holds the video may be gone: then its suffix counts.
+    """
     parts = path.parts
     for at in range(1, len(parts) - 1):
         if not parts[at].startswith(_PLACES):
             continue
         span, cell = _SPAN.fullmatch(parts[at]), _CELL.fullmatch(parts[at])
-        if (span or cell) is None or not os.path.isfile(Path(*parts[:at])):
+        if (span or cell) is None or not _may_hold(Path(*parts[:at]), gone):
             continue
         file, name = Path(*parts[:at]), "/".join(parts[at + 1 :])
         if cell is not None:
@@ -249,6 +256,10 @@ def media_of(path: Path) -> Media:
         if span is not None:
             return ByteRange(file, name, int(span[1]), int(span[2]))
     return Media(path)
+
+
+def _may_hold(file: Path, gone: bool) -> bool:
+    return os.path.isfile(file) or (gone and file.suffix.lower() in _HOLDERS and not os.path.lexists(file))
 
 
 def changed(part: Media, found: str) -> DatasetError:

@@ -21,6 +21,8 @@ from motive.data.formats.sequences import Mapped
 from motive.data.formats.tables import write_csv
 from motive.data.media import Media, media_of
 from motive.data.paths import PathGuard
+from motive.data.shards.cache import RemoteShards
+from motive.data.shards.listed import remote_shards
 from motive.data.writers.own import OWN
 from motive.data.writers.registry import SAME, selection_writer
 from motive.data.writers.writer import Export, Files, SelectionWriter, Training
@@ -81,13 +83,17 @@ def write_subset(
     chosen = layout.writer if format == SAME and files != "none" else None if format == SAME else format
     writer = None if chosen is None else selection_writer(chosen)
     guard = PathGuard.of(dataset.root, dataset.options)
-    seen = _Survey.of(rows, guard)
+    shards = remote_shards(dataset)
+    seen = _Survey.of(rows, guard, shards)
     names = seen.score_names
     _check_out(dataset, out, seen.targets)
+    placing = "none" if writer is not None and not writer.placements else files
+    if placing != "none":
+        _bring([str(item["file"]) for item in seen.needed], guard, shards)
     layout.check_unchanged(Mapped(rows, lambda row: row.clip))
     finite = Mapped(rows, lambda row: SubsetRow(row.clip, {name: _finite(row.scores[name]) for name in names}))
-    placing = "none" if writer is not None and not writer.placements else files
-    export = Export(finite, seen.targets, out, Path(os.path.abspath(final or out)), placing, names, clip_spec or {})
+    final = Path(os.path.abspath(final or out))
+    export = Export(finite, seen.targets, out, final, placing, names, clip_spec or {}, shards=shards)
     if writer is not None:
         writer.check(export)
     try:
@@ -154,7 +160,7 @@ class _Survey:
         columns: names of the clips' own columns, in the order in which the rows name them.
         targets: path of each row's video in a subset.
         needed: for every archive or shard that holds some of the videos its ``file``, ``file_bytes``, ``clips`` (how
-            many of them are selected) and ``clip_bytes`` (theirs); by file.
+            many of them are selected) and ``clip_bytes`` (theirs), and of a shard elsewhere its ``address``; by file.
     """
 
     score_names: list[str]
@@ -164,7 +170,7 @@ class _Survey:
     needed: list[dict[str, Any]]
 
     @classmethod
-    def of(cls, rows: Sequence[SubsetRow], guard: PathGuard) -> _Survey:
+    def of(cls, rows: Sequence[SubsetRow], guard: PathGuard, shards: RemoteShards | None) -> _Survey:
         """Check the rows.
 
         Raises:
@@ -182,7 +188,7 @@ class _Survey:
                 raise OptionError(
                     "write_subset: rows must all have the same score columns, got different ones; pass one set"
                 )
-            media = media_of(row.clip.path)
+            media = media_of(row.clip.path, gone=True)
             targets.append(_target(guard, row.clip, media))
             ids.append(row.clip.clip_id)
             columns.update(dict.fromkeys(row.clip.columns))
@@ -192,19 +198,47 @@ class _Survey:
                 counts[1] += media.size()
         if len(set(ids)) < len(ids):
             raise OptionError("write_subset: rows must name each clip once, got one twice; drop the repeated clip")
-        needed = [
-            {"file": guard.name_of(file), "file_bytes": _bytes_of(file), "clips": clips, "clip_bytes": size}
-            for file, (clips, size) in sorted(held.items())
-        ]
+        needed = [_needed(file, clips, size, guard, shards) for file, (clips, size) in sorted(held.items())]
         return cls(names, ids, list(columns), targets, needed)
 
 
-def _bytes_of(file: Path) -> int | None:
-    """Size of a file; None where it is not on this machine."""
+def _needed(file: Path, clips: int, size: int, guard: PathGuard, shards: RemoteShards | None) -> dict[str, Any]:
+    """A row of needed.csv."""
+    name = guard.name_of(file)
+    file_bytes = _bytes_of(file, None if shards is None else shards.bytes(name))
+    elsewhere = {} if shards is None else {"address": shards.address(file) or ""}
+    return {"file": name, "file_bytes": file_bytes, "clips": clips, "clip_bytes": size, **elsewhere}
+
+
+def _bytes_of(file: Path, recorded: int | None) -> int | None:
+    """Size of a file; what was recorded of it where it is not on this machine."""
     try:
         return file.stat().st_size
     except FileNotFoundError:
-        return None
+        return recorded
+
+
+def _bring(names: Sequence[str], guard: PathGuard, shards: RemoteShards | None) -> None:
+    """Have the archives of the selected videos on this machine; those from addresses are fetched again if need be.
+
+    Raises:
+        DatasetError: one is gone, or cannot be fetched.
+    """
+    gone = []
+    for name in names:
+        try:
+            guard.file(name)
+        except ClipError as error:
+            if error.reason != "missing_file":
+                raise DatasetError(f"write_subset: {error.detail}") from error
+            gone.append(name)
+    if gone and (shards is None or not shards.addresses.keys() >= set(gone)):
+        raise DatasetError(
+            f"write_subset: {len(gone)} archives of selected clips are gone, {guard.root / gone[0]} for one; bring them "
+            "back, or pass --scores-only, which needs no video"
+        )
+    if shards is not None:
+        shards.fetch(gone)
 
 
 def _target(guard: PathGuard, clip: Clip, media: Media) -> str:

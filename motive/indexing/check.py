@@ -34,6 +34,8 @@ class CheckConfig:
         path_map: OLD=NEW: paths that start with OLD, on another machine, start with the folder NEW here; may be
             repeated.
         follow_links: take clips that are symbolic links out of the dataset's folder, as hub caches have them.
+        shard_cache: folder that shards at addresses (https://, s3://) are fetched to, each once; None is motive/shards in
+            the user's cache folder.
     """
 
     model: str | None = None
@@ -47,6 +49,7 @@ class CheckConfig:
     root: tuple[str, ...] = repeated()
     path_map: tuple[str, ...] = repeated()
     follow_links: bool = False
+    shard_cache: str | None = None
 
     def __post_init__(self) -> None:
         if self.decode_threads < 1:
@@ -73,11 +76,13 @@ def check_dataset(
     """
     config = config or CheckConfig()
     found = read_dataset(
-        Path(dataset),
+        dataset,
         config.dataset_format,
         root=config.root or None,
         path_map=config.path_map,
         follow_links=config.follow_links,
+        shard_cache=config.shard_cache,
+        show_progress=show_progress,
     )
     clip_specs = checked_clip_specs(config.model, config.revision, config.clip_spec, config.buckets, found.parts)
     label = "decode" if config.decode else "headers"

@@ -70,6 +70,7 @@ class ReadConfig:
         path_map: OLD=NEW: paths that start with OLD, on another machine, start with the folder NEW here; may be
             repeated.
         follow_links: take files that are symbolic links out of their folder; None does as for the store.
+        shard_cache: folder that shards at addresses are fetched to; None is that of the store.
         buckets: sizes and lengths of these clips, where they are not those of the store.
         latents: latents of these clips by the tool that computed those of the store (motive index --latents).
         latents_fps: rate at which FastVideo took their frames.
@@ -79,6 +80,7 @@ class ReadConfig:
     root: tuple[str, ...] = repeated()
     path_map: tuple[str, ...] = repeated()
     follow_links: bool | None = None
+    shard_cache: str | None = None
     buckets: BucketConfig = field(default_factory=BucketConfig)
     latents: str | None = None
     latents_fps: float | None = None
@@ -166,6 +168,8 @@ class RunConfig:
         path_map: OLD=NEW: paths that start with OLD, on another machine, start with the folder NEW here; may be
             repeated.
         follow_links: take clips that are symbolic links out of the dataset's folder, as hub caches have them.
+        shard_cache: folder that shards at addresses (https://, s3://) are fetched to, each once; None is motive/shards in
+            the user's cache folder.
         cache: folder for latents, masks and text embeddings; None is ``cache`` inside the store.
         checkpointing: recompute each block's activations in the backward pass instead of keeping them: about a third
             more time for a fraction of the memory, for long clips and large models. The vectors are the same.
@@ -181,6 +185,7 @@ class RunConfig:
     root: tuple[str, ...] = repeated()
     path_map: tuple[str, ...] = repeated()
     follow_links: bool = False
+    shard_cache: str | None = None
     cache: str | None = None
     checkpointing: bool = False
     shard_rows: int = 256

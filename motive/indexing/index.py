@@ -9,9 +9,12 @@ from pathlib import Path
 
 import torch
 
+from motive.addresses import scheme_of
 from motive.config import to_json
 from motive.data import Dataset, read_dataset
 from motive.data.clip_list import ClipsById
+from motive.data.shards.cache import default_cache
+from motive.data.shards.listed import remote_shards
 from motive.errors import ConfigError, OptionError, StoreError
 from motive.gradients.segments import check_regions
 from motive.indexing.config import IndexConfig, ReadConfig, Role, names_with
@@ -33,18 +36,22 @@ from motive.workers.plan import make_tasks, share
 from motive.workers.reporter import RunReporter
 
 
-def read_clips(path: Path | str, config: IndexConfig) -> tuple[Dataset, IndexConfig]:
+def read_clips(path: Path | str, config: IndexConfig, show_progress: bool = False) -> tuple[Dataset, IndexConfig]:
     """A dataset by a config's settings, and the config with its folders as absolute paths.
+
+    Shards at addresses are fetched, with a progress bar if show_progress is set.
 
     Raises:
         DatasetError, OptionError: as read_dataset.
     """
     found = read_dataset(
-        Path(path),
+        path,
         config.dataset_format,
         root=config.root or None,
         path_map=config.path_map,
         follow_links=config.follow_links,
+        shard_cache=config.shard_cache,
+        show_progress=show_progress,
     )
     part = next((part for part in found.parts if part.source_fps), None)
     if config.latents is not None and part is not None:
@@ -54,7 +61,10 @@ def read_clips(path: Path | str, config: IndexConfig) -> tuple[Dataset, IndexCon
             "its files do not say which",
         )
     roots = tuple(str(root) for root in found.options.roots)
-    return found, replace(config, root=roots, path_map=tuple("=".join(pair) for pair in found.options.path_map))
+    config = replace(config, root=roots, path_map=tuple("=".join(pair) for pair in found.options.path_map))
+    if remote_shards(found) is not None:
+        config = replace(config, shard_cache=os.path.abspath(config.shard_cache or default_cache()))
+    return found, config
 
 
 def index(
@@ -73,7 +83,7 @@ def index(
     loses at most the clips of one uncommitted shard.
 
     Args:
-        dataset: folder of videos or a metadata file.
+        dataset: folder of videos or a metadata file, or shards by a pattern or their addresses.
         out: the store's folder, or an address such as s3://bucket/store; made if absent.
         model: overrides config.model.
         config: settings, those that decide vectors and those of the run in one; default IndexConfig().
@@ -90,7 +100,7 @@ def index(
     config = config or IndexConfig()
     if model is not None:
         config = replace(config, model=model)
-    found, config = read_clips(dataset, config)
+    found, config = read_clips(dataset, config, show_progress)
     return Job("index", found, out, probe, show_progress, launch or LaunchConfig()).run(set_up(config, found.parts))
 
 
@@ -131,11 +141,12 @@ def query(
         "path_map": read.path_map,
         "latents": read.latents,
         "latents_fps": read.latents_fps,
+        "shard_cache": read.shard_cache or config.shard_cache,
     }
     config = replace(config, **reading, follow_links=links, device=device or config.device, segments=segments)
     if read.buckets.given:
         config = replace(config, buckets=read.buckets)
-    found, config = read_clips(clips, config)
+    found, config = read_clips(clips, config, show_progress)
     setup = set_up(config, found.parts)
     require_comparable(reference.identity, setup.identity, "query")
     return Job("query", found, out, 0, show_progress, launch or LaunchConfig()).run(setup)
@@ -288,6 +299,9 @@ def require_same_source(store: Store, dataset: Dataset, verb: str) -> None:
         raise OptionError(
             f"{verb}: {store.location} holds clips of {known.location or known.root}, not of {given.location}; "
             "give another --out (motive merge joins stores)"
+            if known.location != given.location or not scheme_of(given.location)
+            else f"{verb}: the clips of {store.location} lie in {known.root}, not in {given.root}; give the same "
+            "--shard-cache, or another --out"
         )
 
 

@@ -25,6 +25,6 @@ def replay(record: Path | str, *, out: Path | str, show_progress: bool = False) 
     written = read_record(Path(record))
     config = IndexConfig.from_json(written["config"], str(record))
     arguments = written["arguments"]
-    found, config = read_clips(arguments["dataset"], config)
+    found, config = read_clips(arguments["dataset"], config, show_progress)
     job = Job(written["verb"], found, out, arguments.get("probe", 0), show_progress, LaunchConfig())
     return job.run(set_up(config))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from motive.addresses import scheme_of
 from motive.data import Clip, Dataset, ReadOptions, dataset_format
 from motive.errors import OptionError, StoreError
 
@@ -66,7 +67,7 @@ class Source:
     def dataset(self, clips: Sequence[Clip]) -> Dataset:
         """The dataset with some of its clips."""
         return Dataset(
-            location=Path(self.place),
+            location=self.place if scheme_of(self.place) else Path(self.place),
             root=Path(self.root),
             format=self.format,
             clips=tuple(clips),

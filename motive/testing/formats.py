@@ -108,7 +108,7 @@ class FormatContract(ABC):
         ids = [clip.clip_id for clip in dataset.clips]
         assert ids == sorted(set(ids))
         (tmp_path / "here").rename(tmp_path / "there")
-        moved = read_dataset(tmp_path / "there" / dataset.location.relative_to(tmp_path / "here"), self.format)
+        moved = read_dataset(tmp_path / "there" / Path(dataset.location).relative_to(tmp_path / "here"), self.format)
         assert [clip.clip_id for clip in moved.clips] == ids
 
     def test_no_path_leads_out_and_a_missing_file_is_told(self, tmp_path: Path) -> None:

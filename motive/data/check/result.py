@@ -63,7 +63,7 @@ class DatasetCheck(Result):
         parts: entries of a trainer's configuration.
     """
 
-    dataset: Path
+    dataset: Path | str
     format: str
     table: Path | None
     rows: int

@@ -67,7 +67,7 @@ class CuratedClips(DatasetFormat):
 
     def write(self, subset: Subset, out: Path) -> None:
         """Write the selected clips' metadata with their scores, in the form it came in."""
-        folder = subset.dataset.location
+        folder = Path(subset.dataset.location)
         guard = PathGuard(folder, subset.dataset.options.follow_links)
         wanted = {media_of(row.clip.path).file.stem: dict(row.scores) for row in subset.rows}
         if (folder / _METAS).is_dir():

@@ -68,7 +68,7 @@ class FourNex(DatasetFormat):
     def write(self, subset: Subset, out: Path) -> None:
         """Write the selected rows of each table, under its own name."""
         wanted = {row.clip.clip_id: row.scores for row in subset.rows}
-        for table in _tables(subset.dataset.location):
+        for table in _tables(Path(subset.dataset.location)):
             kept: list[tuple[int, dict[str, Any]]] = []
             for row in read_rows(table):
                 clip_id = _clip_id(table, row)
@@ -80,7 +80,7 @@ class FourNex(DatasetFormat):
                 copy_rows(table, out / _CAPTIONS / table.name, numbers, scores)
         if wanted:
             raise DatasetError(
-                f"the tables in {subset.dataset.location / _CAPTIONS} no longer hold every selected clip: "
+                f"the tables in {Path(subset.dataset.location) / _CAPTIONS} no longer hold every selected clip: "
                 f"{next(iter(wanted))!r} is missing ({len(wanted)} in all); restore the tables that were read"
             )
 

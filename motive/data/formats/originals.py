@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from motive.data.base import Dataset
-from motive.data.formats.reader import DatasetFormat, Detection, Row, id_of
+from motive.data.formats.reader import DatasetFormat, Row, id_of
 from motive.data.formats.tables import plain_text
 from motive.data.paths import PathGuard
+from motive.data.shards.listed import found_again
 from motive.errors import ClipError, DatasetError
 
 
@@ -37,7 +38,7 @@ def originals(
     guard = PathGuard.of(dataset.root, dataset.options)
     places: dict[str, tuple[int, int]] = dict.fromkeys(clip_ids, (-1, 0))
     with tempfile.TemporaryFile(dir=folder) as file:
-        for row in layout.rows(Detection(dataset.location, dataset.source), guard):
+        for row in layout.rows(found_again(dataset), guard):
             if not isinstance(row, Row) or row.problem is not None or row.values is None:
                 continue
             try:

@@ -29,6 +29,7 @@ class Detection:
         source: the table to read; None where the media files themselves are the dataset.
         unread: what the format saw beside it and will not read.
         base: folder that relative paths start from, where that is not the table's own.
+        archives: shards that were named one by one, as paths that the guard resolves; empty for those of ``path``.
         known: further tables that are read, and files and folders that say nothing of captions; the summary does not
             name them as tables that were not read.
     """
@@ -37,6 +38,7 @@ class Detection:
     source: Path | None = None
     unread: tuple[Unread, ...] = ()
     base: Path | None = None
+    archives: tuple[str, ...] = ()
     known: tuple[Path, ...] = ()
 
     @property

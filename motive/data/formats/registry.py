@@ -16,6 +16,8 @@ from motive.data.formats.selected import own_tables
 from motive.data.formats.tables import SUFFIXES, column_names
 from motive.data.paths import parse_path_map
 from motive.data.plugins import built_in, installed
+from motive.data.shards.cache import default_cache
+from motive.data.shards.listed import ShardList, check_shards, remote_shards_of, shard_list
 from motive.errors import DatasetError, MissingExtra, OptionError
 
 ENTRY_POINTS = "motive.formats"
@@ -70,27 +72,35 @@ def read_dataset(
     root: Path | str | Sequence[Path | str] | None = None,
     path_map: Sequence[str] = (),
     follow_links: bool = False,
+    shard_cache: Path | str | None = None,
+    show_progress: bool = False,
 ) -> Dataset:
     """Read a dataset's clips, without opening any video.
 
     Args:
-        path: its folder, its table, or one video file.
+        path: its folder, its table, or one video file; or tar shards by a brace pattern (``set/{000..127}.tar``), by their
+            addresses (``https://``, ``s3://``, ``gs://``, ``hf://``), or by a text file with one of these a line.
         format: ``auto``, or a format's name.
         root: folder, or several, that the files lie in and relative paths start from, where that is not the table's
             own folder.
         path_map: ``OLD=NEW`` each: paths that start with OLD, on another machine, start with the folder NEW here.
         follow_links: accept symbolic links that lead out of the roots.
+        shard_cache: folder that shards at addresses are fetched to; None for default_cache().
+        show_progress: draw a bar on stderr while they are fetched.
 
     Returns:
         Clips by ascending id; rows that name no usable clip are its failures. There may be no clips at all.
 
     Raises:
         OptionError: no such format, no such root, or a path_map without a folder.
-        DatasetError: there is nothing to read, or the table cannot be read.
+        DatasetError: there is nothing to read, the table cannot be read, or a shard cannot be fetched.
     """
-    path = Path(path)
     roots = () if root is None else (root,) if isinstance(root, (str, Path)) else tuple(root)
     options = ReadOptions(tuple(_folder(given) for given in roots), parse_path_map(path_map), follow_links)
+    listed = shard_list(path)
+    if listed is not None:
+        return _read_shards(listed, format, options, Path(shard_cache or default_cache()), show_progress)
+    path = Path(path)
     if not path.exists():
         raise DatasetError(f"{path} does not exist; check the spelling")
     _refuse_pickles(path)
@@ -112,6 +122,25 @@ def read_dataset(
         f"{path} holds no dataset that is read here ({', '.join(known)}): neither a table of clips nor tar shards nor "
         f"video files{_seen(Detection(path), known)}; docs/formats/datasets.md lists what is recognised"
     )
+
+
+def _read_shards(listed: ShardList, format: str, options: ReadOptions, cache: Path, show_progress: bool) -> Dataset:
+    """Clips of the shards that were named one by one; those at addresses are fetched first."""
+    reader = dataset_format("webdataset")
+    if format not in ("auto", reader.name):
+        raise OptionError(f"format must be auto or {reader.name} for {listed.location}, got {format!r}; leave it out")
+    base, shards = listed.folder, listed.shards
+    if listed.remote:
+        if options.roots or options.path_map:
+            raise OptionError(f"root and path_map must be left out for {listed.location}, whose shards lie elsewhere")
+        held = remote_shards_of(listed, cache)
+        held.fetch(show_progress=show_progress)
+        base, shards = held.folder, tuple(str(held.folder / name) for name in sorted(held.addresses))
+    elif base is None:
+        base = Path(os.path.commonpath([os.path.dirname(shard) for shard in shards]))
+    check_shards(listed, options.roots or (base,), shards)
+    found = Detection(Path(listed.location), base=base, archives=shards)
+    return replace(reader.read(found, options), location=listed.location)
 
 
 def _folder(root: Path | str) -> Path:

@@ -58,7 +58,10 @@ class WebDataset(DatasetFormat):
         return Detection(path)
 
     def rows(self, found: Detection, guard: PathGuard) -> Iterator[Row | Unread]:
-        yield from archive_rows(found.path, _TAR, guard)
+        if not found.archives:
+            yield from archive_rows(found.path, _TAR, guard)
+        for written in found.archives:
+            yield from _archive_rows(written, written, guard)
 
     def check_unchanged(self, clips: Sequence[Clip]) -> None:
         """Refuse videos that no longer lie where they did: the shard was written again since it was read."""
@@ -81,11 +84,16 @@ def archive_rows(path: Path, suffix: str, guard: PathGuard) -> Iterator[Row | Un
     if not shards:
         raise DatasetError(f"{path} holds no {suffix} files; check the path")
     for name in shards:
-        try:
-            shard = check_id(guard.relative(os.path.join(os.path.abspath(folder), name)))
-            yield from _shard_rows(shard, guard.file(shard))
-        except ClipError as error:
-            yield Row(name, name, problem=(error.reason, error.detail))
+        yield from _archive_rows(os.path.join(os.path.abspath(folder), name), name, guard)
+
+
+def _archive_rows(path: str, label: str, guard: PathGuard) -> Iterator[Row | Unread]:
+    """Rows of one archive; a row with the problem where it cannot be read, or only up to a place."""
+    try:
+        shard = check_id(guard.relative(path))
+        yield from _shard_rows(shard, guard.file(shard))
+    except ClipError as error:
+        yield Row(label, label, problem=(error.reason, error.detail))
 
 
 def write_captions(subset: Subset, out: Path) -> None:

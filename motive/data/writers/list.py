@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from motive.data.writers.writer import Export, SelectionWriter, Training, address, quoted
+from motive.data.writers.writer import Export, SelectionWriter, Training, quoted
 from motive.errors import OptionError
 
 
@@ -26,7 +26,7 @@ class ListWriter(SelectionWriter):
 
     def write(self, export: Export) -> None:
         with open(export.folder / "clips.txt", "x", encoding="utf-8", newline="") as file:
-            file.writelines(address(row.clip.path) + "\n" for row in export.rows)
+            file.writelines(export.original(row) + "\n" for row in export.rows)
 
     def training(self, export: Export) -> Training:
         return Training("shell scripts", (f"wc -l {quoted(export.final / 'clips.txt')}",))

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from motive.data.formats.reader import SubsetRow
 from motive.data.media import Placement, media_of
+from motive.data.shards.cache import RemoteShards
 from motive.data.writers.columns import Columns, title
 from motive.data.writers.names import FlatNames
 from motive.errors import DatasetError, OptionError
@@ -36,6 +37,7 @@ class Export:
         score_names: names of the scores that every row has.
         clip_spec: ``fps``, ``frames``, ``height`` and ``width`` that the clips were attributed at; empty if unknown.
         values: from a clip's id to its cells with the types that the dataset gives them; None for the columns' text.
+        shards: of a dataset that was read from addresses.
     """
 
     rows: Sequence[SubsetRow]
@@ -46,6 +48,7 @@ class Export:
     score_names: Sequence[str]
     clip_spec: Mapping[str, float] = field(default_factory=dict)
     values: Callable[[str], Mapping[str, Any]] | None = None
+    shards: RemoteShards | None = None
 
     @cached_property
     def columns(self) -> Columns:
@@ -58,7 +61,7 @@ class Export:
         names = FlatNames()
         for row, name in zip(self.rows, self.names, strict=True):
             if self.files == "none":
-                yield row, address(row.clip.path)
+                yield row, self.original(row)
             else:
                 name = names.of(name, row.clip.clip_id) if writer.flat else name
                 yield row, f"{writer.videos_in}/{name}".lstrip("/")
@@ -75,6 +78,17 @@ class Export:
                 placed.add(name)
                 self.place(row, name)
             yield row, name
+
+    def original(self, row: SubsetRow) -> str:
+        """What names a video where it lies: its path, ``tar://MEMBER::ARCHIVE`` or ``zip://MEMBER::ARCHIVE`` for one in an
+        archive, as fsspec writes it, or motive's own path for one in another kind of file. The archive of a dataset that
+        was read from addresses is an address."""
+        media = media_of(row.clip.path, gone=True)
+        scheme = media.file.suffix.lower().lstrip(".")
+        if media.whole or scheme not in ("tar", "zip"):
+            return str(row.clip.path)
+        elsewhere = None if self.shards is None else self.shards.address(media.file)
+        return f"{scheme}://{media.name}::{elsewhere or media.file}"
 
     def place(self, row: SubsetRow, name: str) -> None:
         """Bring one video to a path inside the folder.
@@ -173,14 +187,6 @@ class SelectionWriter(ABC):
                 f"select: format {self.name} holds the videos themselves, so it cannot be written without them; leave "
                 "out --scores-only, or choose --format list, jsonl, hf, diffsynth or same"
             )
-
-
-def address(path: Path) -> str:
-    """What names a video where it lies: its path, or ``tar://MEMBER::ARCHIVE`` and ``zip://MEMBER::ARCHIVE`` for one in
-    an archive, as fsspec writes it; a video in another kind of file keeps motive's own path."""
-    media = media_of(path)
-    scheme = media.file.suffix.lower().lstrip(".")
-    return str(path) if media.whole or scheme not in ("tar", "zip") else f"{scheme}://{media.name}::{media.file}"
 
 
 def json_lines(path: Path, records: Iterator[Mapping[str, Any]]) -> None:
