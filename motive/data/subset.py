@@ -125,7 +125,7 @@ def _write_own(subset: Subset, export: Export) -> Training | None:
         for target, row in _first_of_each(export):  # two clips may share a file
             export.place(row, target)
         layout.write(subset, out)
-    beside = SUBSET_CSV if export.files == "none" else layout.beside
+    beside = SUBSET_CSV if export.files == "none" else layout.beside_table(dataset)
     if not (out / beside).exists():
         write_clips(subset, out / beside, "file_name")
     if export.files == "none" or dataset.format not in OWN:
@@ -259,7 +259,8 @@ def _check_out(dataset: Dataset, out: Path, targets: Sequence[str]) -> None:
             f"write_subset: out must lie outside the dataset {dataset.root}, got {out}; "
             "the next reading would take the subset for more clips"
         )
-    tables = [] if dataset.source is None else [subset_table(dataset.source, videos) for videos in (True, False)]
+    own = dataset.source
+    tables = [] if own is None else [own.name, subset_table(own), subset_table(own, videos=False)]
     for name in (SUBSET_CSV, CLIPS_CSV, NEEDED, TRAIN, *tables, *targets):
         if os.path.lexists(out / name):
             raise OptionError(f"write_subset: out must not hold {name} yet, got {out / name}; choose another folder")

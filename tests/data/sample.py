@@ -110,11 +110,12 @@ def table_values(path: Path) -> dict[str, Mapping[str, Any]]:
 
 
 def table(format: str, name: str, path: str, caption: str, **more: Any) -> Sample:
-    """A format that is one table; in a selection, ``metadata.*`` has another name, but for CSV."""
+    """A format that is one table; in a selection, DiffSynth's JSON has another name."""
     kind = Path(name).suffix
     extra, folder = more.pop("extra", {}), more.pop("videos", "")
-    renamed = {"metadata.json": "clips.json"}.get(name, name.replace("metadata", "selection"))
-    renamed = name if kind == ".csv" else renamed
+    renamed = {("diffsynth", ".json"): "clips.json", ("diffsynth", ".jsonl"): "selection.jsonl"}.get(
+        (format, kind), name
+    )
 
     def make(root: Path, videos: Sequence[bytes]) -> Path:
         place(root / folder, videos)

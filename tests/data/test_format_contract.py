@@ -17,7 +17,8 @@ import pytest
 
 from motive.data import read_dataset
 from motive.data.formats import registry
-from motive.data.formats.metadata import TableFormat, subset_table
+from motive.data.formats.metadata import TableFormat
+from motive.data.formats.metadata import subset_table as table_name
 from motive.errors import DatasetError, OptionError
 from motive.testing import Entry, FormatContract, place_videos
 
@@ -50,7 +51,7 @@ class TableContract(FormatContract):
         return folder
 
     def subset_path(self, out: Path) -> Path:
-        return out / subset_table(Path(self.table))
+        return out / table_name(Path(self.table))
 
 
 class TestVideoFolder(TableContract):
@@ -63,6 +64,10 @@ class TestVideoFolderTsv(TableContract):
 
 class TestVideoFolderParquet(TableContract):
     format, table, names = "videofolder", "metadata.parquet", ("file_name", "caption")
+    subset_table = "clips.csv"
+
+    def subset_path(self, out: Path) -> Path:
+        return out
 
 
 class TestDiffSynth(TableContract):

@@ -94,8 +94,8 @@ def own_table(kind: str, out: Path) -> Path:
     return {
         "folder": out,
         "videofolder.csv": out / "metadata.csv",
-        "videofolder.jsonl": out / "selection.jsonl",
-        "videofolder.parquet": out / "selection.parquet",
+        "videofolder.jsonl": out / "metadata.jsonl",
+        "videofolder.parquet": out / "metadata.parquet",
         "named.csv": out / "train.csv",
         "diffsynth.csv": out / "metadata.csv",
         "diffsynth.json": out / "clips.json",
@@ -127,11 +127,12 @@ def test_round_trip(root: Path, tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_metadata_csv_is_always_there(root: Path, tmp_path: Path, kind: str) -> None:
+def test_a_csv_of_the_clips_is_always_there(root: Path, tmp_path: Path, kind: str) -> None:
     dataset = read_dataset(table(root, kind))
     out = tmp_path / "out"
     write_subset(dataset, chosen(dataset, "y/b.mkv", "x/a.mp4", "c.mp4"), out, files="copy")
-    rows = read_csv(out / "metadata.csv")
+    kept = {"videofolder.jsonl": "metadata.jsonl", "videofolder.parquet": "metadata.parquet"}.get(kind)
+    rows = read_csv(out / ("clips.csv" if kept else "metadata.csv"))
     assert [row["file_name"] for row in rows] == ["y/b.mkv", "x/a.mp4", "c.mp4"], "in the order of the rows"
     assert [row["clip_id"] for row in rows] == ["y/b.mkv", "x/a.mp4", "c.mp4"]
     assert [row["motive_rank"] for row in rows] == ["1", "2", "3"]
@@ -141,7 +142,7 @@ def test_metadata_csv_is_always_there(root: Path, tmp_path: Path, kind: str) -> 
     videofolder = read_dataset(out, format="videofolder")
     assert [clip.clip_id for clip in videofolder.clips] == ["c.mp4", "x/a.mp4", "y/b.mkv"]
     metadata = sorted(path.name for path in out.glob("metadata.*"))
-    assert metadata == ["metadata.csv"], "the hub's loader refuses two kinds of metadata"
+    assert metadata == [kept or "metadata.csv"], "the hub's loader refuses two kinds of metadata"
 
 
 def test_types_survive(root: Path, tmp_path: Path) -> None:
@@ -157,7 +158,7 @@ def test_types_survive(root: Path, tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), root / "metadata.parquet")
     dataset = read_dataset(root)
     write_subset(dataset, chosen(dataset, "y/a.mp4", "c.mp4"), tmp_path / "parquet", files="link")
-    written = pq.read_table(tmp_path / "parquet/selection.parquet")
+    written = pq.read_table(tmp_path / "parquet/metadata.parquet")
     assert [written.schema.field(name).type for name in schema.names] == schema.types
     assert written.column("motive_rank").to_pylist() == [1, 2]
     assert written.column("v").to_pylist() == [[pytest.approx(0.1), 2.0]] * 2

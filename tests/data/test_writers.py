@@ -6,13 +6,14 @@ import csv
 import json
 import tarfile
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from motive.data import Dataset, SubsetRow, read_dataset, write_subset
+from motive.data import Clip, Dataset, SubsetRow, read_dataset, write_subset
 from motive.data.writers import registry
 from motive.data.writers.columns import Columns
 from motive.data.writers.names import FlatNames
@@ -289,3 +290,37 @@ def test_a_broken_entry_point_is_named(monkeypatch: pytest.MonkeyPatch, value: s
     offer(monkeypatch, [("broken", value)])
     with pytest.raises(DatasetError, match="broken"):
         selection_writers()
+
+
+def test_no_name_of_a_file_is_a_split_to_the_hub(dataset: Dataset, tmp_path: Path) -> None:
+    """datasets takes files whose names hold such a word between signs or digits for a split, and leaves out the table."""
+    names = [
+        "train/a.mp4",
+        "Train/a.mp4",
+        "data/train-00000-of-00001.parquet/a.mp4",
+        "x_test1.mp4",
+        "val.mp4",
+        "trainer.mp4",
+        "contest.mp4",
+    ]
+    clips = []
+    for number, name in enumerate(names):
+        path = tmp_path / "more" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"video %d" % number)
+        clips.append(Clip(name, path, f"caption {number}"))
+    rows = [SubsetRow(clip, {"score": 1.0}) for clip in clips]
+    more = replace(dataset, clips=tuple(clips), root=tmp_path / "more")
+    write_subset(more, rows, tmp_path / "out", files="copy", format="hf")
+    written = json_rows(tmp_path / "out/metadata.jsonl")
+    assert [row["clip_id"] for row in written] == names
+    files = [row["file_name"] for row in written]
+    assert files[2:] == [
+        "videos/data__Train-00000-of-00001_parquet__a.mp4",
+        "videos/x_Test1.mp4",
+        "videos/Val.mp4",
+        "videos/trainer.mp4",
+        "videos/contest.mp4",
+    ]
+    assert len({name.casefold() for name in files}) == len(files)
+    assert [(tmp_path / "out" / name).read_bytes() for name in files] == [clip.path.read_bytes() for clip in clips]

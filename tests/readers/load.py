@@ -2,7 +2,7 @@
 
     python load.py TOOL SELECTION SOURCES
 
-Runs in the readers' environment, without motive. SOURCES holds a clone of each tool. Where a tool's reader stands in a
+SELECTION is its folder, or the file of it that the tool is given. Runs in the readers' environment, without motive. SOURCES holds a clone of each tool. Where a tool's reader stands in a
 module that imports a GPU framework which it does not use for reading, that framework is replaced by an empty module.
 """
 
@@ -32,13 +32,22 @@ def empty(name: str, **attributes: Any) -> types.ModuleType:
     return module
 
 
+def given(selection: Path, name: str) -> Path:
+    """The file that was given, or that of this name in a selection's folder."""
+    return selection / name if selection.is_dir() else selection
+
+
 def hub_videofolder(folder: Path, sources: Path) -> Iterator[Found]:
     """datasets.load_dataset("videofolder")."""
     import datasets
 
     data = datasets.load_dataset("videofolder", data_dir=str(folder), split="train", cache_dir=str(sources / "hub"))
     for row in data.cast_column("video", datasets.Video(decode=False)):
-        yield row["video"]["path"], row.get("caption") or "", {k: v for k, v in row.items() if k != "video"}
+        yield (
+            row["video"]["path"],
+            row.get("caption") or row.get("text") or "",
+            {k: v for k, v in row.items() if k != "video"},
+        )
 
 
 def hub_webdataset(folder: Path, sources: Path) -> Iterator[Found]:
@@ -50,6 +59,15 @@ def hub_webdataset(folder: Path, sources: Path) -> Iterator[Found]:
     data = data.cast_column("mp4", datasets.Video(decode=False)) if "mp4" in (data.features or {}) else data
     for row in data:
         yield row["__key__"], row["txt"], row["json"]
+
+
+def hub_json(file: Path, sources: Path) -> Iterator[Found]:
+    """datasets.load_dataset("json")."""
+    import datasets
+
+    data = datasets.load_dataset("json", data_files=str(file), split="train", cache_dir=str(sources / "hub"))
+    for row in data:
+        yield row["path"], row["caption"], row
 
 
 def webdataset(folder: Path, sources: Path) -> Iterator[Found]:
@@ -69,7 +87,7 @@ def musubi(folder: Path, sources: Path) -> Iterator[Found]:
     from musubi_tuner.dataset import config_utils
     from musubi_tuner.dataset.architectures import ARCHITECTURE_WAN
 
-    config = config_utils.load_user_config(str(folder / "dataset.toml"))
+    config = config_utils.load_user_config(str(given(folder, "dataset.toml")))
     generator = config_utils.BlueprintGenerator(config_utils.ConfigSanitizer())
     blueprint = generator.generate(config, Namespace(debug_dataset=False), architecture=ARCHITECTURE_WAN)
     group = config_utils.generate_dataset_group_by_blueprint(blueprint.dataset_group)
@@ -78,7 +96,7 @@ def musubi(folder: Path, sources: Path) -> Iterator[Found]:
         for at in range(len(source)):
             path, video, caption, _ = source.get_video_data(at)
             assert len(video) > 0, f"{path} has no frames"
-            yield path, caption, source.data[at]
+            yield path, caption, source.data[at] if hasattr(source, "data") else {}  # a folder has no columns
 
 
 def diffsynth(folder: Path, sources: Path) -> Iterator[Found]:
@@ -90,11 +108,12 @@ def diffsynth(folder: Path, sources: Path) -> Iterator[Found]:
     empty("torchvision")
     operators = importlib.import_module("diffsynth_data.operators")
     unified = importlib.import_module("diffsynth_data.unified_dataset")
+    table = given(folder, "metadata.jsonl")
     data = unified.UnifiedDataset(
-        base_path=str(folder),
-        metadata_path=str(folder / "metadata.jsonl"),
+        base_path=str(table.parent),
+        metadata_path=str(table),
         data_file_keys=("video",),
-        main_data_operator=operators.ToAbsolutePath(str(folder)),
+        main_data_operator=operators.ToAbsolutePath(str(table.parent)),
     )
     for at in range(len(data)):
         row = data[at]
@@ -138,7 +157,7 @@ def diffusion_pipe(folder: Path, sources: Path) -> Iterator[Found]:
     empty("utils").__path__ = [str(sources / "diffusion-pipe/utils")]  # type: ignore[attr-defined]
     dataset = importlib.import_module("utils.dataset")
     dataset.NUM_PROC = 1
-    config = toml.load(folder / "dataset.toml")
+    config = toml.load(given(folder, "dataset.toml"))
     for directory in config["directory"]:
         found = dataset.DirectoryDataset(directory, config, "wan", framerate=16)
         for row in found._get_ungrouped_metadata():
@@ -166,7 +185,9 @@ def finetrainers(folder: Path, sources: Path) -> Iterator[Found]:
     data_package = empty("finetrainers.data")
     data_package.__path__ = [str(sources / "finetrainers/finetrainers/data")]  # type: ignore[attr-defined]
     module = importlib.import_module("finetrainers.data.dataset")
-    (config,) = json.loads((folder / "training.json").read_text(encoding="utf-8"))["datasets"]
+    config = {"data_root": str(folder), "dataset_type": "video"}
+    if given(folder, "training.json").is_file():
+        (config,) = json.loads(given(folder, "training.json").read_text(encoding="utf-8"))["datasets"]
     data = module._initialize_local_dataset(config["data_root"], config["dataset_type"])
     assert type(data).__name__ == "VideoFileCaptionFileListDataset", type(data).__name__
     data._data = data._data.cast_column("video", datasets.Video(decode=False))
@@ -177,6 +198,7 @@ def finetrainers(folder: Path, sources: Path) -> Iterator[Found]:
 READERS: dict[str, Callable[[Path, Path], Iterator[Found]]] = {
     "hub_videofolder": hub_videofolder,
     "hub_webdataset": hub_webdataset,
+    "hub_json": hub_json,
     "webdataset": webdataset,
     "musubi": musubi,
     "diffsynth": diffsynth,

@@ -1,8 +1,9 @@
 """Selections read by the tools' own loaders: python -m tests.readers.run --python ENV/bin/python --sources DIR
 
-A dataset of small videos with difficult captions is indexed as motive reads it, a selection of it is written in each
-format, and load.py reads that with the tool's own code in an environment of its readers. Files, captions, and columns
-where the layout has them, must be those of the selected clips. `make test-readers` sets all of it up.
+A dataset of small videos with difficult captions is read, a selection of it is written in each format, and load.py reads
+that with the tool's own code in an environment of its readers. Datasets of the tools' own formats (tests/data/samples.py)
+follow, with selections in the same format. Files, captions, and columns where the layout has them, must be those of the
+selected clips. `make test-readers` sets all of it up.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from typing import Any
 import numpy as np
 
 from motive.data import Dataset, SubsetRow, read_dataset, write_subset, write_video
+from motive.data.media import media_of
+from tests.data.sample import CAPTIONS as CAPTIONS_OF_SAMPLES
+from tests.data.samples import SAMPLES
 
 HERE = Path(__file__).parent
 CAPTIONS = ('says "hi", then; goes', "caf\u00e9 \u732b \u2603", "None", "", "=1+1", "two\nlines", "1")
@@ -55,6 +59,47 @@ READERS = (
     Reader("diffusion_pipe", "diffusion-pipe", "diffusion-pipe"),
     Reader("finetrainers", "finetrainers", "finetrainers", one_line=True),
 )
+
+
+@dataclass(frozen=True)
+class Own:
+    """A selection in the format of its dataset, and how a tool reads it.
+
+    Attributes:
+        sample: name in tests/data/samples.py.
+        tool, source: as in Reader.
+        columns: those that the tool reads as the dataset has them.
+    """
+
+    sample: str
+    tool: str
+    source: str
+    columns: tuple[str, ...] = ()
+
+
+PLAIN = ("note", "n", "x")
+TYPED = (*PLAIN, "big", "flag", "none", "tags", "deep")
+OWN = (
+    Own("videofolder-csv", "hub_videofolder", "datasets", PLAIN),
+    Own("videofolder-jsonl", "hub_videofolder", "datasets", TYPED),
+    Own("videofolder-parquet", "hub_videofolder", "datasets", TYPED),
+    Own("hf_datasets-parquet", "hub_videofolder", "datasets", TYPED),
+    Own("hf_datasets-arrow", "hub_videofolder", "datasets", TYPED),
+    Own("jsonl-jsonl", "hub_json", "datasets", TYPED),
+    Own("webdataset", "hub_webdataset", "datasets", TYPED),
+    Own("webdataset", "webdataset", "webdataset", TYPED),
+    Own("musubi-table", "musubi", "musubi-tuner", TYPED),
+    Own("musubi-folders", "musubi", "musubi-tuner"),
+    Own("diffsynth-csv", "diffsynth", "DiffSynth-Studio", PLAIN),
+    Own("diffsynth-json", "diffsynth", "DiffSynth-Studio", TYPED),
+    Own("diffsynth-jsonl", "diffsynth", "DiffSynth-Studio", TYPED),
+    Own("diffusion-pipe-texts", "diffusion_pipe", "diffusion-pipe"),
+    Own("diffusion-pipe-json", "diffusion_pipe", "diffusion-pipe"),
+    Own("finetrainers", "finetrainers", "finetrainers"),
+    Own("finetrainers-config", "finetrainers", "finetrainers"),
+)
+WHOLE = ("hub_videofolder", "hub_webdataset", "webdataset")
+"""Tools that are given the selection's folder, whatever motive reads of it."""
 
 
 def make_dataset(folder: Path) -> Dataset:
@@ -136,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--python", type=Path, required=True, help="of the readers' environment")
     parser.add_argument("--sources", type=Path, required=True, help="folder of the tools' clones")
     parser.add_argument("--clone", action="store_true", help="fetch the pinned commits that are not there")
-    parser.add_argument("--only", nargs="+", default=[reader.tool for reader in READERS])
+    parser.add_argument("--only", nargs="+", default=[*dict.fromkeys(reader.tool for reader in (*READERS, *OWN))])
     options = parser.parse_args(arguments)
     tools = json.loads((HERE / "tools.json").read_text())
     versions = {name: f"{name} at {tool['commit'][:7]}" for name, tool in tools.items()}
@@ -151,18 +196,69 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for reader in (reader for reader in READERS if reader.tool in options.only):
             out = folder / reader.tool
             write_subset(dataset, rows, out, files="copy", format=reader.format, clip_spec=SPEC)
-            command = [options.python.absolute(), HERE / "load.py", reader.tool, out, options.sources.absolute()]
-            environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}
-            done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=folder)
-            if done.returncode:
-                raise SystemExit(f"{reader.tool} cannot read its selection:\n{done.stderr[-3000:]}")
-            lines = [line for line in done.stdout.splitlines() if line.startswith("[")]
-            check(reader, [json.loads(line) for line in lines], rows, out)
+            check(reader, found_by(reader.tool, out, options), rows, out)
             print(
                 f"{reader.tool}: {len(rows)} clips of --format {reader.format} read by {versions[reader.source]}",
                 flush=True,
             )
+        videos = [clip.path.read_bytes() for clip in dataset.clips[:3]]
+        for number, own in enumerate(own for own in OWN if own.tool in options.only):
+            count = check_own(own, folder / f"own {number}", videos, options)
+            print(
+                f"{own.tool}: {count} clips of a selection from {own.sample} read by {versions[own.source]}", flush=True
+            )
     return 0
+
+
+def found_by(tool: str, selection: Path, options: argparse.Namespace) -> list[Any]:
+    """[file, caption, columns] of every clip, as a tool reads them.
+
+    Raises:
+        SystemExit: it cannot.
+    """
+    command = [options.python.absolute(), HERE / "load.py", tool, selection, options.sources.absolute()]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=selection.parent)
+    if done.returncode:
+        raise SystemExit(f"{tool} cannot read {selection}:\n{done.stderr[-3000:]}")
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
+
+
+def check_own(own: Own, folder: Path, videos: Sequence[bytes], options: argparse.Namespace) -> int:
+    """A dataset of a tool's format, a selection in the same format, and what the tool reads of that; the clips' number.
+
+    Raises:
+        SystemExit: it is not what the dataset has.
+    """
+    sample = next(sample for sample in SAMPLES if sample.name == own.sample)
+    root, out = folder / "data", folder / "selection"
+    root.mkdir(parents=True)
+    path = sample.make(root, videos)
+    dataset = read_dataset(path)
+    clips = [clip for clip in dataset.clips if clip.caption in CAPTIONS_OF_SAMPLES]
+    rows = [SubsetRow(clip, {"motive_rank": n}) for n, clip in enumerate(reversed(clips), 1)]
+    write_subset(dataset, rows, out, files="copy", clip_spec=SPEC)
+    found = found_by(own.tool, out if own.tool in WHOLE else out / sample.inside, options)
+    wanted = {row.clip.caption: row for row in rows}
+    if sorted(text for _, text, _ in found) != sorted(wanted):
+        raise SystemExit(f"{own.tool}: captions {sorted(text for _, text, _ in found)} are not {sorted(wanted)}")
+    given = sample.values(path if path.is_file() else root) if sample.values is not None else {}
+    for name, text, columns in found:
+        place = next((out / at / name for at in ("", "videos") if (out / at / name).is_file()), None)
+        if place is None and own.sample != "webdataset":
+            raise SystemExit(f"{own.tool}: {name} is no file")
+        with media_of(wanted[text].clip.path).open() as video:
+            if place is not None and place.read_bytes() != video.read():
+                raise SystemExit(f"{own.tool}: {name} is not the video of {wanted[text].clip.clip_id}")
+        note = wanted[text].clip.columns.get("note", "")
+        expected = {key: given[note][key] for key in own.columns}
+        numbers = {key: float(value) for key, value in expected.items() if key in ("n", "x")}  # CSV has no numbers
+        expected |= {} if "flag" in own.columns else numbers
+        expected |= {"motive_rank": wanted[text].scores["motive_rank"]} if own.columns else {}
+        wrong = {key: columns.get(key) for key, value in expected.items() if columns.get(key) != value}
+        if wrong:
+            raise SystemExit(f"{own.tool}: columns of {name} are {wrong}, must be {expected}")
+    return len(found)
 
 
 if __name__ == "__main__":

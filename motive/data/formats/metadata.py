@@ -155,6 +155,10 @@ class TableFormat(DatasetFormat):
         """The cell that stands for a video at this path relative to the table's folder."""
         return file
 
+    def table_of_subset(self, source: Path) -> str:
+        """Name of the table in a selection with its videos."""
+        return subset_table(source)
+
     def write(self, subset: Subset, out: Path) -> None:
         """Write the subset's rows to a table of the input's own kind and name.
 
@@ -167,7 +171,7 @@ class TableFormat(DatasetFormat):
         source = subset.dataset.source
         if source is None:
             raise DatasetError(f"the dataset names no table for format {self.name}; read it again")
-        target = out / subset_table(source)
+        target = out / self.table_of_subset(source)
         located = self._locate(subset, source)
 
         def update(at: int) -> dict[str, Any]:

@@ -198,6 +198,10 @@ class DatasetFormat(ABC):
             DatasetError: the dataset's metadata no longer holds a selected clip.
         """
 
+    def beside_table(self, dataset: Dataset) -> str:
+        """Name of the CSV beside a selection from a dataset."""
+        return self.beside
+
     def check_unchanged(self, clips: Sequence[Clip]) -> None:
         """Refuse clips that are no longer what was read, where a path alone does not tell.
 

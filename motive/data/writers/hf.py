@@ -9,6 +9,10 @@ from typing import Any
 from motive.data.writers.writer import Export, SelectionWriter, Training, json_lines
 from motive.errors import OptionError
 
+_SPLIT = re.compile(
+    r"(?<![^-._ 0-9])(train|training|validation|valid|dev|val|test|testing|eval|evaluation)(?![^-._ 0-9])"
+)
+"""Words of a name by which the loader finds splits (data_files.py of datasets 5.2.0); it minds the case."""
 _TAKEN_AS_FILES = re.compile(r"(^|_)file_names?$")
 
 
@@ -17,9 +21,16 @@ class HfWriter(SelectionWriter):
 
     The loader opens what columns called ``*_file_name`` name, and calls the video ``video``; columns of the dataset
     with such names are written as ``source_<name>``, the former with ``_path`` for ``_file_name``.
+
+    A file or folder called like a split (``data/train-00000-of-00001.parquet/a.mp4``) makes the loader take those files
+    alone, without the table. So all videos lie in one folder, and such words start with a capital.
     """
 
     name = "hf"
+    videos_in, flat = "videos", True
+
+    def file_name(self, name: str) -> str:
+        return _SPLIT.sub(lambda found: found[0].capitalize(), name)
 
     def check(self, export: Export) -> None:
         if export.files == "none":

@@ -64,7 +64,7 @@ class Export:
                 yield row, self.original(row)
             else:
                 name = names.of(name, row.clip.clip_id) if writer.flat else name
-                yield row, f"{writer.videos_in}/{name}".lstrip("/")
+                yield row, f"{writer.videos_in}/{writer.file_name(name)}".lstrip("/")
 
     def videos(self, writer: SelectionWriter) -> Iterator[tuple[SubsetRow, str]]:
         """As ``paths``, and each video is placed before its row is yielded.
@@ -175,6 +175,11 @@ class SelectionWriter(ABC):
     @abstractmethod
     def training(self, export: Export) -> Training:
         """The commands that train on the selection, for its final place."""
+
+    def file_name(self, name: str) -> str:
+        """The name of a video where the layout gives some names a meaning; two names may become one only if their case
+        alone differs."""
+        return name
 
     def check(self, export: Export) -> None:
         """Refuse a selection that the layout cannot hold, before anything is written.
