@@ -12,6 +12,7 @@ from motive.data import Dataset, SubsetRow, read_dataset, write_subset
 from motive.data.formats.configs import load_config
 from motive.errors import DatasetError
 from motive.testing import Entry, FormatContract, place_videos
+from tests.data.test_webdataset import shard
 
 GOLDEN = """resolutions = [512, [1280, 720]]
 enable_ar_bucket = true
@@ -82,6 +83,7 @@ def golden(tmp_path: Path) -> Path:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(name.encode())
+    (root / "clips/s.tar").write_bytes(bytes(10240))  # a tar file without members
     (root / "clips/cache/wan").mkdir(parents=True)
     (root / "clips/a.txt").write_text("a cat \u2603\n", encoding="utf-8")
     (root / "clips/b.txt").write_text("")
@@ -112,7 +114,6 @@ def test_the_documented_configuration(golden: Path) -> None:
     assert unread(dataset) == {
         "1 images of directory[0] clips": "only videos have motion",
         "1 videos in subfolders of directory[0] clips": "diffusion-pipe does not enter them",
-        "1 tar files of directory[0] clips": "unpack them, or read one as format webdataset",
         "cache of directory[0] clips": "precomputed latents are not read; the videos are encoded again",
         "directory[1].loudness": "diffusion-pipe knows no such key and ignores it",
         "further captions of 1 videos in directory[1] more": "the first of each is used; a selection keeps all",
@@ -192,3 +193,55 @@ def test_the_configuration_of_a_run_names_the_other(golden: Path) -> None:
     run.write_text("dataset = 'examples/dataset.toml'\noutput_dir = '/x'\n[model]\ntype = 'wan'\n")
     with pytest.raises(DatasetError, match=r"give the path of its dataset's, which it calls examples/dataset\.toml"):
         read_dataset(run)
+
+
+def test_videos_in_tar_files(golden: Path, tmp_path: Path) -> None:
+    """As utils/dataset.py enumerates them: every member of the folder's tar files, captioned by captions.json alone."""
+    clips = golden.parent / "clips"
+    entries = [
+        ("a.mp4", b"A"),
+        ("deep/b.mp4", b"BB"),
+        ("./c.mp4", b"C"),
+        ("a.txt", b"not read"),
+        ("i.png", b"I"),
+        ("n.mp4", b""),
+    ]
+    shard(clips / "s.tar", entries)
+    (clips / "S.TAR").write_bytes(b"diffusion-pipe looks for .tar")
+    captions = {"a.mp4": ["of both"], "deep/b.mp4": ["b", "b again"], "./c.mp4": ["c"], "b.mp4": ["file"], "n.mp4": 3}
+    (clips / "captions.json").write_text(json.dumps(captions))
+    golden.write_text('frame_buckets = [33]\ncaption_prefix = "TOK "\n[[directory]]\npath = "clips"\nnum_repeats = 2\n')
+    dataset = read_dataset(golden)
+    assert {clip.clip_id: clip.caption for clip in dataset.clips} == {
+        "clips/a.mp4": "TOK of both",
+        "clips/b.mp4": "TOK file",
+        "clips/s.tar/a.mp4": "TOK of both",
+        "clips/s.tar/c.mp4": "TOK c",
+        "clips/s.tar/deep/b.mp4": "TOK b",
+    }
+    assert {clip.parts for clip in dataset.clips} == {(0,)}
+    assert {failure.clip_id: failure.reason for failure in dataset.failures} == {
+        "c.mp4": "no_caption", "clips/s.tar/n.mp4": "no_caption"
+    }  # fmt: skip
+    assert unread(dataset)["2 members of s.tar that are no videos"] == "only videos have motion"
+    clips_by_id = {clip.clip_id: clip for clip in dataset.clips}
+    chosen = [
+        SubsetRow(clips_by_id[f"clips/{name}"], {"score": 1.0}) for name in ("s.tar/deep/b.mp4", "b.mp4", "s.tar/c.mp4")
+    ]
+    out = tmp_path / "out"
+    write_subset(dataset, chosen, out, files="copy")
+    folders = ["clips", "clips/s.tar/deep", "clips/s.tar"]
+    after = load_config(out / "dataset.toml")
+    assert [entry["path"] for entry in after["directory"]] == [str(out / folder) for folder in folders]
+    assert all(entry["num_repeats"] == 2 for entry in after["directory"])
+    assert [json.loads((out / folder / "captions.json").read_text()) for folder in folders] == [
+        {"b.mp4": ["file"]}, {"b.mp4": ["b", "b again"]}, {"c.mp4": ["c"]}
+    ]  # fmt: skip
+    again = read_dataset(out / "dataset.toml")
+    assert not again.failures
+    assert {clip.clip_id: clip.caption for clip in again.clips} == {
+        row.clip.clip_id: row.clip.caption for row in chosen
+    }
+    shard(clips / "s.tar", entries[1:])
+    with pytest.raises(DatasetError, match=r"s\.tar has changed"):
+        write_subset(dataset, chosen, tmp_path / "two", files="copy")

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from motive.data.base import Part, Unread
+from motive.data.base import Clip, Part, Unread
+from motive.data.formats.archive import check_parts, members, part_of
 from motive.data.formats.configs import (
     ConfigFormat,
     Selected,
@@ -26,9 +28,10 @@ from motive.data.formats.configs import (
     save_config,
     size,
 )
-from motive.data.formats.folder import VIDEO_SUFFIXES
+from motive.data.formats.folder import VIDEO_SUFFIXES, is_video
 from motive.data.formats.listing import Listing, caption_in, copy_caption, list_folder
 from motive.data.formats.reader import Detection, Row, Subset
+from motive.data.media import Media
 from motive.data.paths import PathGuard, is_clean, printable
 from motive.errors import ClipError, DatasetError
 from motive.publish import published
@@ -47,17 +50,19 @@ _HOME_PATHS = ("control_path", "default_mask_file", "mask_path")
 
 
 class DiffusionPipe(ConfigFormat):
-    """Every video directly in the ``[[directory]]`` folders.
+    """Every video directly in the ``[[directory]]`` folders, and in tar files there.
 
     A caption is that of ``captions.json`` where the folder has one, the first of several, else the text file of the
     video's name, after ``caption_prefix``. A video without one is a failure, since diffusion-pipe skips it, unless
-    ``skip_empty_caption`` is false.
+    ``skip_empty_caption`` is false. Videos in tar files have the captions that ``captions.json`` gives for their member's
+    name, and are separate files in a selection.
     """
 
     name = "diffusion-pipe"
     priority = 7
     suffixes = (".toml",)
     called = "a dataset configuration of diffusion-pipe"
+    reads_archives = True
 
     def owns(self, config: Mapping[str, Any]) -> bool:
         entries = config.get("directory")
@@ -89,6 +94,10 @@ class DiffusionPipe(ConfigFormat):
                 yield Unread(f"videos of {name}", "diffusion-pipe drops them: no bucket has more than one frame")
             yield from _entry_rows(guard, name, settings, index)
 
+    def check_unchanged(self, clips: Sequence[Clip]) -> None:
+        """Refuse videos that no longer lie where they did in their tar files."""
+        check_parts(clips)
+
     def write(self, subset: Subset, out: Path) -> None:
         """Write the configuration with paths into the selection, and the captions of its clips.
 
@@ -108,14 +117,18 @@ class DiffusionPipe(ConfigFormat):
             kept = selected.of(row for row in folder.rows(guard, settings, 0) if isinstance(row, Row))
             if not kept:
                 continue
-            place = selected.folder(folder.path)
+            places: dict[str, None] = {}  # a folder for each tar file, beside that of the files
             for clip_id, row in kept.items():
-                name = os.path.basename(str(row.media))
-                if folder.captions is None:
-                    copy_caption(Path(str(row.media)), out / selected.file(clip_id), ".txt")
-                elif name in folder.captions:
-                    captions.setdefault(place, {})[name] = folder.captions[name]
-            entries.append({**at_home(entry, _HOME_PATHS, guard), "path": selected.final(place)})
+                inside, name = posixpath.split(selected.file(clip_id))
+                place = selected.folder(folder.path) if isinstance(row.media, str) else inside
+                places.setdefault(place)
+                texts = folder.texts(row.media)
+                if folder.captions is None and isinstance(row.media, str):
+                    copy_caption(Path(row.media), out / selected.file(clip_id), ".txt")
+                elif texts is not None:
+                    captions.setdefault(place, {})[name] = texts
+            whole = at_home(entry, _HOME_PATHS, guard)
+            entries += [{**whole, "path": selected.final(place)} for place in places]
         selected.check(source)
         for place, texts in captions.items():
             with published(out / place / CAPTIONS) as temporary, open(temporary, "x", encoding="utf-8") as file:
@@ -179,11 +192,13 @@ class _Folder:
         path: absolute.
         captions: file name -> captions, of captions.json; None without that file.
         listing: what it holds.
+        shards: names of its tar files.
     """
 
     path: Path
     captions: Mapping[str, Sequence[str]] | None
     listing: Listing
+    shards: Sequence[str]
 
     @classmethod
     def of(cls, guard: PathGuard, settings: Mapping[str, Any]) -> _Folder:
@@ -194,29 +209,75 @@ class _Folder:
         table = folder / CAPTIONS
         there = os.path.lexists(table)
         captions = _captions(guard.file(guard.relative(str(table)))) if there else None
-        return cls(folder, captions, list_folder(folder, VIDEO_SUFFIXES, enter=False))
+        with os.scandir(folder) as entries:
+            shards = sorted(entry.name for entry in entries if entry.name.endswith(".tar") and entry.is_file())
+        return cls(folder, captions, list_folder(folder, VIDEO_SUFFIXES, enter=False), shards)
 
-    def rows(self, guard: PathGuard, settings: Mapping[str, Any], part: int) -> Iterator[Row]:
-        prefix = settings.get("caption_prefix", "")
-        prefix = prefix if isinstance(prefix, str) else ""
-        skips = settings.get("skip_empty_caption", True) is not False
+    def rows(self, guard: PathGuard, settings: Mapping[str, Any], part: int) -> Iterator[Row | Unread]:
         for name in self.listing.videos:
             media, caption, problem = os.path.join(self.path, name), None, None
             try:
-                caption = self._caption(guard, name, media)
+                if self.captions is None:
+                    caption = caption_in(guard, os.path.splitext(media)[0] + ".txt")
+                else:
+                    caption = next(iter(self.texts(media) or ()), None)
             except ClipError as error:
                 problem = (error.reason, error.detail)
-            if caption is None and problem is None and skips:
-                problem = (
-                    "no_caption",
-                    "diffusion-pipe skips videos without a caption unless skip_empty_caption is false",
-                )
-            yield Row(media, printable(name), (prefix + (caption or "")).strip() or None, problem=problem, part=part)
+            yield _row(media, name, caption, problem, settings, part)
+        for shard in self.shards:
+            yield from self._shard_rows(guard, shard, settings, part)
 
-    def _caption(self, guard: PathGuard, name: str, media: str) -> str | None:
-        if self.captions is None:
-            return caption_in(guard, os.path.splitext(media)[0] + ".txt")
-        return next(iter(self.captions.get(name, ())), None)
+    def texts(self, media: str | Media) -> Sequence[str] | None:
+        """The captions that captions.json has for a video."""
+        captions = self.captions or {}
+        if isinstance(media, str):
+            return captions.get(os.path.basename(media))
+        return captions.get(media.name, captions.get(f"./{media.name}"))
+
+    def _shard_rows(
+        self, guard: PathGuard, shard: str, settings: Mapping[str, Any], part: int
+    ) -> Iterator[Row | Unread]:
+        """Rows of a tar file; a row with the problem where it can be read up to a place only."""
+        others = 0
+        try:
+            written = guard.relative(os.path.join(self.path, shard))
+            file = guard.file(written)
+            inner = PathGuard(file)
+            for member in members(file):
+                if not is_video(member.name):
+                    others += 1
+                    continue
+                label = f"{written}/{member.name}"
+                try:
+                    if member.problem is not None:
+                        raise ClipError(*member.problem)
+                    media = part_of(file, inner.relative(member.name), member)
+                except ClipError as error:
+                    yield Row(label, label, problem=(error.reason, error.detail), part=part)
+                    continue
+                caption = next(iter(self.texts(media) or ()), None)
+                yield _row(media, f"{written}/{media.name}", caption, None, settings, part)
+        except ClipError as error:
+            yield Row(shard, shard, problem=(error.reason, error.detail), part=part)
+        if others:
+            yield Unread(
+                f"{others} members of {printable(shard)} that are no videos", "only videos have motion", others
+            )
+
+
+def _row(
+    media: str | Media,
+    name: str,
+    caption: str | None,
+    problem: tuple[str, str] | None,
+    settings: Mapping[str, Any],
+    part: int,
+) -> Row:
+    prefix = settings.get("caption_prefix", "")
+    prefix = prefix if isinstance(prefix, str) else ""
+    if caption is None and problem is None and settings.get("skip_empty_caption", True) is not False:
+        problem = ("no_caption", "diffusion-pipe skips videos without a caption unless skip_empty_caption is false")
+    return Row(media, printable(name), (prefix + (caption or "")).strip() or None, problem=problem, part=part)
 
 
 def _captions(table: Path) -> dict[str, list[str]]:
@@ -237,16 +298,12 @@ def _entry_rows(guard: PathGuard, name: str, settings: Mapping[str, Any], part: 
         return
     several = 0
     for row in folder.rows(guard, settings, part):
-        several += folder.captions is not None and len(folder.captions.get(os.path.basename(str(row.media)), ())) > 1
+        several += isinstance(row, Row) and len(folder.texts(row.media) or ()) > 1
         yield row
     if several:
         yield Unread(
             f"further captions of {several} videos in {name}", "the first of each is used; a selection keeps all"
         )
     yield from folder.listing.unread(name, "diffusion-pipe")
-    children = sorted(os.listdir(folder.path))
-    shards = [child for child in children if child.lower().endswith(".tar")]
-    if shards:
-        yield Unread(f"{len(shards)} tar files of {name}", "unpack them, or read one as format webdataset")
-    if "cache" in children:
+    if os.path.lexists(folder.path / "cache"):
         yield Unread(f"cache of {name}", "precomputed latents are not read; the videos are encoded again")
