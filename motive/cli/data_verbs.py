@@ -36,7 +36,7 @@ def _data(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    config = config_with_spec(args, CheckConfig(), args.model, None, "data check")
+    config = config_with_spec(args, CheckConfig(), args.model, args.base, "data check")
     found = check_dataset(args.dataset, config=config, show_progress=not args.quiet)
     if args.json:
         json.dump(found.to_json(), sys.stdout, indent=2)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from motive.adapters import load_adapter
 from motive.data import ClipSpec, read_dataset
 from motive.data.check.result import DatasetCheck
 from motive.data.check.survey import Look, survey
 from motive.data.video.buckets import BucketConfig
 from motive.errors import ConfigError
-from motive.indexing.clip_specs import checked_clip_specs
+from motive.indexing.clip_specs import clip_specs_of, specs_without_model
 from motive.indexing.config import repeated
 from motive.progress import Bar
 
@@ -20,8 +21,9 @@ class CheckConfig:
     """Settings of motive.check_dataset.
 
     Attributes:
-        model: model whose clip spec is taken: ``toy``, a local diffusers directory, or a hub id. Without one it is 81
-            frames of 832x480 at 16 fps.
+        model: model whose clip spec is taken: ``toy``, a local diffusers directory, or a hub id; with base, a transformer
+            alone. Without one it is 81 frames of 832x480 at 16 fps.
+        base: diffusers directory or hub id of the pipeline that the model is a transformer of.
         revision: branch, tag or commit of a hub id.
         clip_spec: rate, length and size that clips would be brought to; None takes the model's own.
         buckets: sizes and lengths that clips would be brought to, each to the one that suits it; empty for one clip spec.
@@ -39,6 +41,7 @@ class CheckConfig:
     """
 
     model: str | None = None
+    base: str | None = None
     revision: str | None = None
     clip_spec: ClipSpec | None = None
     buckets: BucketConfig = field(default_factory=BucketConfig)
@@ -56,6 +59,8 @@ class CheckConfig:
             raise ConfigError(
                 "CheckConfig", f"{{decode_threads}} must be at least 1, got {self.decode_threads}; give a number"
             )
+        if self.base is not None and self.model is None:
+            raise ConfigError("CheckConfig", "{base} must be left out without {model}; name the model")
         if self.decode and self.headers is False:
             raise ConfigError("CheckConfig", "{headers} must not be off with {decode}, which opens every video")
 
@@ -84,7 +89,11 @@ def check_dataset(
         shard_cache=config.shard_cache,
         show_progress=show_progress,
     )
-    clip_specs = checked_clip_specs(config.model, config.revision, config.clip_spec, config.buckets, found.parts)
+    if config.model is None:
+        clip_specs = specs_without_model(config.clip_spec, config.buckets, found.parts)
+    else:
+        adapter = load_adapter(config.model, base=config.base, revision=config.revision, device="cpu")
+        clip_specs, _ = clip_specs_of(adapter, config.clip_spec, config.buckets, found.parts)
     label = "decode" if config.decode else "headers"
     with Bar(None, label, shown=show_progress) as bar:
         done = 0

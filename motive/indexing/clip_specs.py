@@ -41,20 +41,15 @@ def clip_specs_of(
     return ClipSpecs(found[0].spec(base) if found else base, found), tuple(shapes)
 
 
-def checked_clip_specs(
-    model: str | None,
-    revision: str | None,
-    clip_spec: ClipSpec | None,
-    buckets: BucketConfig,
-    parts: Sequence[Part] = (),
-) -> ClipSpecs:
-    """Clip specs that a model accepts; without a model, any, and the default one where none is given.
+def specs_without_model(clip_spec: ClipSpec | None, buckets: BucketConfig, parts: Sequence[Part] = ()) -> ClipSpecs:
+    """Clip specs that no model has to accept: those given, or the default one.
+
+    Args:
+        clip_spec, buckets, parts: as for clip_specs_of.
 
     Raises:
-        OptionError: the model refuses a number of frames or a size, or there is none and buckets follow from it.
+        OptionError: buckets follow from the model.
     """
-    if model is not None:
-        return clip_specs_of(load_adapter(model, revision=revision, device="cpu"), clip_spec, buckets, parts)[0]
     base = clip_spec or ClipSpec()
     found = _resolved(buckets, base, _needs_model, parts)
     return ClipSpecs(found[0].spec(base) if found else base, found)

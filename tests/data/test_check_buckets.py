@@ -18,6 +18,7 @@ from motive.data.check.shapes import Shape, Shapes
 from motive.data.check.survey import Look, survey
 from motive.data.video.buckets import Bucket, BucketConfig, ClipSpecs, SourceShape, in_order
 from motive.errors import ClipError, OptionError
+from tests.tiny_wan import build_tiny_wan
 
 BASE = ClipSpec(fps=8, frames=17, height=48, width=80)
 NAMES: tuple[str, ...] = ("80x48x17", "48x80x17", "80x48x9", "48x80x9")
@@ -170,6 +171,21 @@ def test_flags_are_those_of_index(folder: Path, capsys: pytest.CaptureFixture[st
     assert "bucket       80x80x17" in capsys.readouterr().out
     assert main([*command, "--buckets", "80x48x17", "--clip-width", "80"]) == 2
     assert "--clip-width must be left out with --buckets" in capsys.readouterr().err
+
+
+def test_a_transformer_alone_has_the_clip_spec_of_its_base(folder: Path, tmp_path: Path) -> None:
+    tiny_wan = build_tiny_wan(tmp_path / "wan")
+    transformer = str(tiny_wan / "transformer")
+    config = motive.CheckConfig(
+        model=transformer,
+        base=str(tiny_wan),
+        clip_spec=ClipSpec(8, 9, 32, 48),
+        buckets=BucketConfig(sizes=("48x32x9",)),
+    )
+    found = fits(motive.check_dataset(folder, config=config).buckets)
+    assert [(each.bucket, each.clips) for each in found.buckets] == [("48x32x9", 4)]
+    with pytest.raises(OptionError, match="base must be left out without model"):
+        motive.CheckConfig(base=str(tiny_wan))
 
 
 def test_what_only_a_model_can_derive_is_refused_without_one(folder: Path) -> None:

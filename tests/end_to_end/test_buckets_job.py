@@ -97,6 +97,11 @@ def test_buckets_of_a_trainers_configuration(clips: Path, tmp_path: Path) -> Non
     one = ["query", str(tmp_path / "clips"), "--like", str(store), "--out", str(queries), "--quiet"]
     assert main(one) == 0
     assert set(buckets_of(motive.Store.open(queries)).values()) == {"64x32x9", "32x64x9", "48x48x5"}
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps({"datasets": [{**entry, "video_resolution_buckets": [[9, 48, 48]]}]}))
+    own = ["--buckets", "dataset", "--like", str(store), "--out", str(tmp_path / "own"), "--quiet"]
+    assert main(["query", str(other), *own]) == 0
+    assert set(buckets_of(motive.Store.open(tmp_path / "own")).values()) == {"48x48x9"}
 
 
 def test_every_clip_lies_in_the_bucket_that_the_rule_gives(job: Path, clips: Path) -> None:
