@@ -202,6 +202,48 @@ def test_what_a_curator_leaves_beside_its_clips(tmp_path: Path) -> None:
     assert written == {**metas[0], "motive_scores": {"influence": 0.5}}
 
 
+def curated(folder: Path, cosmos: bool, chunks: bool) -> Path:
+    """Three clips of a curator."""
+    (folder / "clips").mkdir(parents=True)
+    for number in range(3):
+        (folder / f"clips/{uuid_of(number)}.mp4").write_bytes(b"x")
+    writer = TestCosmosChunks() if chunks else TestCosmosCurate()
+    writer.write_metas(folder, [meta(number, f"c{number}", cosmos) for number in range(3)])
+    return folder
+
+
+@pytest.mark.parametrize("first", ["{", "", '{"x": 1}', "[]", "\x00"])
+@pytest.mark.parametrize("cosmos", [True, False])
+@pytest.mark.parametrize("chunks", [True, False])
+def test_one_bad_file_of_metadata_decides_nothing(tmp_path: Path, first: str, cosmos: bool, chunks: bool) -> None:
+    curated(tmp_path, cosmos, chunks)
+    (tmp_path / ("metas_jsonl/v0/00.jsonl" if chunks else "metas/v0/00.json")).write_text(first)
+    found = read_dataset(tmp_path)
+    assert found.format == ("cosmos_curate" if cosmos else "nemo_curator")
+    assert [clip.caption for clip in found.clips] == ["c0", "c1", "c2"]
+    assert len(found.failures) == (0 if chunks and not first else 1), "the bad file is named, an empty one has no rows"
+
+
+def test_metadata_of_no_curator_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "metas/v0").mkdir(parents=True)
+    (tmp_path / "clips/a.mp4").write_bytes(b"x")
+    assert [clip.clip_id for clip in read_dataset(tmp_path).clips] == ["clips/a.mp4"], "an empty folder has no captions"
+    for number in range(21):
+        (tmp_path / f"metas/v0/{number:02}.json").write_text("{" if number else '{"caption": "x"}')
+    with pytest.raises(
+        DatasetError, match=r"the first 20 of its 21 files have no span_uuid \(00\.json for one\).*folder"
+    ):
+        read_dataset(tmp_path)
+    assert read_dataset(tmp_path, "folder").clips
+
+
+def test_an_empty_folder_of_metadata_does_not_hide_the_chunks(tmp_path: Path) -> None:
+    curated(tmp_path, cosmos=True, chunks=True)
+    (tmp_path / "metas/v0").mkdir(parents=True)
+    assert [clip.caption for clip in read_dataset(tmp_path).clips] == ["c0", "c1", "c2"]
+
+
 def test_clips_under_another_root(tmp_path: Path) -> None:
     TestNemoCurator().write_metas(tmp_path / "set", [meta(1, "x", False)])
     (tmp_path / "set/clips").mkdir()

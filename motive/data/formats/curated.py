@@ -21,6 +21,8 @@ _METAS, _CHUNKS = "metas/v0", "metas_jsonl/v0"
 _REPORTS = ("metas", "metas_jsonl", "processed_videos", "processed_clip_chunks", "video_errors", "summary.json")
 """What a curator writes about videos and runs; nothing in it is a caption that the clips' own metadata lacks."""
 _MAX_META_BYTES = 16 << 20
+_LOOKED_AT = 20
+"""Files of metadata, and lines of each, that are looked at to see which curator wrote them."""
 SCORES = "motive_scores"
 """Key of the scores in the metadata of a selection."""
 
@@ -30,6 +32,8 @@ class CuratedClips(DatasetFormat):
 
     Attributes:
         marker: key that this curator alone writes into every file of metadata; empty for one that lacks the others'.
+
+    The first usable file of metadata says which curator wrote the folder.
     """
 
     priority = 14
@@ -37,16 +41,17 @@ class CuratedClips(DatasetFormat):
     others: tuple[str, ...] = ()
 
     def detect(self, path: Path, named: bool) -> Detection | None:
-        folder = next((path / inside for inside in (_METAS, _CHUNKS) if (path / inside).is_dir()), None)
-        first = None if folder is None else next(iter(_names(folder)), None)
-        if folder is None or first is None or not (path / _CLIPS).is_dir():
+        inside = _metas_folder(path)
+        if inside is None or not (path / _CLIPS).is_dir():
             if named:
                 raise DatasetError(
                     f"{path} must be a folder with {_CLIPS}/ and {_METAS}/*.json for format {self.name}; check the path"
                 )
             return None
-        if not named and not self._is_mine(folder / first):
-            return None
+        if not named:
+            values = next(_usable(path / inside), {})
+            if "span_uuid" not in values or self.marker not in ("", *values) or set(self.others) & set(values):
+                return None
         return Detection(path, known=tuple(path / name for name in _REPORTS))
 
     def rows(self, found: Detection, guard: PathGuard) -> Iterator[Row | Unread]:
@@ -70,7 +75,7 @@ class CuratedClips(DatasetFormat):
         folder = Path(subset.dataset.location)
         guard = PathGuard(folder, subset.dataset.options.follow_links)
         wanted = {media_of(row.clip.path).file.stem: dict(row.scores) for row in subset.rows}
-        if (folder / _METAS).is_dir():
+        if _metas_folder(folder) == _METAS:
             (out / _METAS).mkdir(parents=True, exist_ok=True)
             for stem, scores in wanted.items():
                 row = _meta(guard, f"{_METAS}/{stem}.json")
@@ -89,16 +94,6 @@ class CuratedClips(DatasetFormat):
         """The same: the metadata names no path in a selection."""
         self.write(subset, out)
 
-    def _is_mine(self, meta: Path) -> bool:
-        """Whether one file of metadata is by this curator."""
-        try:
-            with meta.open("rb") as file:
-                data = file.readline(_MAX_META_BYTES) if meta.suffix == ".jsonl" else file.read(_MAX_META_BYTES)
-        except OSError:
-            return False
-        values = json_object(1, meta.name, data.decode("utf-8-sig", "surrogateescape")).values
-        return "span_uuid" in values and self.marker in ("", *values) and not set(self.others) & set(values)
-
     def _unread(self, folder: Path, known: set[str], filtered: int, windows: int) -> Iterator[Unread]:
         alone = [name for name in _names(folder / _CLIPS, ".mp4") if name[: -len(".mp4")] not in known]
         if alone:
@@ -109,6 +104,40 @@ class CuratedClips(DatasetFormat):
             yield Unread(f"the later windows of {windows} clips", "a clip has one caption, that of its first window")
 
 
+def curated_but_unknown(folder: Path) -> str | None:
+    """Why a folder that is made like a curator's is read by neither of their formats; None for any other folder."""
+    inside = _metas_folder(folder)
+    if inside is None or not (folder / _CLIPS).is_dir() or next(_usable(folder / inside), None) is not None:
+        return None
+    names = _names(folder / inside)
+    looked = "its one file has" if len(names) == 1 else f"the first {_LOOKED_AT} of its {len(names)} files have"
+    looked = looked if not 1 < len(names) <= _LOOKED_AT else f"its {len(names)} files have"
+    return (
+        f"{folder} has {_CLIPS}/ and {inside}/ as a curator writes them, but {looked} no span_uuid ({names[0]} for one)"
+    )
+
+
+def _metas_folder(path: Path) -> str | None:
+    """The folder of metadata, of the two that a curator may write the first that holds any."""
+    found = (inside for inside in (_METAS, _CHUNKS) if (path / inside).is_dir() and _names(path / inside))
+    return next(found, None)
+
+
+def _usable(folder: Path) -> Iterator[Mapping[str, Any]]:
+    """Metadata with a uuid among that of the first files and lines: one that is broken says nothing of the rest."""
+    for name in _names(folder)[:_LOOKED_AT]:
+        try:
+            with (folder / name).open("rb") as file:
+                lines = name.endswith(".jsonl")
+                for _ in range(_LOOKED_AT if lines else 1):
+                    data = file.readline(_MAX_META_BYTES) if lines else file.read(_MAX_META_BYTES)
+                    row = json_object(1, name, data.decode("utf-8-sig", "surrogateescape"))
+                    if row.problem is None and "span_uuid" in row.values:
+                        yield row.values
+        except OSError:
+            continue
+
+
 def _names(folder: Path, *suffixes: str) -> list[str]:
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries if entry.name.endswith(suffixes or (".json", ".jsonl"))]
@@ -117,7 +146,7 @@ def _names(folder: Path, *suffixes: str) -> list[str]:
 
 def _metas(folder: Path, guard: PathGuard) -> Iterator[tuple[str, TableRow]]:
     """(file, metadata of a clip), from a file each or from lines of the files of a chunk."""
-    if (folder / _METAS).is_dir():
+    if _metas_folder(folder) == _METAS:
         for name in _names(folder / _METAS, ".json"):
             yield f"{_METAS}/{name}", _meta(guard, f"{_METAS}/{name}")
         return

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from motive.data.base import Unread
+from motive.data.formats.curated import curated_but_unknown
 from motive.data.formats.metadata import METADATA_NAMES
 from motive.data.formats.reader import DatasetFormat, Detection, Row, Subset
 from motive.data.formats.tables import column_names
@@ -86,6 +87,12 @@ def is_latents(name: str) -> bool:
 
 def _refuse_tables(path: Path) -> None:
     """Tables that no format took, or that lie one folder down: reading the bare videos would lose the captions."""
+    problem = curated_but_unknown(path)
+    if problem is not None:
+        raise DatasetError(
+            f"{problem}; pass --dataset-format cosmos_curate or nemo_curator to read it, or folder to read the videos "
+            "without it"
+        )
     for table in (path / name for name in METADATA_NAMES):
         if table.is_file():
             raise DatasetError(
