@@ -10,6 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
 from motive.errors import ModelError
 
 PICKLES = (".bin", ".ckpt", ".pkl", ".pt", ".pth")
@@ -71,6 +73,18 @@ def pickled(path: Path) -> ModelError:
         "convert the file once where you trust it: torch.load it with weights_only=True and write the dictionary of tensors "
         "with safetensors.torch.save_file"
     )
+
+
+def is_lora(file: Path) -> bool:
+    """Whether a safetensors file holds factors of a LoRA and nothing else; False if it cannot be read."""
+    if file.suffix.lower() not in (".safetensors", ".sft"):
+        return False
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            names = list(opened.keys())
+    except (OSError, SafetensorError):
+        return False
+    return bool(names) and all(re.search(r"lora|dora|\.alpha$|\.diff(_b)?$", name, re.IGNORECASE) for name in names)
 
 
 def weights_in(folder: Path) -> list[Path]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from motive.adapters.base import Adapter
 from motive.adapters.cogvideox import CogVideoXAdapter
-from motive.adapters.files import PICKLES, is_pipeline, pickled, transformer_class, weights_in
+from motive.adapters.files import PICKLES, SINGLE_FILES, is_lora, is_pipeline, pickled, transformer_class, weights_in
 from motive.adapters.hunyuan import HunyuanVideoAdapter
 from motive.adapters.hunyuan15 import HunyuanVideo15Adapter
 from motive.adapters.ltx import LTXAdapter
@@ -133,16 +133,24 @@ def _pipeline(
         file = folder if folder.is_file() else weights_in(folder)[0]
         if file.suffix.lower() in PICKLES:
             raise pickled(file)
+        if is_lora(file):
+            raise ConfigError(
+                "load_adapter",
+                f"{file} holds the factors of a LoRA; give it with {{lora}}, and the model that it was trained for with "
+                "{model}",
+            )
         raise ConfigError(
             "load_adapter",
             f"{file} holds the weights of a transformer alone; give the diffusers folder or hub id of its pipeline with {{base}}, such as "
             "Wan-AI/Wan2.1-T2V-1.3B-Diffusers, for VAE, text encoder and scheduler",
         )
     if not folder.is_dir():
-        if not _is_hub_id(name):
+        if not _is_hub_id(name) or folder.suffix.lower() in PICKLES + SINGLE_FILES:
+            option = "base" if "transformer" in replaced else "model"
+            others = "" if option == "base" else f"{', '.join(named)}, "
             raise ModelError(
-                f"load_adapter: model must be {', '.join(named)}, a diffusers folder, a file of weights or a hub id "
-                f"owner/name, got {name!r}; check the spelling and the path"
+                f"load_adapter: {option} must be {others}a diffusers folder, a file of weights or a hub id owner/name, got "
+                f"{name!r}; there is no such file or folder: check the spelling and the path"
             )
         return _fetch(name, revision, local_files_only, replaced)
     if revision is not None:

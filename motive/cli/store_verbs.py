@@ -12,7 +12,10 @@ from motive.store import compact, merge_stores, repair_store, store_info, verify
 from motive.store.compact import DEFAULT_ROWS
 from motive.store.info import clip_info
 
-DATASET = "folder of videos or of tar shards, a metadata file, or shards by a pattern or an address, quoted"
+DATASET = (
+    "folder of videos, tables, tar shards or archives; one of those files, or a trainer's configuration; or shards by a "
+    "pattern or an address, quoted"
+)
 """Help of an argument that names a dataset."""
 
 

@@ -283,3 +283,21 @@ def test_files_that_are_damaged_or_absent_and_folders_of_another_class(
     for option in ("base", "model_2"):
         with pytest.raises(ConfigError, match=f"{option} must be left out for toy"):
             load_adapter("toy", **{option: str(tiny_wan)})
+
+
+@pytest.mark.parametrize("name", ["models/nope.safetensors", "nope.gguf", "models/nope.pt"])
+def test_a_file_that_is_not_there_is_not_looked_for_on_the_hub(name: str) -> None:
+    """Two words with a slash between them could be a hub id; the name of a file of weights is none."""
+    with pytest.raises(ModelError, match=r"model must be .*there is no such file or folder"):
+        load_adapter(name)
+    with pytest.raises(ModelError, match=r"base must be .*there is no such file or folder"):
+        load_adapter(Path(__file__), base=name)
+
+
+def test_a_lora_given_as_the_model_is_named_as_one(tmp_path: Path) -> None:
+    path = tmp_path / "style.safetensors"
+    names = ("blocks.0.attn1.to_q.lora_A.weight", "blocks.0.attn1.to_q.lora_B.weight", "blocks.0.attn1.to_q.alpha")
+    save_file({name: torch.ones(1, 1) for name in names}, path)
+    with pytest.raises(ConfigError) as caught:
+        load_adapter(path)
+    assert "holds the factors of a LoRA; give it with --lora" in str(caught.value.with_flags(flag))

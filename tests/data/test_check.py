@@ -95,6 +95,17 @@ def test_without_opening_a_video(faulty: Path) -> None:
     assert not findings(found)["table_differs"].looked
 
 
+def test_lengths_that_are_not_known_are_not_counted_as_long_enough(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        encode(tmp_path / f"{name}.mp4", scene(0, 8))
+    unknown = findings(check(tmp_path, headers=False))["too_short"]
+    assert (unknown.looked, unknown.title.endswith("--headers reads their lengths")) == (False, True)
+    known = findings(check(tmp_path))["too_short"]
+    assert (known.looked, known.count) == (True, 3)
+    (tmp_path / "d.mp4").write_bytes(b"no video")
+    assert findings(check(tmp_path))["too_short"].title.endswith("(the lengths of 1 are not known)")
+
+
 def test_with_headers(faulty: Path) -> None:
     found = check(faulty)
     assert found.looked == "headers", "without being asked, since the dataset is small"

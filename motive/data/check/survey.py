@@ -173,11 +173,18 @@ def _unreadable(clips: Sequence[Clip], errors: Mapping[int, ClipError], looked: 
 def _too_short(clips: Sequence[Clip], shapes: Shapes, clip_specs: ClipSpecs) -> Finding:
     """Clips that indexing leaves out for their length."""
     shortest = clip_specs.shortest
-    short = short_clips(shapes.seconds, shortest) if shortest.short == "error" else []
-    places = [at for at, is_short in enumerate(short) if is_short]
-    shown = [f"{clips[at].clip_id}: {shapes.seconds[at]:.4g} s" for at in places[:EXAMPLES]]
     drops = "every bucket drops" if clip_specs.buckets else "the clip spec drops"
-    return Finding("too_short", f"clips that {drops}, since they are too short", len(places), True, tuple(shown))
+    title = f"clips that {drops}, since they are too short"
+    if shortest.short != "error":
+        return Finding("too_short", title, 0, True)
+    unknown = int(np.isnan(shapes.seconds).sum())
+    if clips and unknown == len(clips):
+        return Finding("too_short", f"{title}: --headers reads their lengths", 0, True, looked=False)
+    if unknown:
+        title += f" (the lengths of {unknown:,} are not known)"
+    places = np.flatnonzero(short_clips(shapes.seconds, shortest)).tolist()
+    shown = [f"{clips[at].clip_id}: {shapes.seconds[at]:.4g} s" for at in places[:EXAMPLES]]
+    return Finding("too_short", title, len(places), True, tuple(shown))
 
 
 def _disagreement(clips: Sequence[Clip], stated: Shapes, seen: Shapes, looked: Looked) -> Finding:

@@ -34,7 +34,7 @@ class Listing:
         """What lies in the folder and is not read."""
         whys = {
             "images": "only videos have motion",
-            "latents": "precomputed latents are not read; the videos are encoded again",
+            "latents": "precomputed latents are no videos; --latents uses those of musubi-tuner and FastVideo",
             "videos in subfolders": f"{tool} does not enter them",
         }
         for kind, count in sorted(self.others.items()):
