@@ -244,7 +244,8 @@ def _bring(names: Sequence[str], guard: PathGuard, shards: RemoteShards | None) 
 def _target(guard: PathGuard, clip: Clip, media: Media) -> str:
     """Path of a clip's video in a subset: its name in the dataset, and inside the file that holds it."""
     try:
-        return PurePosixPath(guard.name_of(media.file), media.name).as_posix()
+        name = guard.name_of(media.file)
+        return PurePosixPath(name, media.name).as_posix() if media.name else name
     except ClipError as error:
         raise OptionError(
             f"write_subset: rows must hold clips of the dataset at {guard.root}, got {clip.path}; read it again"
