@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from motive.data.base import Unread
 from motive.data.formats.folder import VIDEO_SUFFIXES
 from motive.data.formats.reader import DatasetFormat, Detection, Row, Subset
 from motive.data.formats.tables import text_lines
@@ -87,6 +88,19 @@ def _caption_file(folder: Path) -> str | None:
     stems = (os.path.splitext(name) for name in sorted(names))
     pairs = (stem + ".txt" for stem, suffix in stems if suffix.lower() in VIDEO_SUFFIXES)
     return next((name for name in pairs if name in names and name not in (*VIDEO_LISTS, *CAPTION_LISTS)), None)
+
+
+def lone_lists(folder: Path) -> Iterator[Unread]:
+    """A list in a folder that lacks the other one; a video's caption file is none."""
+    names = set(os.listdir(folder))
+    stems = {os.path.splitext(name)[0] for name in names if os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES}
+    videos, captions = ([n for n in lists if n in names] for lists in (VIDEO_LISTS, CAPTION_LISTS))
+    if videos and captions:
+        return
+    for name in (*videos, *captions):
+        if os.path.splitext(name)[0] not in stems:
+            lacks = f"{VIDEO_LISTS[0]} with the video" if name in captions else f"{CAPTION_LISTS[0]} with the caption"
+            yield Unread(name, f"it is a list without {lacks} of each line beside it; add that file to read both")
 
 
 def _captions_beside(videos: Path) -> Path:

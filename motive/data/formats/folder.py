@@ -38,9 +38,8 @@ class VideoFiles(DatasetFormat):
             return Detection(path) if named or path.suffix.lower() in VIDEO_SUFFIXES else None
         if not named:
             _refuse_tables(path)
-        if next(video_names(path, follow_links=False), None) is not None:
-            return Detection(path)
-        if named:
+        links: list[str] = []
+        if named or next(video_names(path, False, links), None) is not None or links:
             return Detection(path)  # with follow_links there may be some
         return None
 
@@ -50,16 +49,22 @@ class VideoFiles(DatasetFormat):
             return
         sidecars: Counter[str] = Counter()
         count, latents = 0, 0
-        for folder, files in walk(found.path, guard.follow_links):
+        links: list[str] = []
+        for folder, files in walk(found.path, guard.follow_links, links):
             videos = [name for name in files if is_video(name)]
             count += len(videos)
             sidecars.update(_sidecars(videos, files))
             latents += sum(is_latents(name) for name in files)
             yield from _folder_rows(found.path, folder, videos, guard, files)
         if not count:
-            raise DatasetError(
-                f"{found.path} holds no video files ({', '.join(sorted(VIDEO_SUFFIXES))}); check the path"
-            )
+            what = "check the path"
+            if links:
+                what = f"{printable(links[0])} is a link to a folder elsewhere: pass --follow-links to enter it"
+            raise DatasetError(f"{found.path} holds no video files ({', '.join(sorted(VIDEO_SUFFIXES))}); {what}")
+        if links:
+            shown = tuple(printable(link) for link in links[: Unread.EXAMPLES])
+            why = f"links to folders elsewhere, {shown[0]} for one; pass --follow-links to enter them"
+            yield Unread(f"{len(links)} linked folders", why, len(links), shown)
         if latents:
             yield Unread(
                 f"{latents} .safetensors files",
@@ -116,10 +121,17 @@ def is_video(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
 
 
-def walk(path: Path, follow_links: bool) -> Iterator[tuple[str, list[str]]]:
+def walk(path: Path, follow_links: bool, links: list[str] | None = None) -> Iterator[tuple[str, list[str]]]:
     """(folder relative to the path, its files), hidden ones left out; each real folder is entered once, so links
-    cannot loop."""
+    cannot loop.
+
+    Args:
+        path: a folder.
+        follow_links: enter linked folders.
+        links: takes the linked folders, relative to the path, that lead elsewhere and are not entered.
+    """
     entered: set[str] = set()
+    inside = os.path.join(os.path.realpath(path), "")
     for folder, folders, files in os.walk(path, followlinks=follow_links):
         real = os.path.realpath(folder)
         if real in entered:
@@ -127,12 +139,16 @@ def walk(path: Path, follow_links: bool) -> Iterator[tuple[str, list[str]]]:
             continue
         entered.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if links is not None and not follow_links:
+            linked = [os.path.join(folder, name) for name in folders if os.path.islink(os.path.join(folder, name))]
+            outside = [link for link in linked if not os.path.join(os.path.realpath(link), "").startswith(inside)]
+            links.extend(os.path.relpath(link, path) for link in outside)
         yield os.path.relpath(folder, path), sorted(name for name in files if not name.startswith("."))
 
 
-def video_names(path: Path, follow_links: bool) -> Iterator[str]:
-    """Video files under a folder, relative to it."""
-    for folder, files in walk(path, follow_links):
+def video_names(path: Path, follow_links: bool, links: list[str] | None = None) -> Iterator[str]:
+    """Video files under a folder, relative to it; ``links`` as in walk."""
+    for folder, files in walk(path, follow_links, links):
         yield from (os.path.normpath(os.path.join(folder, name)) for name in files if is_video(name))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
@@ -67,13 +68,14 @@ class HfDatasets(DatasetFormat):
 
     def rows(self, found: Detection, guard: PathGuard) -> Iterator[Row | Unread]:
         count = 0
-        inside = PathGuard(
-            found.folder, guard.follow_links
-        )  # with --root, linked videos lie elsewhere, the files do not
+        heavy: dict[str, None] = {}
+        # with --root, linked videos lie elsewhere, the files do not
+        inside = PathGuard(found.folder, guard.follow_links)
         for file in _files(found.path):
             try:
                 shard = check_id(inside.relative(str(file.absolute())))
                 escaped = _problem_of(guard, file)
+                heavy.update(dict.fromkeys(_heavy_columns(inside.file(shard))))
                 for row in _shard_rows(shard, inside.file(shard)):
                     count += 1
                     yield row if isinstance(row.media, str) or escaped is None else replace(row, problem=escaped)
@@ -83,6 +85,7 @@ class HfDatasets(DatasetFormat):
                 yield Row(file.name, file.name, problem=problem)
         if not count:
             raise DatasetError(f"{found.path} has no rows; check the files")
+        yield from (Unread(f"column {name}", "it holds bytes that are no captions, as of pictures") for name in heavy)
 
     def write(self, subset: Subset, out: Path) -> None:
         """Nothing: the writer ``hf`` writes a selection, as a VideoFolder that load_dataset reads."""
@@ -132,12 +135,33 @@ def _column(file: Path) -> str | None:
     Raises:
         DatasetError: it cannot be read.
     """
+    with _schema(file) as schema:
+        return _video_column(schema)
+
+
+def _heavy_columns(file: Path) -> list[str]:
+    """Columns of bytes that are not read.
+
+    Raises:
+        DatasetError: the file cannot be read.
+    """
+    pa = require("pyarrow", _WHERE, extra="tables")
+    with _schema(file) as schema:
+        video = _video_column(schema)
+        light = set() if video is None else {video, *_light_columns(pa, schema, video)}
+        return [] if video is None else [name for name in schema.names if name not in light]
+
+
+@contextmanager
+def _schema(file: Path) -> Iterator[Any]:
+    """The schema of a data file; what goes wrong with it inside the block becomes a DatasetError."""
     pa, pq = require("pyarrow", _WHERE, extra="tables"), require("pyarrow.parquet", _WHERE, extra="tables")
     try:
         if file.suffix.lower() == ".parquet":
-            return _video_column(pq.read_schema(file))
+            yield pq.read_schema(file)
+            return
         with pa.OSFile(str(file)) as source, pa.ipc.open_stream(source) as reader:
-            return _video_column(reader.schema)
+            yield reader.schema
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _damaged(file, error) from error
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from motive.data.base import Dataset, ReadOptions, Unread
 from motive.data.formats.archive import is_archive
+from motive.data.formats.finetrainers import lone_lists
+from motive.data.formats.folder import is_video
 from motive.data.formats.reader import DatasetFormat, Detection
 from motive.data.formats.selected import own_tables
 from motive.data.formats.tables import SUFFIXES, column_names
@@ -189,6 +191,8 @@ def _unread_lists(reader: DatasetFormat, detected: Detection, known: Mapping[str
             continue
         if found is not None and found.source is not None and found.source.suffix.lower() == ".txt":
             yield Unread(found.source.name, f"pass --dataset-format {other.name} to read the dataset by it")
+    if detected.path.is_dir() and reader.name != "finetrainers":
+        yield from lone_lists(detected.path)
 
 
 def _unread_archives(reader: DatasetFormat, detected: Detection) -> Iterator[Unread]:
@@ -199,24 +203,23 @@ def _unread_archives(reader: DatasetFormat, detected: Detection) -> Iterator[Unr
     if names:
         one = len(names) == 1
         name = names[0] if one else f"{len(names)} archives ({names[0]} for one)"
-        yield Unread(
-            name,
-            f"{'it lies' if one else 'they lie'} beside unpacked videos; give {'its path' if one else 'the path of one'} to read it",
-        )
+        place = f"{detected.source.name}, which is read" if detected.source else "unpacked videos"
+        them = "its path" if one else "the path of one"
+        yield Unread(name, f"{'it lies' if one else 'they lie'} beside {place}; give {them} to read it")
 
 
 def _tables(folder: Path) -> list[Path]:
     """Tables in a folder and its direct subfolders; files that go with a video of the same name are none."""
     found: list[Path] = []
     for parent, folders, files in os.walk(folder):
-        others = {name for name in files if not name.lower().endswith((*_TABLES, *_CONFIGS))}
-        others |= {os.path.splitext(name)[0] for name in others}
+        videos = {name for name in files if is_video(name)}
+        videos |= {os.path.splitext(name)[0] for name in videos}
         found += [
             Path(parent, name)
             for name in files
             if name.lower().endswith((*_TABLES, *_CONFIGS))
             and not name.startswith(".")
-            and os.path.splitext(name)[0] not in others
+            and os.path.splitext(name)[0] not in videos
         ]
         folders[:] = [name for name in sorted(folders) if not name.startswith(".")] if Path(parent) == folder else []
     return sorted(found)

@@ -15,6 +15,7 @@ from motive.data.formats.archive import PACKED, check_parts, members, part_of, t
 from motive.data.formats.folder import VIDEO_SUFFIXES, video_names
 from motive.data.formats.metadata import ID_COLUMNS, caption_of
 from motive.data.formats.reader import DatasetFormat, Detection, Row, Subset
+from motive.data.formats.sidecar import Sidecar, beside_shards
 from motive.data.formats.tables import cell_text, json_object
 from motive.data.formats.tar import Member
 from motive.data.paths import PathGuard, check_id, is_clean, printable
@@ -28,7 +29,8 @@ _TEXTS = (".txt", ".json")
 class WebDataset(DatasetFormat):
     """A tar file, or the ``*.tar`` files of a folder; every video in them is a clip.
 
-    Shards are read in place: the members' headers give where each video lies, and the decoder reads just that part.
+    Shards are read in place: the members' headers give where each video lies, and the decoder reads just that part. The
+    Parquet table beside a shard gives what the members of a clip lack.
     """
 
     name = "webdataset"
@@ -43,8 +45,9 @@ class WebDataset(DatasetFormat):
             _refuse_compressed([path])
             return Detection(path) if path.name.lower().endswith(_TAR) else None
         files = [child for child in path.iterdir() if child.is_file()]
+        known = beside_shards([child for child in files if child.name.lower().endswith(_TAR)])
         if named:
-            return Detection(path)
+            return Detection(path, known=known)
         video = next(video_names(path, follow_links=False), None)
         if not any(child.name.lower().endswith(_TAR) for child in files):
             if video is None:
@@ -55,7 +58,7 @@ class WebDataset(DatasetFormat):
                 f"{path} holds both tar shards and video files ({video} among them); pass --dataset-format webdataset "
                 "or folder"
             )
-        return Detection(path)
+        return Detection(path, known=known)
 
     def rows(self, found: Detection, guard: PathGuard) -> Iterator[Row | Unread]:
         if not found.archives:
@@ -91,7 +94,10 @@ def _archive_rows(path: str, label: str, guard: PathGuard) -> Iterator[Row | Unr
     """Rows of one archive; a row with the problem where it cannot be read, or only up to a place."""
     try:
         shard = check_id(guard.relative(path))
-        yield from _shard_rows(shard, guard.file(shard))
+        file = guard.file(shard)
+        table = Sidecar(file, guard)
+        yield from _shard_rows(shard, file, table)
+        yield from table.unread()
     except ClipError as error:
         yield Row(label, label, problem=(error.reason, error.detail))
 
@@ -104,7 +110,7 @@ def write_captions(subset: Subset, out: Path) -> None:
             target.write_text(row.clip.caption, encoding="utf-8", newline="")
 
 
-def _shard_rows(shard: str, file: Path) -> Iterator[Row | Unread]:
+def _shard_rows(shard: str, file: Path, table: Sidecar) -> Iterator[Row | Unread]:
     """Rows of one archive.
 
     Raises:
@@ -128,7 +134,7 @@ def _shard_rows(shard: str, file: Path) -> Iterator[Row | Unread]:
         names = {suffix: list(_names_beside(member.name, suffix)) for suffix in _TEXTS}
         unused.difference_update(*names.values())
         beside = {suffix: next((texts[name] for name in names[suffix] if name in texts), None) for suffix in _TEXTS}
-        yield _row(shard, inner, member, beside)
+        yield _row(shard, inner, member, beside, table)
     if broken is not None:
         raise broken
     if unused:
@@ -137,13 +143,15 @@ def _shard_rows(shard: str, file: Path) -> Iterator[Row | Unread]:
         yield Unread(f"{len(unused)} text members of {shard}", why, len(unused), shown)
 
 
-def _row(shard: str, guard: PathGuard, member: Member, texts: Mapping[str, bytes | ClipError | None]) -> Row:
+def _row(
+    shard: str, guard: PathGuard, member: Member, texts: Mapping[str, bytes | ClipError | None], table: Sidecar
+) -> Row:
     label = f"{shard}/{member.name}"
     try:
         name = guard.relative(member.name)
         if member.problem is not None:
             raise ClipError(*member.problem)
-        values = _fields(_decoded(texts[".json"], ".json"))
+        values = {**table.values(key_of(member.name)), **_fields(_decoded(texts[".json"], ".json"))}
         columns = {column: cell_text(value) for column, value in values.items()}
         clip_id = next((check_id(columns[column]) for column in ID_COLUMNS if column in columns), None)
         caption = _decoded(texts[".txt"], ".txt")
@@ -176,6 +184,12 @@ def _names_beside(video: str, suffix: str) -> Iterator[str]:
     stem, key = base.rpartition(".")[0], base.partition(".")[0]
     for name in (stem, key, base, *((f"{stem}.info", f"{key}.info") if suffix == ".json" else ())):
         yield f"{folder}{slash}{name}{suffix}"
+
+
+def key_of(name: str) -> str:
+    """The key of a member by WebDataset's rule: its path up to the first dot of its last part."""
+    folder, slash, base = name.rpartition("/")
+    return f"{folder}{slash}{base.partition('.')[0]}"
 
 
 def _decoded(data: bytes | ClipError | None, suffix: str) -> str | None:
