@@ -82,6 +82,21 @@ class TestJsonLines(TableContract):
     format, table, names = "jsonl", "clips.jsonl", ("path", "caption")
 
 
+class TestTable(TableContract):
+    format, table, names = "table", "train.csv", ("path", "caption")
+
+    def write_dataset(self, folder: Path, entries: Sequence[Entry]) -> Path:
+        return super().write_dataset(folder, entries) / self.table
+
+
+class TestTableJson(TestTable):
+    format, table, names = "table", "train.json", ("video_path", "text")
+
+
+class TestTableParquet(TestTable):
+    format, table, names = "table", "train.parquet", ("video", "caption")
+
+
 class TestVideoFiles(FormatContract):
     format = "folder"
     has_paths = False

@@ -1,4 +1,4 @@
-"""What lies beside videos and shards is read or named: tables, lists, linked folders and columns of bytes."""
+"""Whatever lies beside videos and shards is read or named: tables, lists, linked folders and columns of bytes."""
 
 from __future__ import annotations
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from motive.data.base import Unread
 from motive.data.formats.copying import copy_rows
 from motive.data.formats.metadata import TableFormat, subset_table, tables_in
 from motive.data.formats.reader import Detection, Row, Subset
-from motive.data.formats.tables import TableRow, column_names, read_rows
+from motive.data.formats.tables import TableRow, column_names, first_values, read_rows
 from motive.data.paths import PathGuard
 from motive.errors import ClipError, DatasetError, MissingExtra
 
@@ -39,12 +38,11 @@ class DataJuicer(TableFormat):
         return tables_in(folder, self.suffixes)
 
     def owns(self, file: Path) -> bool:
-        """Whether the first row has a list of videos; a file that cannot be read is another's to explain."""
+        """Whether one of the first rows has a list of videos; a file that cannot be read is another's to explain."""
         try:
-            if "videos" not in column_names(file):
-                return False
-            with closing(read_rows(file)) as rows:
-                return isinstance(next(rows).values.get("videos"), list)
+            if file.suffix.lower() == ".parquet" and "videos" not in column_names(file):
+                return False  # without reading rows, which may hold videos
+            return any(isinstance(values.get("videos"), list) for values in first_values(file))
         except (DatasetError, MissingExtra):
             return False
 

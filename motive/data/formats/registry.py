@@ -13,6 +13,7 @@ from motive.data.base import Dataset, ReadOptions, Unread
 from motive.data.formats.archive import is_archive
 from motive.data.formats.finetrainers import lone_lists
 from motive.data.formats.folder import is_video
+from motive.data.formats.metadata import TableFormat
 from motive.data.formats.reader import DatasetFormat, Detection
 from motive.data.formats.selected import own_tables
 from motive.data.formats.tables import SUFFIXES, column_names
@@ -32,6 +33,8 @@ _LATENTS = "vae_latent_bytes"
 """Column of the Parquet files that FastVideo precomputes."""
 _GLANCED = 20
 """Files that may be configurations and are looked at; parsing YAML takes its time."""
+_SHOWN = 8
+"""Columns of a table that a message names."""
 _EXPLAINED = 5
 """Tables whose columns are looked at to say why they were not read; further ones are counted."""
 
@@ -120,9 +123,20 @@ def read_dataset(
             unread = (*dataset.unread, *_unread_tables(detected, known, dataset.unread))
             unread += (*_unread_lists(reader, detected, known), *_unread_archives(reader, detected))
             return replace(dataset, unread=unread)
+    if path.is_file() and path.suffix.lower() in SUFFIXES:
+        raise _no_columns(path, known["table"])
     raise DatasetError(
         f"{path} holds no dataset that is read here ({', '.join(known)}): neither a table of clips nor tar shards nor "
         f"video files{_seen(Detection(path), known)}; docs/formats/datasets.md lists what is recognised"
+    )
+
+
+def _no_columns(table: Path, reader: DatasetFormat) -> DatasetError:
+    """The error for a table that no format takes."""
+    needed = " or ".join(reader.path_columns) if isinstance(reader, TableFormat) else "path"
+    return DatasetError(
+        f"{table} has no column that names a video: its columns are {_shown(column_names(table))}; a table needs {needed}, and a caption "
+        "is read from caption, prompt or text: rename the columns (docs/formats/datasets.md lists the layouts of tools)"
     )
 
 
@@ -233,15 +247,21 @@ def _why(table: Path, known: Mapping[str, DatasetFormat]) -> str:
     if suffix not in SUFFIXES:
         return f"tables are read from {', '.join(SUFFIXES)}"
     try:
-        if any(reader.detect(table, named=False) is not None for reader in known.values()):
-            return "no format takes a table of that name from a folder; give its path to read it"
         columns = column_names(table)
+        taken = any(reader.detect(table, named=False) is not None for reader in known.values())
     except DatasetError as error:
         return f"it cannot be read: {error}"
     if _LATENTS in columns:
         return "it holds latents that FastVideo precomputed; give the videos, and this file with --latents"
-    shown = ", ".join(columns[:8]) + (", ..." if len(columns) > 8 else "")
-    return f"no format has its columns ({shown or 'none'})"
+    if taken:
+        return (
+            f"no format takes a table of that name from a folder; give its path to read it (columns {_shown(columns)})"
+        )
+    return f"no format has its columns ({_shown(columns)})"
+
+
+def _shown(columns: Sequence[str]) -> str:
+    return ", ".join(columns[:_SHOWN]) + (", ..." if len(columns) > _SHOWN else "") or "none"
 
 
 def _seen(detected: Detection, known: Mapping[str, DatasetFormat]) -> str:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from motive.publish import published
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
+FIRST_ROWS = 20
+"""Rows that are looked at to see what a table is."""
 _MAX_LINE = 16 * 1024 * 1024
 _MAX_DEPTH = 64
 _PLAIN = frozenset((str, int, float, bool, type(None)))
@@ -73,15 +75,30 @@ def checked(row: TableRow) -> TableRow:
 
 
 def column_names(path: Path) -> list[str]:
-    """Columns of the first row that has any; for Parquet, CSV and TSV those of the header, also of an empty table."""
+    """Columns of the first rows that have any; for Parquet, CSV and TSV those of the header, also of an empty table."""
     if path.suffix.lower() in DELIMITERS:
         with readable(path), closing(lines_of(path, set())) as lines:
             return _csv_header(path, _csv_reader(path, lines))
     if path.suffix.lower() == ".parquet":
         with open_parquet(path) as file:
             return list(file.schema_arrow.names)
+    return list(dict.fromkeys(name for values in first_values(path) for name in values))
+
+
+def first_values(path: Path) -> list[Mapping[str, Any]]:
+    """Values of the first rows that have any, since rows of JSON differ in their keys.
+
+    Raises:
+        DatasetError: the table is broken before the first of them.
+    """
+    found: list[Mapping[str, Any]] = []
     with closing(read_rows(path)) as rows:
-        return next((list(row.values) for row in rows if row.values), [])
+        try:
+            found.extend(islice((row.values for row in rows if row.values), FIRST_ROWS))
+        except DatasetError:
+            if not found:
+                raise
+    return found
 
 
 def is_missing(value: Any) -> bool:
