@@ -39,8 +39,10 @@ ON_CPU_PROGRAMS = {
         *["-O1", "-fno-omit-frame-pointer", "-DMOTIVE_ADDRESS_SANITIZER"],
         *["-fsanitize=address,signed-integer-overflow,alignment", "-fno-sanitize-recover=all"],
     ],
+    "banks": ["-O0", "-DMOTIVE_BANK_OBSERVER"],
 }
-"""csrc/cuda on the CPU under ThreadSanitizer and under AddressSanitizer."""
+"""csrc/cuda on the CPU under ThreadSanitizer, under AddressSanitizer, and with counts of bank conflicts. The last needs
+each access of the source as one access, so nothing is optimized."""
 
 CUDA_FLAGS = ["-std=c++17", "-O3", "-lineinfo", "-Xcompiler", "-fPIC,-fvisibility=hidden", "-cudart", "static"]
 CUDA_ARCHITECTURES = ["compute_90a,code=sm_90a", "compute_80,code=[sm_80,compute_80]"]
@@ -191,10 +193,11 @@ def _cuda_on_cpu(ninja: Ninja) -> None:
     driver = compiled("driver", list(here.glob("driv*.cpp")), ["-O2"])
     for program, flags in ON_CPU_PROGRAMS.items():
         plain = [flag for flag in flags if "sanitize" not in flag]
+        instrumented = [*plain, "-fsanitize=thread"] if program == "banks" else flags
         others = [path for path in here.glob("*.cpp") if not path.stem.startswith("driv")]
         machine = [*compiled(f"{program}/machine", others, plain), "libmotive.a"]
-        kernels = compiled(f"{program}/kernels", list((CSRC / "cuda").glob("*.cu")), flags)
-        faults = compiled(f"{program}/faults", list((here / "faults").glob("*.cu")), flags)
+        kernels = compiled(f"{program}/kernels", list((CSRC / "cuda").glob("*.cu")), instrumented)
+        faults = compiled(f"{program}/faults", list((here / "faults").glob("*.cu")), instrumented)
         link = [*(f for f in flags if "sanitize" in f), "-no-pie", "-pthread", f"-Wl,-T,{here / 'shared_memory.ld'}"]
         ninja.build("link", f"cuda_on_cpu/{program}/drive", [*driver, *kernels, *machine], link)
         ninja.build("link", f"cuda_on_cpu/{program}/fail", [*faults, *machine], link)

@@ -338,6 +338,7 @@ LIST_OF_OPS = 5
 
 _SHARES_NAMES = "it is about projection types, which share names with ops"
 NOT_FOR_A_NEW_OP = {
+    **dict.fromkeys(["benchmarks/harness/counted.py", "benchmarks/harness/machine_code.py"], "code of chosen kernels"),
     "benchmarks/harness/targets.py": "promised figures of chosen kernels",
     "benchmarks/harness/tuning.py": "predicted times of chosen kernels",
     "benchmarks/kernels/gpu.py": _SHARES_NAMES,
@@ -351,8 +352,8 @@ NOT_FOR_A_NEW_OP = {
 
 def tracked(*folders: str) -> list[str]:
     """Source files of folders, without the emulation of AVX-512, which a new op does not get."""
-    suffixes = {".py", ".h", ".cpp", ".cu", ".cuh"}
-    paths = (path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in suffixes)
+    paths = (path for folder in folders for path in (ROOT / folder).rglob("*"))
+    paths = (path for path in paths if path.suffix in {".py", ".h", ".cpp", ".cu", ".cuh"})
     names = (path.relative_to(ROOT).as_posix() for path in paths)
     return sorted(name for name in names if "emulat" not in name)
 

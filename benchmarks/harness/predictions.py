@@ -1,13 +1,16 @@
-"""Predictions made before anything is measured: times from bytes, operations and a card's ceilings. Pure functions.
+"""Predictions made before anything is measured. Pure functions of a card's ceilings and of counts.
 
-Each expectation is a floor over a share of the ceiling that the design should reach; the shares are written down here,
-so that a measurement can contradict them.
+Our CUDA kernels take the larger of the time to issue their instructions, counted in the shipped machine code
+(counted.py), and the time to move their bytes. A model's own products and attention are torch's: those take a share of
+the card's ceiling, written down here so that a measurement can contradict it. A search is Triton's, whose instructions
+are not counted: its prediction is the time to read the store.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from benchmarks.harness import counted
 from benchmarks.kernels import wan
 
 TB, TFLOP = 1e12 / 1e3, 1e12 / 1e3
@@ -26,21 +29,12 @@ class Card:
 DATA_SHEETS = (Card("H200", 4.8 * TB, 990 * TFLOP), Card("H100", 3.35 * TB, 990 * TFLOP))
 """NVIDIA's figures; measured ceilings take their place as soon as there are some."""
 
-FLAT_SHARE = 0.87
-"""Of the read ceiling, for the materialized route: the gather takes 40 % of the shared-memory pipe, so loads decide."""
-
-TOKEN_FLOORS = 1.6
-"""Memory floors that the factorized route takes: shared memory (420 cycles a token and layer) outlasts memory (332)."""
-
 LINEAR_SHARE, ATTENTION_SHARE = 0.8, 0.6
 """Of the matrix-product ceiling: a model's products, and its attention with the backward pass."""
 
 PASSES = 250
 """Times that a token's d numbers are read or written in 16 bits by what is neither product nor attention, a block,
 forward and backward, in eager mode; norms and modulation are float32."""
-
-SCAN_SHARE = 0.85
-"""Of the read ceiling, for a search."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +87,12 @@ def pass_ms(card: Card, shape: Shape, tokens: int, weights: bool, recomputed: fl
 
 def flat_ms(card: Card, parameters: int = wan.PARAMETERS) -> float:
     """Expected time of the materialized route over this many bfloat16 parameters of one sample."""
-    return 2.0 * parameters / card.read / FLAT_SHARE
+    return counted.flat_model().ms(card.read) * parameters / wan.PARAMETERS
+
+
+def flat_share(card: Card) -> float:
+    """Share of the read ceiling that the materialized route reaches then."""
+    return 2.0 * wan.PARAMETERS / card.read / flat_ms(card)
 
 
 def token_bytes(tokens: int) -> float:
@@ -101,9 +100,14 @@ def token_bytes(tokens: int) -> float:
     return float(sum(count * 2 * tokens * (o + i) for (o, i), count in wan.factorized_layers().items()))
 
 
-def token_ms(card: Card, tokens: int) -> float:
-    """Expected time of the factorized route over the blocks of Wan2.1-1.3B for one clip."""
-    return TOKEN_FLOORS * token_bytes(tokens) / card.read
+def token_ms(card: Card, tokens: int, samples: int = 1) -> float:
+    """Expected time of the factorized route over the blocks of Wan2.1-1.3B, a launch for each layer of some clips."""
+    return sum(count * work.ms(card.read) for count, work in counted.token_model(tokens, samples))
+
+
+def token_floors(card: Card, tokens: int) -> float:
+    """The same in units of the time to read inputs and output gradients once."""
+    return token_ms(card, tokens) * card.read / token_bytes(tokens)
 
 
 def weight_gradient_ms(card: Card, tokens: int) -> float:
@@ -113,5 +117,5 @@ def weight_gradient_ms(card: Card, tokens: int) -> float:
 
 
 def search_ms(card: Card, rows: int, width: int = 512, item: int = 1) -> float:
-    """Expected time of one pass over a store; a sample before it is a hundredth."""
-    return 1.01 * rows * width * item / card.read / SCAN_SHARE
+    """Time to read a store once; a sample before it is a hundredth."""
+    return 1.01 * rows * width * item / card.read

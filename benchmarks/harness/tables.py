@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import roofline
+from benchmarks.harness import counted, roofline
 from benchmarks.harness.predictions import DATA_SHEETS, Card
 from benchmarks.harness.rows import FILE, Record, read_rows, table
 from benchmarks.harness.session import DONE, read_state
@@ -78,6 +78,25 @@ def tuning(rows: Sequence[Record]) -> str:
         cells = [NOT_MEASURED, ""] if found is None else [_ms(found), f"{number(found['ms_median'] / ms)} x"]
         lines.append([expected.name, number(ms), *cells, expected.why])
     return table(["kernel", f"predicted for {card.name}, ms", "measured, ms", "", "the prediction"], lines)
+
+
+def counts(rows: Sequence[Record]) -> str:
+    """Every counted kernel: instructions, the time to issue them, the time to move its bytes."""
+    card = measured_card(rows) or DATA_SHEETS[0]
+    lines = []
+    for name, work in counted.CASES:
+        call = work()
+        issue, memory = call.issue_ms(), call.memory_ms(card.read)
+        floor = f"{number(max(issue, memory) / memory)} x"
+        lines.append([name, number(call.instructions / 1e6), number(issue), number(memory), floor, NOT_MEASURED])
+    header = [
+        "kernel",
+        "million warp instructions",
+        "ms to issue",
+        f"ms of memory, {card.name}",
+        "predicted, of memory",
+    ]
+    return table([*header, "measured"], lines)
 
 
 def _ms(row: Record) -> str:
@@ -237,7 +256,7 @@ def write(out: Path) -> None:
     (out / "tables.md").write_text("\n".join([*notes, tables(rows), verdicts(state)]), encoding="utf-8")
 
 
-PARTS = {"tables": tables, "tuning": tuning}
+PARTS = {"tables": tables, "tuning": tuning, "counts": counts}
 """Name in the marks of a page -> what goes between them."""
 
 

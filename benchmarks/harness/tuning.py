@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmarks.harness import predictions
+from benchmarks.harness import counted, predictions
+from benchmarks.harness.counted import Work
 from benchmarks.harness.predictions import WAN_1_3B, Card
 from benchmarks.harness.rows import Record
 from benchmarks.harness.targets import FULL, PREVIEW, best, matching
@@ -13,12 +14,8 @@ from benchmarks.harness.targets import FULL, PREVIEW, best, matching
 LAUNCH_MS = 0.004
 """From one kernel's end to the next one's data, in a graph."""
 
-ADDS = 3.3e13 / 1e3
-"""Float32 additions a millisecond of a Hopper card's ordinary cores."""
-
-LATENTS, FLOW = 32 * 16 * 5 * 60 * 104, 32 * 17 * 240 * 416 * 2
 LAYER = 4 * 1536 * 8960
-"""Numbers: 32 samples of latents, 32 flows of 17 frames, four gradients of a large layer."""
+"""Numbers of four gradients of a large layer."""
 
 
 @dataclass(frozen=True)
@@ -48,47 +45,51 @@ def _ours(row: Record) -> bool:
     return str(row.get("impl")).startswith(("cuda", "triton", "ours", "motive_kernels"))
 
 
-def _read(moved: float, share: float) -> Callable[[Card], float]:
-    """Bytes over a share of the read ceiling, and a launch."""
-    return lambda card: moved / card.read / share + LAUNCH_MS
+def _read(moved: float) -> Callable[[Card], float]:
+    """Bytes at the read ceiling, and a launch."""
+    return lambda card: moved / card.read + LAUNCH_MS
 
 
-def _flat(n: int, o: int, i: int, dtype: str) -> Expected:
-    moved = n * o * i * (4 if dtype == "float32" else 2)
-    return Expected(f"tensor_sketch_into [{n}, {o}, {i}] {dtype}", "bytes at 0.87 of the read ceiling, a launch",
-                    _read(moved, predictions.FLAT_SHARE),
-                    {"op": "tensor_sketch_into", "shape": [n, o, i], "dtype": dtype})  # fmt: skip
+def _counted(work: Callable[[], Work], launches: int = 1) -> Callable[[Card], float]:
+    """The larger of issue and memory, and launches."""
+    return lambda card: work().ms(card.read) + launches * LAUNCH_MS
+
+
+def _flat(o: int, i: int) -> Expected:
+    return Expected(f"tensor_sketch_into [1, {o}, {i}] bfloat16", "instructions or bytes, a launch",
+                    _counted(lambda: counted.flat(o, i)),
+                    {"op": "tensor_sketch_into", "shape": [1, o, i], "dtype": "bfloat16"})  # fmt: skip
 
 
 def _token(n: int, t: int) -> Expected:
-    return Expected(f"outer_sketch_into, all blocks, {n} x {t:,} tokens", "1.6 memory floors",
-                    lambda card: n * predictions.token_ms(card, t),
+    return Expected(f"outer_sketch_into, all blocks, {n} x {t:,} tokens", "instructions or bytes",
+                    lambda card: predictions.token_ms(card, t, n),
                     {"op": "outer_sketch_into, whole model", "shape": [n, t]})  # fmt: skip
 
 
 def _search(op: str, rows: int, dtype: str, item: int, passes: float) -> Expected:
-    return Expected(f"{op}, {rows:,} in {dtype}, 50 queries", f"{passes} passes at 0.85 of the read ceiling",
+    return Expected(f"{op}, {rows:,} in {dtype}, 50 queries", f"{passes} passes over the store's bytes",
                     lambda card: passes * predictions.search_ms(card, rows, item=item) / 1.01,
                     {"op": op, "shape": [rows, 512, 50, 100], "dtype": dtype})  # fmt: skip
 
 
 EXPECTED = (
-    Expected("tensor_sketch_into, 1.419e9 bfloat16, one list", "bytes at 0.87 of the read ceiling",
+    Expected("tensor_sketch_into, 1.419e9 bfloat16, one list", "instructions or bytes",
              predictions.flat_ms, {"op": "tensor_sketch_into, whole model"}),
-    _flat(1, 1536, 1536, "bfloat16"), _flat(1, 8960, 1536, "bfloat16"), _flat(8, 8960, 1536, "float32"),
+    _flat(1536, 1536), _flat(8960, 1536),
     _token(1, PREVIEW), _token(8, PREVIEW), _token(1, FULL),
-    Expected("weighted_loss, 32 samples, bfloat16", "reads two, writes one, at 0.85 of the copy ceiling",
-             _read(6 * LATENTS + 4 * LATENTS / 16, 0.85), {"op": "weighted_loss", "dtype": "bfloat16"}),
-    Expected("noise_latents, 32 samples, bfloat16", "reads one, writes two, at 0.85 of the copy ceiling",
-             _read(6 * LATENTS, 0.85), {"op": "noise_latents", "dtype": "bfloat16"}),
-    Expected("motion_weights, 32 flows, bfloat16", "reads the flow once at 0.85, two launches",
-             lambda card: _read(2 * FLOW, 0.85)(card) + LAUNCH_MS, {"op": "motion_weights", "dtype": "bfloat16"}),
-    Expected("sjlt, [4, 1536, 8960] bfloat16", "bytes at 0.5: buckets taken in turns",
-             _read(2 * LAYER, 0.5), {"op": "sjlt", "shape": [4, 1536, 8960]}),
-    Expected("fastfood, the same", "bytes at 0.25: two transforms of 14 levels in shared memory",
-             _read(2 * LAYER, 0.25), {"op": "fastfood", "shape": [4, 1536, 8960]}),
-    Expected("rademacher, the same", "512 additions a number at half of the cores' rate",
-             lambda card: 512 * LAYER / ADDS / 0.5, {"op": "rademacher", "shape": [4, 1536, 8960]}),
+    Expected("weighted_loss, 32 samples, bfloat16", "instructions or bytes: reads two, writes one",
+             _counted(counted.weighted_loss, 2), {"op": "weighted_loss", "dtype": "bfloat16"}),
+    Expected("noise_latents, 32 samples, bfloat16", "instructions or bytes: reads one, writes two",
+             _counted(counted.noise_latents), {"op": "noise_latents", "dtype": "bfloat16"}),
+    Expected("motion_weights, 32 flows, bfloat16", "instructions or bytes: reads the flow once; three launches",
+             _counted(counted.motion_weights, 3), {"op": "motion_weights", "dtype": "bfloat16"}),
+    Expected("sjlt, [4, 1536, 8960] bfloat16", "bytes; its loops depend on the data and are not counted",
+             _read(2 * LAYER), {"op": "sjlt", "shape": [4, 1536, 8960]}),
+    Expected("fastfood, the same", "instructions or bytes",
+             _counted(lambda: counted.fastfood(*counted.LAYER)), {"op": "fastfood", "shape": [4, 1536, 8960]}),
+    Expected("rademacher, the same", "instructions or bytes",
+             _counted(lambda: counted.rademacher(*counted.LAYER)), {"op": "rademacher", "shape": [4, 1536, 8960]}),
     _search("topk_dot", 1_000_000, "int8", 1, 1.01), _search("topk_dot", 1_000_000, "float16", 2, 1.01),
     _search("vote", 1_000_000, "int8", 1, 1.05), _search("topk_dot", 100_000_000, "int8", 1, 1.01),
     Expected("gradients, 1.3B, 16 clips of 17 frames", "products at 0.8, attention at 0.6, 250 passes over activations",

@@ -25,6 +25,7 @@ std::vector<Fiber*> threads;  // of the block that runs
 ucontext_t scheduler;
 sanitizer::Fiber scheduler_known;
 const std::function<void()>* kernel_body = nullptr;
+Observer* observer = nullptr;
 bool descending = false;
 unsigned char* dynamic_memory = nullptr;
 size_t dynamic_bytes = 0;
@@ -94,6 +95,7 @@ bool pass_block_barrier() {
   }
   if (!first) return false;
   ++barriers_passed;
+  if (observer) observer->barrier();
   for (Fiber* fiber : threads) {
     if (fiber->state == State::at_block_barrier) fiber->state = State::ready;
   }
@@ -197,8 +199,10 @@ void run_block(const Launch& launch, int64_t number) {
     fill_unwritten(range.begin, range.end);
   }
   forget_copies();
+  if (observer) observer->block_begins(launch, dynamic_memory);
   run_threads();
   finish_copies();
+  if (observer) observer->block_ends();
 }
 
 }  // namespace
@@ -271,6 +275,7 @@ size_t& shared_limit(const void* kernel) {
 }
 
 void set_descending(bool wanted) { descending = wanted; }
+void observe(Observer* wanted) { observer = wanted; }
 
 }  // namespace cuda_on_cpu
 

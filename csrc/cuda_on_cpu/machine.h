@@ -66,6 +66,16 @@ size_t& shared_limit(const void* kernel);
 
 void set_descending(bool descending);
 
+// Counts of shared-memory accesses, in a program that is built with bank_observer.cpp.
+class Observer {
+ public:
+  virtual ~Observer() = default;
+  virtual void block_begins(const Launch& launch, const void* shared) = 0;
+  virtual void barrier() = 0;
+  virtual void block_ends() = 0;
+};
+void observe(Observer* observer);
+
 // Statically allocated shared memory of all kernels.
 struct Range {
   unsigned char* begin;

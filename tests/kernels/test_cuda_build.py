@@ -15,6 +15,7 @@ from types import ModuleType
 import pytest
 import torch
 
+from benchmarks.harness import machine_code as counted_code
 from tests.kernels.pinned import require_nvcc
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -179,6 +180,51 @@ def test_no_stores_of_bytes(pinned: Mapping[str, Path]) -> None:
     for name, path in pinned.items():
         stores = set(re.findall(r"\bSTG[.\w]*", machine_code(path)))
         assert not any(".U8" in store or ".S8" in store for store in stores), f"{name}: {stores}"
+
+
+@pytest.mark.parametrize("architecture", counted_code.ARCHITECTURES)
+def test_instruction_budgets(pinned: Mapping[str, Path], architecture: str) -> None:
+    """The loops are no longer than what predictions are computed from, and not so much shorter that those are stale."""
+    found = counted_code.counts(next(iter(pinned.values())).parent, architecture)
+    budgets = counted_code.committed(architecture)
+    wrong = {
+        f"{kernel} {part}": (count, budgets[kernel][part])
+        for kernel, parts in found.items()
+        for part, count in parts.items()
+        if not 0.9 * budgets[kernel][part] <= count <= 1.02 * budgets[kernel][part]
+    }
+    assert not wrong, f"(found, budget): {wrong}; if meant: python -m benchmarks.harness.machine_code --write"
+
+
+@pytest.mark.parametrize("architecture", counted_code.ARCHITECTURES)
+def test_no_fence_and_no_local_memory_inside_loops(pinned: Mapping[str, Path], architecture: str) -> None:
+    bad = []
+    for path in pinned.values():
+        for name, code in counted_code.kernels(counted_code.disassembly(path, architecture)).items():
+            parked = any(pattern.search(name) for pattern in PARKED)
+            pattern = r"\b(MEMBAR|CCTL)" if parked else r"\b(MEMBAR|CCTL|LDL|STL)"
+            bad += [f"{name}: {loop.count(pattern)}" for loop in code.loops() if loop.count(pattern)]
+    assert not bad, bad
+
+
+@pytest.mark.parametrize(
+    ("source", "kernel", "shared"),
+    [
+        # Gather buffer of 2,048 slots and an empty one, four sums of 512 numbers, 512 row entries.
+        ("tensor_sketch", "sketch_kernelINS_8bfloat16ELi2E", 2049 * 16 + 4 * 512 * 4 + 512 * 2),
+        # Transforms of four pairs and two parts of 512 numbers, the gather buffer, eight magnitudes.
+        ("outer_sketch_bfloat16", "outer_kernelINS_8bfloat16ELi9E", 2 * 4 * 512 * 4 + 2049 * 16 + 8 * 4),
+    ],
+)
+@pytest.mark.parametrize(("architecture", "bytes_of_sm"), [("sm_90a", 228 * 1024), ("sm_80", 164 * 1024)])
+def test_two_blocks_are_resident(
+    pinned: Mapping[str, Path], source: str, kernel: str, shared: int, architecture: str, bytes_of_sm: int
+) -> None:
+    """Sixteen warps a multiprocessor of the sketch kernels, by registers and by shared memory."""
+    taken = [regs for arch, name, regs, _ in resources(pinned[source]) if arch == architecture and kernel in name]
+    assert len(taken) == 1
+    assert 65536 // (-(-taken[0] // 8) * 8 * 256) >= 2
+    assert bytes_of_sm // (shared + 1024) >= 2
 
 
 @pytest.mark.parametrize("source", ["tensor_sketch", "outer_sketch_bfloat16", "outer_sketch_float32"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -88,6 +89,17 @@ def test_faults_are_found(fault: str, which: int) -> None:
     found = module("run").run(path, [fault])
     meaning = "a step outside memory" if "ERROR: AddressSanitizer" in found.output else found.meaning
     assert meaning == expected, found.output
+
+
+@pytest.mark.long("compiles every kernel and driver once more, with an observer of shared memory")
+def test_bank_conflicts() -> None:
+    """No place of the sources takes more steps for a warp's access to shared memory than the committed table says."""
+    if shutil.which("addr2line") is None:
+        pytest.skip("addr2line (binutils) is not installed")
+    banks = module("banks")
+    committed, found = banks.committed(), banks.count()
+    worse = {place: ratio for place, ratio in found.items() if ratio > committed.get(place, 1.0) + 0.01}
+    assert not worse, f"{worse}; if they are meant: python csrc/cuda_on_cpu/banks.py --write"
 
 
 def test_the_driver_is_a_program_for_a_card_too() -> None:
