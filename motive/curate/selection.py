@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from motive.config import to_json
 from motive.curate.amounts import CAPTION
+from motive.curate.attributed import attributed_of, clip_path, seconds_of
 from motive.curate.captions import CaptionClusters
 from motive.curate.choose import Choice, Chooser, Sight
 from motive.curate.config import SelectConfig
@@ -77,6 +78,7 @@ class Selection(Result):
         lines += self.unmet
         if self.training is not None:
             lines.append(f"to train on it with {self.training.tool}: {self.path / TRAIN}")
+            lines += self.training.losses
         if self.store_changed:
             lines.append("the store has grown since it was scored; run motive score again to rank the new clips")
         return lines
@@ -129,7 +131,7 @@ def select(
             files=config.placing,
             format=config.format,
             final=out,
-            clip_spec=_clip_spec(stores),
+            attributed=attributed_of(stores, ids),
         )
         write_record(folder, record, _WHERE)
     return Selection(
@@ -172,12 +174,10 @@ def choose(config: SelectConfig, ranking: Ranking, ranked: Ranked, stores: Score
 
 
 def _frame_hash(stores: ScoredStores, clip_id: str, load: Load) -> NDArray[np.uint8]:
-    """Hash of a clip's pictures, over the seconds that the clips were attributed at."""
-    pa = require("pyarrow", _WHERE, extra="tables")
-    path = stores.table(pa.array([clip_id], pa.large_string()), ["path"])[1].column("path")[0].as_py()
-    spec = _clip_spec(stores) or {"fps": 16.0, "frames": 81.0}
+    """Hash of a clip's pictures, over the seconds that the clip was attributed at."""
+    path, bucket = clip_path(stores, clip_id, _WHERE)
     try:
-        return frame_hash(path or "", spec["frames"] / spec["fps"], load)
+        return frame_hash(path, seconds_of(stores, bucket), load)
     except ClipError as error:
         raise DatasetError(
             f"{_WHERE}: the pictures of {path} cannot be compared: {error.detail}; restore the file, or leave out "
@@ -242,15 +242,6 @@ def _rows(ranking: Ranking, cut: Cut, stores: ScoredStores, folder: Path) -> Sel
         return shown
 
     return SelectedRows(stores, _clip_ids(ranking, cut), scores, folder, bool(cut.segments), _WHERE)
-
-
-def _clip_spec(stores: ScoredStores) -> dict[str, float]:
-    """Rate, length and size that the clips were attributed at, where the stores say."""
-    spec = stores.first.identity.gradient.get("clip_spec")
-    names = ("fps", "frames", "height", "width")
-    if not isinstance(spec, Mapping) or not all(isinstance(spec.get(name), (int, float)) for name in names):
-        return {}
-    return {name: float(spec[name]) for name in names}
 
 
 def _record(scores: Path, config: SelectConfig, ranking: Ranking, cut: Cut, stores: ScoredStores) -> dict[str, Any]:

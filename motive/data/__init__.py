@@ -9,11 +9,13 @@ from motive.data.video.clips import LoadedClip, load_clip
 from motive.data.video.encode import write_video
 from motive.data.video.isolated import ClipReader, DecoderPool
 from motive.data.video.video import DecodeLimits
+from motive.data.writers.attributed import Attributed
 from motive.data.writers.registry import SAME, selection_writer, selection_writers
 from motive.data.writers.writer import Export, Files, SelectionWriter, Training
 
 __all__ = [
     "SAME",
+    "Attributed",
     "Clip",
     "ClipReader",
     "ClipSpec",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -23,6 +23,7 @@ from motive.data.media import Media, media_of
 from motive.data.paths import PathGuard
 from motive.data.shards.cache import RemoteShards
 from motive.data.shards.listed import remote_shards
+from motive.data.writers.attributed import Attributed
 from motive.data.writers.own import OWN
 from motive.data.writers.registry import SAME, selection_writer
 from motive.data.writers.writer import Export, Files, SelectionWriter, Training
@@ -42,7 +43,7 @@ def write_subset(
     files: Files,
     format: str = SAME,
     final: Path | None = None,
-    clip_spec: Mapping[str, float] | None = None,
+    attributed: Attributed | None = None,
 ) -> Training | None:
     """Write selected clips as a dataset, in the input's own format or in one that a trainer reads, with their scores.
 
@@ -68,7 +69,7 @@ def write_subset(
             given (SelectionWriter.placements).
         format: ``same``, or the name of a selection writer.
         final: path that out has later, for files that name absolute paths; None for out itself.
-        clip_spec: fps, frames, height and width that the clips were attributed at, for the files that trainers read.
+        attributed: shapes and model that the clips were attributed at and with, for the files that trainers read.
 
     Returns:
         How to train on it, which ``TRAIN.md`` in out says too; None for a format of which that is not known.
@@ -93,7 +94,7 @@ def write_subset(
     layout.check_unchanged(Mapped(rows, lambda row: row.clip))
     finite = Mapped(rows, lambda row: SubsetRow(row.clip, {name: _finite(row.scores[name]) for name in names}))
     final = Path(os.path.abspath(final or out))
-    export = Export(finite, seen.targets, out, final, placing, names, clip_spec or {}, shards=shards)
+    export = Export(finite, seen.targets, out, final, placing, names, attributed or Attributed(), shards=shards)
     if writer is not None:
         writer.check(export)
     try:

@@ -11,8 +11,7 @@ import pytest
 from benchmarks.harness.rows import read_rows
 from benchmarks.scoring import selecting
 from motive.curate import SelectConfig, rows, select
-from motive.data import SubsetRow
-from motive.data.writers import writer
+from motive.data import Export, SubsetRow
 
 BATCH = 16
 EVERY = 17
@@ -26,15 +25,14 @@ def test_a_writer_holds_a_batch_of_rows_at_most(
     made = scored("videofolder", count=200)
     monkeypatch.setattr(rows, "_BATCH", BATCH)
     found: list[int] = []
-    inner, rows_seen = writer.address, itertools.count()
+    inner, rows_seen = Export.original, itertools.count()
 
-    def counting(path: Path) -> str:
+    def counting(export: Export, row: SubsetRow) -> str:
         if next(rows_seen) % EVERY == 0:
             found.append(sum(type(item) is SubsetRow for item in gc.get_objects()))
-        return inner(path)
+        return inner(export, row)
 
-    monkeypatch.setattr(writer, "address", counting)
-    monkeypatch.setattr("motive.data.writers.list.address", counting)
+    monkeypatch.setattr(Export, "original", counting)
     select(made.scores, tmp_path / "out", SelectConfig(top="100%", format=name, scores_only=True))
     assert len(found) >= 200 // EVERY
     # One batch for reading by number, one or two that iteration is at, and each row's copy with finite scores.

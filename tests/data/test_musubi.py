@@ -207,6 +207,7 @@ def test_a_selection_trains_on_its_clips_alone(golden: Path, tmp_path: Path) -> 
     caches = {first["cache_directory"], second["cache_directory"]}
     assert len(caches) == 2, "musubi-tuner wants a cache for each entry"
     assert not {"cache_clips", "cache_more"} & caches, "the old caches hold clips that were not selected"
+    assert caches == {f"{out}-cache/1", f"{out}-cache/2"}, "not inside what a later selection replaces"
     assert stills["image_directory"] == str(golden.parent / "stills")
     rows = [json.loads(line) for line in (out / "more.jsonl").read_text().splitlines()]
     assert rows[0]["tags"] == ["x", {"y": 1}]

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from motive.data import Clip, Dataset, SubsetRow, read_dataset, write_subset
+from motive.data import Attributed, Clip, Dataset, SubsetRow, read_dataset, write_subset
 from motive.data.writers import registry
 from motive.data.writers.columns import Columns
 from motive.data.writers.names import FlatNames
@@ -30,7 +30,7 @@ CAPTIONS = {
     "a.mp4": "lower",
 }
 WRITERS = sorted(registry._built_in())
-SPEC = {"fps": 16.0, "frames": 33, "height": 240, "width": 416}
+SPEC = Attributed(shapes=((416, 240, 33),))
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def chosen(dataset: Dataset, count: int = 6) -> list[SubsetRow]:
 
 def write(dataset: Dataset, tmp_path: Path, name: str, **options: Any) -> Path:
     out = tmp_path / "out"
-    training = write_subset(dataset, chosen(dataset), out, format=name, clip_spec=SPEC, **{"files": "copy", **options})
+    training = write_subset(dataset, chosen(dataset), out, format=name, attributed=SPEC, **{"files": "copy", **options})
     assert training is not None
     assert training.commands
     assert "```sh" in (out / "TRAIN.md").read_text()
@@ -235,7 +235,7 @@ def test_the_shell_lines_are_one_word_each(dataset: Dataset, tmp_path: Path) -> 
 
     out = tmp_path / "it's here"
     for name in WRITERS:
-        training = write_subset(dataset, chosen(dataset), out / name, files="link", format=name, clip_spec=SPEC)
+        training = write_subset(dataset, chosen(dataset), out / name, files="link", format=name, attributed=SPEC)
         assert training is not None
         for command in training.commands:
             shlex.split(command)

@@ -21,14 +21,14 @@ from typing import Any
 
 import numpy as np
 
-from motive.data import Dataset, SubsetRow, read_dataset, write_subset, write_video
+from motive.data import Attributed, Dataset, SubsetRow, read_dataset, write_subset, write_video
 from motive.data.media import media_of
 from tests.data.sample import CAPTIONS as CAPTIONS_OF_SAMPLES
 from tests.data.samples import SAMPLES
 
 HERE = Path(__file__).parent
 CAPTIONS = ('says "hi", then; goes', "caf\u00e9 \u732b \u2603", "None", "", "=1+1", "two\nlines", "1")
-SPEC = {"fps": 16.0, "frames": 9, "height": 32, "width": 32}
+SHAPES = Attributed(shapes=((32, 32, 9),))
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows = [SubsetRow(clip, {"motive_rank": n}) for n, clip in enumerate(reversed(dataset.clips), 1)]
         for reader in (reader for reader in READERS if reader.tool in options.only):
             out = folder / reader.tool
-            write_subset(dataset, rows, out, files="copy", format=reader.format, clip_spec=SPEC)
+            write_subset(dataset, rows, out, files="copy", format=reader.format, attributed=SHAPES)
             check(reader, found_by(reader.tool, out, options), rows, out)
             print(
                 f"{reader.tool}: {len(rows)} clips of --format {reader.format} read by {versions[reader.source]}",
@@ -237,7 +237,7 @@ def check_own(own: Own, folder: Path, videos: Sequence[bytes], options: argparse
     dataset = read_dataset(path)
     clips = [clip for clip in dataset.clips if clip.caption in CAPTIONS_OF_SAMPLES]
     rows = [SubsetRow(clip, {"motive_rank": n}) for n, clip in enumerate(reversed(clips), 1)]
-    write_subset(dataset, rows, out, files="copy", clip_spec=SPEC)
+    write_subset(dataset, rows, out, files="copy", attributed=SHAPES)
     found = found_by(own.tool, out if own.tool in WHOLE else out / sample.inside, options)
     wanted = {row.clip.caption: row for row in rows}
     if sorted(text for _, text, _ in found) != sorted(wanted):

@@ -82,7 +82,7 @@ class Musubi(ConfigFormat):
         """Write the configuration with paths into the selection, its tables and its caption files.
 
         Entries without a selected clip are left out. Those of images stay, with absolute paths. Every cache is a new
-        one: musubi-tuner trains on all latents that it finds in a cache, also those of clips that were not selected.
+        one, beside the selection: musubi-tuner trains on all latents that it finds in a cache, also those of clips that were not selected.
         """
         source = subset.dataset.source
         if source is None:
@@ -199,7 +199,7 @@ class _Writer:
             return None
         self._caches += 1
         changed = {**at_home(entry, ("control_directory",), self._guard), key: self._selected.final(written)}
-        return {**changed, "cache_directory": self._selected.final(f"cache/{self._caches}")}
+        return {**changed, "cache_directory": f"{self._selected.final('')}-cache/{self._caches}"}
 
     def _folder(self, written: str, general: Mapping[str, Any], entry: Mapping[str, Any]) -> str | None:
         folder, end = self._guard.folder(written), _caption_end({**general, **entry})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from motive.data.writers.attributed import Attributed
 from motive.data.writers.folder import write_captioned
 from motive.data.writers.writer import Export, SelectionWriter, Training, quoted, toml_text
 
@@ -17,15 +18,8 @@ class DiffusionPipeWriter(SelectionWriter):
 
     def write(self, export: Export) -> None:
         write_captioned(self, export)
-        width, height, frames = export.size
         text = (
-            f"resolutions = [[{width}, {height}]]\n"
-            "enable_ar_bucket = true\n"
-            "min_ar = 0.5\n"
-            "max_ar = 2.0\n"
-            "num_ar_buckets = 7\n"
-            f"frame_buckets = [1, {frames}]\n"
-            "\n"
+            f"{_buckets(export.attributed)}\n"
             "[[directory]]\n"
             f"path = {toml_text(export.final / 'videos')}\n"
             "num_repeats = 1\n"
@@ -34,6 +28,22 @@ class DiffusionPipeWriter(SelectionWriter):
 
     def training(self, export: Export) -> Training:
         return diffusion_pipe_training(export, "dataset.toml")
+
+
+def _buckets(attributed: Attributed) -> str:
+    """The keys that state sizes and lengths: whole buckets where the clips have several."""
+    if len(attributed.shapes) > 1:
+        rows = (f"    [{width}, {height}, {frames}],\n" for width, height, frames in attributed.clips)
+        return f"size_buckets = [\n{''.join(rows)}]\n"
+    width, height, frames = attributed.main
+    return (
+        f"resolutions = [[{width}, {height}]]\n"
+        "enable_ar_bucket = true\n"
+        "min_ar = 0.5\n"
+        "max_ar = 2.0\n"
+        "num_ar_buckets = 7\n"
+        f"frame_buckets = [1, {frames}]\n"
+    )
 
 
 def diffusion_pipe_training(export: Export, config: str) -> Training:
@@ -47,5 +57,6 @@ def diffusion_pipe_training(export: Export, config: str) -> Training:
             "--config examples/motion.toml",
         ),
         "Set ckpt_path and output_dir in examples/motion.toml. diffusion-pipe resamples clips to the model's frame rate "
-        "and drops those that are then shorter than the frame bucket.",
+        "and drops those that are then shorter than every frame bucket. The model is that of the example; for another one "
+        "take its [model] section from docs/supported_models.md of diffusion-pipe.",
     )

@@ -29,6 +29,12 @@ def write_captioned(writer: SelectionWriter, export: Export) -> None:
 def folder_training(export: Export, inner: str) -> Training:
     """How ai-toolkit trains on a folder."""
     videos = export.final / inner if inner else export.final
+    frames, attributed = export.size[2], export.attributed
+    others = attributed.shorter(frames) + attributed.longer(frames)
+    losses = [
+        f"{others} of {len(attributed.shape_of)} clips were attributed at another length than {frames} frames, and ai-toolkit "
+        "spreads num_frames over the whole clip"
+    ]
     return Training(
         "ai-toolkit (commit 27a03a9, 2026-08-21)",
         (
@@ -36,5 +42,7 @@ def folder_training(export: Export, inner: str) -> Training:
             f"sed -i 's|folder_path: .*|folder_path: \"'{quoted(videos)}'\"|' config/motion.yaml",
             "python run.py config/motion.yaml",
         ),
-        f"Add num_frames: {export.size[2]} to the dataset in config/motion.yaml, else one frame of each clip is used.",
+        f"Add num_frames: {frames} to the dataset in config/motion.yaml, else one frame of each clip is used. The example "
+        "is of Wan2.1 T2V 1.3B; config/examples has those of other models.",
+        tuple(losses) if others else (),
     )

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
 
-from motive.data.writers.writer import Export, SelectionWriter, Training, json_lines, quoted, toml_text
+from motive.data.writers.attributed import Shape
+from motive.data.writers.writer import (
+    Export,
+    SelectionWriter,
+    Training,
+    json_line,
+    new_json_lines,
+    quoted,
+    toml_text,
+)
 from motive.errors import OptionError
 
 _TABLE, _TOML = "videos.jsonl", "dataset.toml"
@@ -28,46 +39,66 @@ class MusubiWriter(SelectionWriter):
                     )
 
     def write(self, export: Export) -> None:
-        records = (
-            export.record(
-                row,
-                {
+        shapes = export.attributed.shapes
+        with ExitStack() as stack:
+            files = [stack.enter_context(new_json_lines(export.folder / _table(shape, shapes))) for shape in shapes]
+            for at, (row, path) in enumerate(export.videos(self)):
+                fixed = {
                     "video_path": str(export.final / path) if export.files != "none" else path,
                     "caption": row.clip.caption,
                     "clip_id": row.clip.clip_id,
-                },
-            )
-            for row, path in export.videos(self)
-        )
-        json_lines(export.folder / _TABLE, records)
-        (export.folder / _TOML).write_text(musubi_toml(export, _TABLE), encoding="utf-8")
+                }
+                place = export.attributed.shape_of[at] if len(shapes) > 1 else 0
+                files[place].write(json_line(export.record(row, fixed)))
+        (export.folder / _TOML).write_text(_toml(export), encoding="utf-8")
 
     def training(self, export: Export) -> Training:
         return musubi_training(export, _TOML)
 
 
-def musubi_toml(export: Export, table: str) -> str:
-    """A dataset config of one JSON Lines file."""
-    width, height, frames = export.size
-    cache = export.final.with_name(PurePath(export.final).name + "-cache")
-    return (
-        "[general]\n"
-        f"resolution = [{width}, {height}]\n"
-        "batch_size = 1\n"
-        "enable_bucket = true\n"
-        "\n"
-        "[[datasets]]\n"
-        f"video_jsonl_file = {toml_text(export.final / table)}\n"
-        f"cache_directory = {toml_text(cache)}\n"
-        f"target_frames = [{frames}]\n"
-        'frame_extraction = "head"\n'
-        "# source_fps = 30.0  # the videos' rate, if it is not the model's: musubi-tuner resamples only when asked to\n"
-    )
+def _table(shape: Shape, shapes: Sequence[Shape]) -> str:
+    """Name of the table of the clips of a shape."""
+    return _TABLE if len(shapes) == 1 else f"videos-{_name(shape)}.jsonl"
+
+
+def _name(shape: Shape) -> str:
+    return "x".join(map(str, shape))
+
+
+def _toml(export: Export) -> str:
+    """A dataset config with an entry for each shape: of several target_frames in one entry musubi-tuner takes a long clip
+    at each of them."""
+    shapes, cache = export.attributed.shapes, cache_beside(export.final)
+    rate = export.attributed.source_fps
+    fps = "# source_fps = 30.0  # the videos' rate, if it is not the model's: musubi-tuner resamples only when asked to"
+    sizes = [f"resolution = [{width}, {height}]\n" for width, height, _ in shapes]
+    common = sizes[0] if len(set(sizes)) == 1 else ""
+    text = f"[general]\n{common}batch_size = 1\nenable_bucket = true\n"
+    for shape, size in zip(shapes, sizes, strict=True):
+        text += (
+            "\n"
+            "[[datasets]]\n"
+            f"{'' if common else size}"
+            f"video_jsonl_file = {toml_text(export.final / _table(shape, shapes))}\n"
+            f"cache_directory = {toml_text(cache if len(shapes) == 1 else cache / _name(shape))}\n"
+            f"target_frames = [{shape[2]}]\n"
+            'frame_extraction = "head"\n'
+            f"{fps if rate is None else f'source_fps = {float(rate)!r}'}\n"
+        )
+    return text
+
+
+def cache_beside(final: Path) -> Path:
+    """Where the cache of a selection lies: beside it, so that a later selection can replace the folder."""
+    return final.with_name(final.name + "-cache")
 
 
 def musubi_training(export: Export, config: str) -> Training:
     """The three commands that train on a dataset config."""
     toml = quoted(export.final / config)
+    _, other = export.attributed.model_or("Wan2.1 T2V 1.3B")
+    if export.attributed.family == "wan":
+        other = other if "1.3B" not in export.attributed.model else ""
     return Training(
         "musubi-tuner 0.3.4 (commit 30c658c, 2026-06-24)",
         (
@@ -84,4 +115,5 @@ def musubi_training(export: Export, config: str) -> Training:
         ),
         "Give the paths of your model files. The cache lies beside the selection, so that a later selection into the "
         "same folder can replace it. After a move of the folder, correct the paths in it.",
+        (other,) if other else (),
     )

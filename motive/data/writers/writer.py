@@ -6,14 +6,16 @@ import json
 import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 from motive.data.formats.reader import SubsetRow
 from motive.data.media import Placement, media_of
 from motive.data.shards.cache import RemoteShards
+from motive.data.writers.attributed import Attributed, Shape
 from motive.data.writers.columns import Columns, title
 from motive.data.writers.names import FlatNames
 from motive.errors import DatasetError, OptionError
@@ -35,7 +37,7 @@ class Export:
         final: absolute path that the folder has once the selection is whole, for files that name paths.
         files: ``link`` and ``copy`` place the videos; ``none`` leaves them where they are.
         score_names: names of the scores that every row has.
-        clip_spec: ``fps``, ``frames``, ``height`` and ``width`` that the clips were attributed at; empty if unknown.
+        attributed: shapes and model that the clips were attributed at and with.
         values: from a clip's id to its cells with the types that the dataset gives them; None for the columns' text.
         shards: of a dataset that was read from addresses.
     """
@@ -46,7 +48,7 @@ class Export:
     final: Path
     files: Files
     score_names: Sequence[str]
-    clip_spec: Mapping[str, float] = field(default_factory=dict)
+    attributed: Attributed = field(default_factory=Attributed)
     values: Callable[[str], Mapping[str, Any]] | None = None
     shards: RemoteShards | None = None
 
@@ -116,10 +118,9 @@ class Export:
         return {title(name, taken): cells.get(name, row.clip.columns.get(name)) for name in self.columns.kinds}
 
     @property
-    def size(self) -> tuple[int, int, int]:
-        """Width, height and frames to train at: those that the clips were attributed at, else 832, 480, 81."""
-        spec = {"width": 832, "height": 480, "frames": 81, **self.clip_spec}
-        return int(spec["width"]), int(spec["height"]), int(spec["frames"])
+    def size(self) -> Shape:
+        """Width, height and frames for a tool that takes one shape: those that most clips were attributed at."""
+        return self.attributed.main
 
 
 @dataclass(frozen=True)
@@ -130,15 +131,19 @@ class Training:
         tool: who reads it, with the version that was looked at.
         commands: shell commands, run in the tool's folder.
         note: what to know or to change; one paragraph.
+        losses: what of the selection the tool drops or crops, or why the commands are not for the store's model; a
+            sentence each. The summary has them too.
     """
 
     tool: str
     commands: tuple[str, ...]
     note: str = ""
+    losses: tuple[str, ...] = ()
 
     def text(self, title: str) -> str:
         """As a Markdown page."""
-        parts = [f"# {title}", f"For {self.tool}.", *([self.note] if self.note else [])]
+        said = [" ".join(text[:1].upper() + text[1:] + "." for text in self.losses), self.note]
+        parts = [f"# {title}", f"For {self.tool}.", *filter(None, said)]
         return "\n\n".join([*parts, "```sh\n" + "\n".join(self.commands) + "\n```"]) + "\n"
 
 
@@ -195,17 +200,33 @@ class SelectionWriter(ABC):
 
 
 def json_lines(path: Path, records: Iterator[Mapping[str, Any]]) -> None:
-    """Write records as JSON Lines, one at a time; UTF-8, with every kind of line end escaped.
+    """Write records as JSON Lines, one at a time.
+
+    Raises:
+        DatasetError: the file exists.
+    """
+    with new_json_lines(path) as file:
+        file.writelines(map(json_line, records))
+
+
+@contextmanager
+def new_json_lines(path: Path) -> Iterator[TextIO]:
+    """A new file for lines of json_line, UTF-8.
 
     Raises:
         DatasetError: the file exists.
     """
     try:
-        with open(path, "x", encoding="utf-8", newline="") as file:
-            for record in records:
-                file.write(json.dumps(record, ensure_ascii=False).translate(_LINE_ENDS) + "\n")
+        file = open(path, "x", encoding="utf-8", newline="")  # noqa: SIM115 - closed below
     except FileExistsError as error:
         raise DatasetError(f"{path} exists already; choose another folder") from error
+    with file:
+        yield file
+
+
+def json_line(record: Mapping[str, Any]) -> str:
+    """A record as a line of JSON, with every kind of line end escaped."""
+    return json.dumps(record, ensure_ascii=False).translate(_LINE_ENDS) + "\n"
 
 
 def caption_lines(text: str) -> str:
