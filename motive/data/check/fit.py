@@ -204,7 +204,7 @@ def buckets_fit_of(shapes: Shapes, clip_specs: ClipSpecs) -> BucketsFit:
         shortest=shortest.frames,
         not_known=int(((places < 0) & ~dropped).sum()),
         buckets=tuple(
-            _bucket_fit(shapes, bucket, at == places, clip_specs) for at, bucket in enumerate(clip_specs.buckets)
+            _bucket_fit(shapes, bucket, places == at, clip_specs) for at, bucket in enumerate(clip_specs.buckets)
         ),
     )
 
