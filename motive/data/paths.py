@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from motive.data.base import ReadOptions
-from motive.errors import ClipError, OptionError
+from motive.errors import ClipError
 
 _MAX_ID = 1024
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
@@ -157,7 +157,7 @@ class PathGuard:
         joined = dict.fromkeys(os.path.normpath(os.path.join(base, text)) for base in self._bases)
         inside = [path for path in joined if any(_inside(root, path) is not None for root in self._roots)]
         if not inside:
-            raise _escapes(written, whole=True)
+            raise _escapes(written, next(iter(joined)), whole=True)
         there = [path for path in inside if os.path.isdir(path)]
         if len(there) > 1:
             raise ClipError("ambiguous_path", f"{text!r} is {' and '.join(there)}; pass one --root, or absolute paths")
@@ -203,7 +203,7 @@ class PathGuard:
                 raise ClipError("not_a_file", f"{text!r} is the dataset's folder")
             if inside is not None:
                 return root, inside
-        raise _escapes(text)
+        raise _escapes(text, joined)
 
     def _split(self, name: str) -> tuple[_Root, str]:
         """The root of a name, and the path under it."""
@@ -256,24 +256,6 @@ class PathGuard:
         return self._real_folders[folder]
 
 
-def parse_path_map(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """(OLD, NEW) of every ``OLD=NEW``.
-
-    Raises:
-        OptionError: it has no OLD, or NEW is no folder of this machine.
-    """
-    pairs = []
-    for text in texts:
-        old, _, new = text.partition("=")
-        if not old.strip() or not os.path.isdir(new):
-            raise OptionError(
-                f"path_map must be OLD=NEW with NEW a folder on this machine, got {text!r}; "
-                "for example /data/videos=/mnt/videos"
-            )
-        pairs.append((old, os.path.abspath(new)))
-    return tuple(pairs)
-
-
 def _is_plain(text: str) -> bool:
     """Whether a path is its own name, as most are: relative, and with nothing in it that would have to be resolved."""
     if text[0] in "/." or text[-1] == "/":
@@ -324,10 +306,20 @@ def _inside(root: _Root, joined: str) -> str | None:
     return None
 
 
-def _escapes(text: str, whole: bool = False) -> ClipError:
-    """The error for a path outside every root; ``whole`` if it is a folder of clips."""
+def _escapes(text: str, joined: str, whole: bool = False) -> ClipError:
+    """The error for a path outside every root; ``joined`` is the path in full, ``whole`` if it is a folder of clips."""
     if not os.path.isabs(text):
-        return ClipError("path_escapes_root", f"{text!r} leads out of the dataset's folder")
+        rest = os.path.normpath(text).lstrip("./")
+        up = text[: -len(rest)].rstrip("/") if text.endswith(rest) else ""
+        return ClipError(
+            "path_escapes_root",
+            f"{text!r} leads out of the dataset's folder; if its files are yours, "
+            + (
+                f"pass --path-map {up}={printable(joined.removesuffix(f'/{rest}'))}"
+                if up and ".." not in rest.split("/") and up.strip("./") == "" and joined.endswith(f"/{rest}")
+                else "write paths that start from a folder above them, and pass --root with that folder"
+            ),
+        )
     folder = printable(text.rstrip("/")) if whole else _parent(text)
     return ClipError(
         "path_escapes_root",

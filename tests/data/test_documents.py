@@ -44,3 +44,9 @@ def test_mask_options_and_defaults_are_listed() -> None:
     for field in fields(MaskConfig):
         default = field.default if isinstance(field.default, float) else f"`{field.default}`"
         assert f"| `{field.name}` | {default} |" in MASKS, f"docs/masks.md: {field.name} {default}"
+
+
+def test_the_table_of_formats_is_in_the_order_of_trying() -> None:
+    head = DATASETS.index("| format | recognised by |")
+    rows = DATASETS[head : DATASETS.index("\n\n", head)].splitlines()[2:]
+    assert [row.split("`")[1] for row in rows] == list(dataset_formats())

@@ -174,3 +174,64 @@ def test_columns_of_bytes_that_are_not_read_are_named(tmp_path: Path) -> None:
     assert dataset.format == "hf_datasets"
     assert list(unread(dataset)) == ["column img", "column thumb"], "once for all files"
     assert dataset.clips[0].columns == {"caption": "x", "emb": "[1.0, 2.0]"}
+
+
+def details(dataset: Dataset) -> dict[str, str]:
+    return {failure.clip_id: failure.detail for failure in dataset.failures}
+
+
+@pytest.mark.parametrize("inside", ["train", "videos"])
+def test_files_one_folder_below_their_table_are_found_for_the_message(tmp_path: Path, inside: str) -> None:
+    """The older layout of DiffSynth, and tables above split folders."""
+    folder = videos(tmp_path, *(f"{inside}/c{number}.mp4" for number in range(30)), "other/x.mp4")
+    names = [*(f"c{number}.mp4" for number in range(30)), "gone.mp4", f"{inside}/c0.mp4"]
+    (folder / "metadata.csv").write_text("video,prompt\n" + "".join(f"{name},text of {name}\n" for name in names))
+    dataset = read_dataset(folder)
+    found = details(dataset)
+    hint = f"; it lies in {folder / inside}: pass --root {folder / inside}"
+    assert {name for name, detail in found.items() if detail.endswith(hint)} == set(names) - {
+        "gone.mp4",
+        f"{inside}/c0.mp4",
+    }
+    assert found["gone.mp4"] == "'gone.mp4' does not exist"
+    again = read_dataset(folder, root=folder / inside)
+    assert len(again.clips) == 30, "the advice works"
+    assert again.clips[0].caption == "text of c0.mp4"
+
+
+def test_files_one_folder_above_their_table(tmp_path: Path) -> None:
+    videos(tmp_path, "set/videos/a.mp4")
+    (tmp_path / "set/tables").mkdir()
+    table = tmp_path / "set/tables/train.csv"
+    table.write_text("path,caption\nvideos/a.mp4,x\n")
+    hint = f"it lies in {tmp_path / 'set'}: pass --root {tmp_path / 'set'}"
+    assert hint in details(read_dataset(table))["videos/a.mp4"]
+    assert captions(read_dataset(table, root=tmp_path / "set")) == {"videos/a.mp4": "x"}
+
+
+@pytest.mark.parametrize(
+    ("written", "up"), [("../videos/a.mp4", ".."), ("./../videos//a.mp4", "./.."), ("../../set/videos/a.mp4", "../..")]
+)
+def test_a_path_that_leads_out_says_what_to_pass(tmp_path: Path, written: str, up: str) -> None:
+    videos(tmp_path, "set/videos/a.mp4")
+    (tmp_path / "set/tables").mkdir()
+    table = tmp_path / "set/tables/train.csv"
+    table.write_text(f"path,caption\n{written},x\n")
+    (failure,) = read_dataset(table).failures
+    assert failure.reason == "path_escapes_root"
+    advice = failure.detail.partition("pass --path-map ")[2]
+    if "//" in written:
+        assert "pass --root with that folder" in failure.detail
+        return
+    assert advice == f"{up}={tmp_path if up == '../..' else tmp_path / 'set'}"
+    assert list(captions(read_dataset(table, path_map=[advice])).values()) == ["x"], "the advice works"
+
+
+def test_a_path_that_leads_out_by_a_way_round(tmp_path: Path) -> None:
+    videos(tmp_path / "set", "a.mp4")
+    (tmp_path / "set/train.csv").write_text("path,caption\nsub/../../b.mp4,x\n")
+    (failure,) = read_dataset(tmp_path / "set/train.csv").failures
+    assert failure.detail == (
+        "'sub/../../b.mp4' leads out of the dataset's folder; if its files are yours, write paths that start from a folder "
+        "above them, and pass --root with that folder"
+    )

@@ -12,6 +12,7 @@ from typing import Any
 
 from motive.data.base import Clip, Dataset, Failure, Part, ReadOptions, Unread
 from motive.data.clip_list import ClipList, ClipRecords
+from motive.data.formats.elsewhere import Elsewhere
 from motive.data.media import Media
 from motive.data.paths import PathGuard, check_id, printable
 from motive.errors import ClipError
@@ -237,6 +238,7 @@ def _collect(
     failures: list[Failure] = []
     unread: list[Unread] = []
     parts: list[Part] = []
+    elsewhere = Elsewhere(guard)
     for row in rows:
         if isinstance(row, Unread):
             unread.append(row)
@@ -246,8 +248,10 @@ def _collect(
             try:
                 clips.add(row)
             except ClipError as error:
-                path = row.media if isinstance(row.media, str) else row.label
-                failures.append(Failure(printable(row.label), printable(path), "read", error.reason, error.detail))
+                path, detail = row.media if isinstance(row.media, str) else row.label, error.detail
+                if error.reason == "missing_file" and row.media == path:
+                    detail += elsewhere.hint(path)
+                failures.append(Failure(printable(row.label), printable(path), "read", error.reason, detail))
     return clips.in_order(), failures, unread, parts
 
 

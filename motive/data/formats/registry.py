@@ -17,7 +17,7 @@ from motive.data.formats.metadata import TableFormat
 from motive.data.formats.reader import DatasetFormat, Detection
 from motive.data.formats.selected import own_tables
 from motive.data.formats.tables import SUFFIXES, column_names
-from motive.data.paths import parse_path_map
+from motive.data.path_map import parse_path_map
 from motive.data.plugins import built_in, installed
 from motive.data.shards.cache import default_cache
 from motive.data.shards.listed import ShardList, check_shards, remote_shards_of, shard_list
