@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from motive.data.formats.selected import FORMAT, RECORD, TABLES, are_tables
+from motive.data.formats.selected import FORMAT, READS, RECORD, TABLES, are_tables
 from motive.errors import OptionError, StoreError
 from motive.publish import TEMPORARY_PREFIX, put_in_place
 from motive.scores.selection import VERSION
@@ -80,7 +80,14 @@ def write_record(folder: Path, record: dict[str, Any], where: str) -> None:
             f"{where}: the dataset's table is called {RECORD}, as the selection's record; rename it and index it again"
         )
     files = {name: _mark(file) for name, file in _files(folder)}
-    whole = {"format": FORMAT, "version": VERSION, TABLES: are_tables(files), **record, "files": files}
+    whole = {
+        "format": FORMAT,
+        "version": VERSION,
+        TABLES: are_tables(files),
+        READS: record.get(READS),
+        **record,
+        "files": files,
+    }
     try:
         path.write_text(json.dumps(whole, indent=1) + "\n")
     except OSError as error:

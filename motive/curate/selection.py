@@ -132,6 +132,7 @@ def select(
             format=config.format,
             final=out,
             attributed=attributed_of(stores, ids),
+            record=record,
         )
         write_record(folder, record, _WHERE)
     return Selection(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -12,24 +12,27 @@ from typing import Any
 
 from motive.config import check_choice
 from motive.data.base import Clip, Dataset
-from motive.data.formats.metadata import CLIP_COLUMNS, SUBSET_CSV, subset_table
+from motive.data.formats.metadata import CLIP_COLUMNS, SUBSET_CSV, TableFormat, subset_table
 from motive.data.formats.originals import originals
 from motive.data.formats.reader import Subset, SubsetRow
 from motive.data.formats.registry import dataset_format
 from motive.data.formats.selected import CLIPS_CSV, NEEDED
 from motive.data.formats.sequences import Mapped
 from motive.data.formats.tables import write_csv
-from motive.data.media import Media, media_of
+from motive.data.media import ByteRange, Cell, Media, media_of
 from motive.data.paths import PathGuard
 from motive.data.shards.cache import RemoteShards
 from motive.data.shards.listed import remote_shards
 from motive.data.writers.attributed import Attributed
+from motive.data.writers.columns import titles
 from motive.data.writers.own import OWN
 from motive.data.writers.registry import SAME, selection_writer
 from motive.data.writers.writer import Export, Files, SelectionWriter, Training
 from motive.errors import ClipError, DatasetError, OptionError
 
 TRAIN = "TRAIN.md"
+_CAPTIONS = ("caption", "prompt", "text")
+"""Columns that readers of tables take captions from."""
 
 # A cell that starts with one of these is a formula to a spreadsheet (the last four are full-width forms).
 _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
@@ -44,6 +47,7 @@ def write_subset(
     format: str = SAME,
     final: Path | None = None,
     attributed: Attributed | None = None,
+    record: dict[str, Any] | None = None,
 ) -> Training | None:
     """Write selected clips as a dataset, in the input's own format or in one that a trainer reads, with their scores.
 
@@ -70,6 +74,8 @@ def write_subset(
         format: ``same``, or the name of a selection writer.
         final: path that out has later, for files that name absolute paths; None for out itself.
         attributed: shapes and model that the clips were attributed at and with, for the files that trainers read.
+        record: takes what a record of the selection says of its tables: ``renamed_columns``, for each table that has any
+            the dataset's names with the new ones, and ``reads``, the format and table by which it is read again, or None.
 
     Returns:
         How to train on it, which ``TRAIN.md`` in out says too; None for a format of which that is not known.
@@ -94,16 +100,25 @@ def write_subset(
     layout.check_unchanged(Mapped(rows, lambda row: row.clip))
     finite = Mapped(rows, lambda row: SubsetRow(row.clip, {name: _finite(row.scores[name]) for name in names}))
     final = Path(os.path.abspath(final or out))
-    export = Export(finite, seen.targets, out, final, placing, names, attributed or Attributed(), shards=shards)
+    export = Export(
+        finite, seen.targets, out, final, placing, names, attributed or Attributed(), shards=shards, others=seen.others
+    )
     if writer is not None:
         writer.check(export)
+        if placing == "none":
+            seen.check_names(writer)
+    said = {} if record is None else record
     try:
         out.mkdir(parents=True, exist_ok=True)
         keeps = format == SAME and writer is not None and layout.keeps_values
         subset = Subset(dataset, finite, seen.ids, seen.columns, seen.targets, names, export.final)
         with originals(layout, dataset, seen.ids, out) if keeps else nullcontext() as values:
             export = replace(export, values=values)
-            training = _write_own(subset, export) if writer is None else _write_as(writer, subset, export)
+            renamed = said.setdefault("renamed_columns", {})
+            training = (
+                _write_own(subset, export, renamed) if writer is None else _write_as(writer, subset, export, renamed)
+            )
+        said["reads"] = None if placing == "none" else _reads(dataset, writer, out)
         if seen.needed:
             write_csv(out / NEEDED, seen.needed, list(seen.needed[0]))
         if training is not None:
@@ -116,7 +131,7 @@ def write_subset(
     return training
 
 
-def _write_own(subset: Subset, export: Export) -> Training | None:
+def _write_own(subset: Subset, export: Export, renamed: dict[str, Any]) -> Training | None:
     """Write in the dataset's own format."""
     dataset, out = subset.dataset, export.folder
     layout = dataset_format(dataset.format)
@@ -128,19 +143,38 @@ def _write_own(subset: Subset, export: Export) -> Training | None:
         layout.write(subset, out)
     beside = SUBSET_CSV if export.files == "none" else layout.beside_table(dataset)
     if not (out / beside).exists():
-        write_clips(subset, out / beside, "file_name")
+        _note(renamed, beside, write_clips(subset, out / beside, "file_name", export.others))
     if export.files == "none" or dataset.format not in OWN:
         return None
     return OWN[dataset.format](export, SUBSET_CSV if dataset.source is None else subset_table(dataset.source))
 
 
-def _write_as(writer: SelectionWriter, subset: Subset, export: Export) -> Training:
+def _write_as(writer: SelectionWriter, subset: Subset, export: Export, renamed: dict[str, Any]) -> Training:
     """Write in the format of a trainer."""
     writer.write(export)
+    _note(renamed, writer.name, export.titles)
     if not writer.has_columns:
         paths = [path for _, path in export.paths(writer)]
-        write_clips(replace(subset, files=paths), export.folder / CLIPS_CSV, "file")
+        names = write_clips(replace(subset, files=paths), export.folder / CLIPS_CSV, "file", export.others)
+        _note(renamed, CLIPS_CSV, names)
     return writer.training(export)
+
+
+def _note(renamed: dict[str, Any], table: str, names: Mapping[str, str]) -> None:
+    changed = {name: title for name, title in names.items() if name != title}
+    if changed:
+        renamed[table] = changed
+
+
+def _reads(dataset: Dataset, writer: SelectionWriter | None, out: Path) -> dict[str, str] | None:
+    """The format and the table, or the folder, by which a selection is read again; None where its folder tells."""
+    if writer is not None:
+        return None if writer.reads is None else dict(zip(("format", "table"), writer.reads, strict=True))
+    if dataset.source is None:
+        return None
+    layout = dataset_format(dataset.format)
+    table = layout.table_of_subset(dataset.source) if isinstance(layout, TableFormat) else dataset.source.name
+    return {"format": dataset.format, "table": table} if (out / table).is_file() else None
 
 
 def _first_of_each(export: Export) -> Iterator[tuple[str, SubsetRow]]:
@@ -162,6 +196,8 @@ class _Survey:
         targets: path of each row's video in a subset.
         needed: for every archive or shard that holds some of the videos its ``file``, ``file_bytes``, ``clips`` (how
             many of them are selected) and ``clip_bytes`` (theirs), and of a shard elsewhere its ``address``; by file.
+        others: columns that readers take for captions, and that hold other text than the caption in some row.
+        parts: of the videos in archives, and of those in cells of a table, the first one's file.
     """
 
     score_names: list[str]
@@ -169,6 +205,8 @@ class _Survey:
     columns: list[str]
     targets: list[str]
     needed: list[dict[str, Any]]
+    others: frozenset[str]
+    parts: dict[type[Media], Path]
 
     @classmethod
     def of(cls, rows: Sequence[SubsetRow], guard: PathGuard, shards: RemoteShards | None) -> _Survey:
@@ -184,6 +222,8 @@ class _Survey:
         if taken:
             raise OptionError(f"write_subset: a score must not be called {taken[0]}, which names the clip; rename it")
         held: dict[Path, list[int]] = {}
+        others: set[str] = set()
+        parts: dict[type[Media], Path] = {}
         for row in rows:
             if list(row.scores) != names:
                 raise OptionError(
@@ -193,14 +233,32 @@ class _Survey:
             targets.append(_target(guard, row.clip, media))
             ids.append(row.clip.clip_id)
             columns.update(dict.fromkeys(row.clip.columns))
+            others.update(name for name in _CAPTIONS if row.clip.columns.get(name, "") not in ("", row.clip.caption))
             if not media.whole:
+                parts.setdefault(Cell if isinstance(media, Cell) else ByteRange, media.file)
                 counts = held.setdefault(media.file, [0, 0])
                 counts[0] += 1
                 counts[1] += media.size()
         if len(set(ids)) < len(ids):
             raise OptionError("write_subset: rows must name each clip once, got one twice; drop the repeated clip")
         needed = [_needed(file, clips, size, guard, shards) for file, (clips, size) in sorted(held.items())]
-        return cls(names, ids, list(columns), targets, needed)
+        return cls(names, ids, list(columns), targets, needed, frozenset(others), parts)
+
+    def check_names(self, writer: SelectionWriter) -> None:
+        """Refuse to name videos where no reader of the layout could open them.
+
+        Raises:
+            OptionError: one lies inside another file.
+        """
+        kinds = {ByteRange: "an archive", Cell: "a table's cell"}
+        for kind, file in self.parts.items():
+            if kind is Cell or not writer.names_parts:
+                raise OptionError(
+                    f"select: format {writer.name} would name videos where they lie, and nothing opens one inside "
+                    f"{kinds[kind]} by its name, such as those in {file}; "
+                    + ("choose --format jsonl or webdataset" if not writer.placements else "leave out --scores-only")
+                    + ", so that the videos are written"
+                )
 
 
 def _needed(file: Path, clips: int, size: int, guard: PathGuard, shards: RemoteShards | None) -> dict[str, Any]:
@@ -274,24 +332,43 @@ def _finite(value: float | int | str) -> Any:
     return plain if isinstance(plain, str) or math.isfinite(plain) else None
 
 
-def write_clips(subset: Subset, path: Path, file_column: str) -> None:
-    """Write the clips as a CSV that is safe to open in a spreadsheet: file, clip_id, caption, own columns, scores."""
+def write_clips(subset: Subset, path: Path, file_column: str, others: Collection[str] = ()) -> dict[str, str]:
+    """Write the clips as a CSV that is safe to open in a spreadsheet: file, clip_id, caption, own columns, scores.
+
+    An own column that repeats one of the first three in every row is left out; another one of such a name is renamed.
+
+    Args:
+        subset: the clips.
+        path: the new file.
+        file_column: name of the first column.
+        others: further columns that are renamed (Export.others).
+
+    Returns:
+        Name of each own column in the file.
+    """
     fixed = (file_column, "clip_id", "caption")
-    own = [name for name in subset.columns if name not in {*fixed, *subset.score_names}]
-    titles = [spreadsheet_safe(name) for name in own]
+    differ: set[str] = set()
+    for row, file in zip(subset.rows, subset.files, strict=True):
+        known = dict(zip(fixed, (file, row.clip.clip_id, row.clip.caption), strict=True))
+        differ.update(name for name, text in known.items() if row.clip.columns.get(name, text) != text)
+    own = [name for name in subset.columns if name not in subset.score_names and (name not in fixed or name in differ)]
+    found = titles(
+        own, [*fixed, *subset.score_names, *others], lambda name: name.replace("source_file_name", "source_path")
+    )
+    shown = {name: spreadsheet_safe(title) for name, title in found.items()}
 
     def records() -> Iterator[dict[str, Any]]:
         for row, file in zip(subset.rows, subset.files, strict=True):
-            texts = (spreadsheet_safe(row.clip.columns.get(name, "")) for name in own)
             yield {
                 file_column: f"./{file}" if file.startswith(_FORMULA) else file,
                 "clip_id": row.clip.clip_id,
                 "caption": spreadsheet_safe(row.clip.caption),
-                **dict(zip(titles, texts, strict=True)),
+                **{title: spreadsheet_safe(row.clip.columns.get(name, "")) for name, title in shown.items()},
                 **row.scores,
             }
 
-    write_csv(path, records(), list(dict.fromkeys([*fixed, *titles, *subset.score_names])))
+    write_csv(path, records(), list(dict.fromkeys([*fixed, *shown.values(), *subset.score_names])))
+    return shown
 
 
 def spreadsheet_safe(text: str) -> str:

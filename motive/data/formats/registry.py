@@ -15,7 +15,7 @@ from motive.data.formats.finetrainers import lone_lists
 from motive.data.formats.folder import is_video
 from motive.data.formats.metadata import TableFormat
 from motive.data.formats.reader import DatasetFormat, Detection
-from motive.data.formats.selected import own_tables
+from motive.data.formats.selected import own_dataset, own_tables
 from motive.data.formats.tables import SUFFIXES, column_names
 from motive.data.path_map import parse_path_map
 from motive.data.plugins import built_in, installed
@@ -116,10 +116,12 @@ def read_dataset(
             raise DatasetError(f"{path} is no dataset of format {format}; choose another, or leave it out")
         return chosen.read(detected, options)
     known = dataset_formats()
-    for reader in known.values():
-        detected = reader.detect(path, named=False)
+    own = own_dataset(path)
+    for reader in known.values() if own is None or own[0] not in known else (known[own[0]],):
+        detected = reader.detect(path if own is None else own[1], named=own is not None)
         if detected is not None:
             dataset = reader.read(detected, options)
+            detected = detected if own is None else replace(detected, path=path)
             unread = (*dataset.unread, *_unread_tables(detected, known, dataset.unread))
             unread += (*_unread_lists(reader, detected, known), *_unread_archives(reader, detected))
             return replace(dataset, unread=unread)

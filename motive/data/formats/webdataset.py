@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from motive.data.base import Clip, Unread
-from motive.data.formats.archive import PACKED, check_parts, members, part_of, text_of
+from motive.data.formats.archive import PACKED, check_parts, is_archive, members, part_of, text_of
 from motive.data.formats.folder import VIDEO_SUFFIXES, video_names
 from motive.data.formats.metadata import ID_COLUMNS, caption_of
 from motive.data.formats.reader import DatasetFormat, Detection, Row, Subset
@@ -50,9 +50,10 @@ class WebDataset(DatasetFormat):
             return Detection(path, known=known)
         video = next(video_names(path, follow_links=False), None)
         if not any(child.name.lower().endswith(_TAR) for child in files):
-            if video is None:
-                _refuse_compressed(files)
-            return None
+            if video is not None:
+                return None
+            _refuse_compressed(files)
+            return None if any(is_archive(child.name) for child in files) else _below(path)
         if video is not None:
             raise DatasetError(
                 f"{path} holds both tar shards and video files ({video} among them); pass --dataset-format webdataset "
@@ -73,6 +74,28 @@ class WebDataset(DatasetFormat):
     def write(self, subset: Subset, out: Path) -> None:
         """Write captions beside the videos, which are separate files in a selection."""
         write_captions(subset, out)
+
+
+def _below(path: Path) -> Detection | None:
+    """The one direct subfolder with shards, as ``train`` of a dataset or ``shards`` of a selection; None without any.
+
+    Raises:
+        DatasetError: several hold shards.
+    """
+    folders = sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
+    found = [folder for folder in folders if any(is_tar(child) for child in folder.iterdir())]
+    if len(found) > 1:
+        names = ",".join(folder.name for folder in found)
+        raise DatasetError(
+            f"{path} holds tar shards in {len(found)} folders ({names}); give one of them, such as {found[0]}, or all by a "
+            f"pattern, such as '{path}/{{{names}}}/{{000000..000127}}.tar'"
+        )
+    return Detection(found[0]) if found else None
+
+
+def is_tar(path: Path) -> bool:
+    """Whether a path is a file called like a shard."""
+    return path.name.lower().endswith(_TAR) and not path.name.startswith(".") and path.is_file()
 
 
 def archive_rows(path: Path, suffix: str, guard: PathGuard) -> Iterator[Row | Unread]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,20 +44,37 @@ class Columns:
         }
         return cls(found)
 
-    def values(self, columns: Mapping[str, str], fixed: Iterable[str]) -> dict[str, Any]:
+    def values(self, columns: Mapping[str, str], names: Mapping[str, str]) -> dict[str, Any]:
         """One row's values under all names, in order; empty text where the row has none.
 
         Args:
             columns: of the row.
-            fixed: names that a table gives meaning to; a column of such a name becomes ``source_<name>``.
+            names: of each column in the table, as titles gives them.
         """
-        taken = set(fixed)
-        return {title(name, taken): kind(columns.get(name, "")) for name, kind in self.kinds.items()}
+        return {names[name]: kind(columns.get(name, "")) for name, kind in self.kinds.items()}
 
 
-def title(name: str, fixed: Container[str]) -> str:
-    """Name of a dataset's column in a table whose own columns are ``fixed``."""
-    return f"source_{name}" if name in fixed else name
+def titles(
+    names: Iterable[str], fixed: Iterable[str], rename: Callable[[str], str] = lambda name: name
+) -> dict[str, str]:
+    """Name of each of a dataset's columns in a table that gives some names a meaning; no two share one.
+
+    A column of such a name becomes ``source_<name>``, with a number after it where that name is taken.
+
+    Args:
+        names: the dataset's columns.
+        fixed: names of the table's own columns and of the scores.
+        rename: what else a layout makes of a name.
+    """
+    taken, found = set(fixed), dict[str, str]()
+    kept = [name for name in names if name not in taken and rename(name) == name]
+    taken.update(kept)
+    for name in names:
+        wanted = name if name in kept else rename(f"source_{name}" if name in taken else name)
+        free = (wanted, *(f"{wanted}_{number}" for number in range(2, len(taken) + 3)))
+        found[name] = name if name in kept else next(title for title in free if title not in taken)
+        taken.add(found[name])
+    return found
 
 
 def _kind(text: str, least: int) -> int:

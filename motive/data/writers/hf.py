@@ -45,8 +45,8 @@ class HfWriter(SelectionWriter):
     def _records(self, export: Export) -> Iterator[dict[str, Any]]:
         for row, path in export.videos(self):
             fixed = {"file_name": path, "caption": row.clip.caption, "clip_id": row.clip.clip_id}
-            own = export.own(row, [*fixed, "video", "label"])
-            yield {**fixed, **{hf_title(name): value for name, value in own.items()}, **row.scores}
+            own = export.own(row, [*fixed, "video", "label"], hf_title)
+            yield {**fixed, **own, **row.scores}
 
     def training(self, export: Export) -> Training:
         return hf_training(export)

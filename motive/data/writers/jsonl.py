@@ -9,6 +9,7 @@ class JsonLinesWriter(SelectionWriter):
     """``clips.jsonl``: one object a line with ``path``, ``caption``, ``clip_id``, the clip's columns and the scores."""
 
     name = "jsonl"
+    names_parts = True
 
     def write(self, export: Export) -> None:
         records = (

@@ -13,6 +13,7 @@ class ListWriter(SelectionWriter):
     """
 
     name = "list"
+    names_parts = True
     has_columns = False
     placements = ()
 

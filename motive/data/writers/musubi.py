@@ -19,6 +19,8 @@ from motive.data.writers.writer import (
 from motive.errors import OptionError
 
 _TABLE, _TOML = "videos.jsonl", "dataset.toml"
+_PATHS = ("path", "video")
+"""Columns that a reader of JSON Lines would take before ``video_path``."""
 
 
 class MusubiWriter(SelectionWriter):
@@ -26,6 +28,7 @@ class MusubiWriter(SelectionWriter):
 
     name = "musubi"
     videos_in, flat = "videos", True
+    reads = ("musubi", _TOML)
 
     def check(self, export: Export) -> None:
         if export.files == "none":
@@ -49,7 +52,7 @@ class MusubiWriter(SelectionWriter):
                     "clip_id": row.clip.clip_id,
                 }
                 place = export.attributed.shape_of[at] if len(shapes) > 1 else 0
-                files[place].write(json_line(export.record(row, fixed)))
+                files[place].write(json_line({**fixed, **export.own(row, [*fixed, *_PATHS]), **row.scores}))
         (export.folder / _TOML).write_text(_toml(export), encoding="utf-8")
 
     def training(self, export: Export) -> Training:

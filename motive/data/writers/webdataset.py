@@ -32,6 +32,7 @@ class WebDatasetWriter(SelectionWriter):
     flat = True
     has_columns = False
     placements = ("copy",)
+    reads = ("webdataset", SHARDS)
 
     def write(self, export: Export) -> None:
         (export.folder / SHARDS).mkdir()

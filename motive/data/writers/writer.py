@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,7 +16,7 @@ from motive.data.formats.reader import SubsetRow
 from motive.data.media import Placement, media_of
 from motive.data.shards.cache import RemoteShards
 from motive.data.writers.attributed import Attributed, Shape
-from motive.data.writers.columns import Columns, title
+from motive.data.writers.columns import Columns, titles
 from motive.data.writers.names import FlatNames
 from motive.errors import DatasetError, OptionError
 
@@ -40,6 +40,8 @@ class Export:
         attributed: shapes and model that the clips were attributed at and with.
         values: from a clip's id to its cells with the types that the dataset gives them; None for the columns' text.
         shards: of a dataset that was read from addresses.
+        others: columns of the dataset that readers take for captions, and that hold other text in some row; they are
+            renamed, so that a selection is read with the captions that were attributed.
     """
 
     rows: Sequence[SubsetRow]
@@ -51,6 +53,7 @@ class Export:
     attributed: Attributed = field(default_factory=Attributed)
     values: Callable[[str], Mapping[str, Any]] | None = None
     shards: RemoteShards | None = None
+    others: Collection[str] = ()
 
     @cached_property
     def columns(self) -> Columns:
@@ -109,13 +112,23 @@ class Export:
         """
         return {**fixed, **self.own(row, fixed), **row.scores}
 
-    def own(self, row: SubsetRow, fixed: Iterable[str]) -> dict[str, Any]:
+    def own(
+        self, row: SubsetRow, fixed: Iterable[str], rename: Callable[[str], str] = lambda name: name
+    ) -> dict[str, Any]:
         """The clip's own columns under their names in a table whose own columns are ``fixed``: every name of every clip,
-        with null or no text where the clip has none."""
+        with null or no text where the clip has none; ``rename`` is as in titles, and the same for all rows."""
+        names = self.titles
+        if not names:
+            names.update(titles(self.columns.kinds, [*fixed, *self.score_names, *self.others], rename))
         if self.values is None:
-            return self.columns.values(row.clip.columns, fixed)
-        taken, cells = set(fixed), self.values(row.clip.clip_id)
-        return {title(name, taken): cells.get(name, row.clip.columns.get(name)) for name in self.columns.kinds}
+            return self.columns.values(row.clip.columns, names)
+        cells = self.values(row.clip.clip_id)
+        return {title: cells.get(name, row.clip.columns.get(name)) for name, title in names.items()}
+
+    @cached_property
+    def titles(self) -> dict[str, str]:
+        """Name of each of the clips' own columns in the table; filled with the first row that is written."""
+        return {}
 
     @property
     def size(self) -> Shape:
@@ -164,6 +177,12 @@ class SelectionWriter(ABC):
 
     placements: tuple[Placement, ...] = ("link", "copy")
     """How the layout can hold videos: ``copy`` alone where it packs their bytes; none where it only names them."""
+
+    names_parts: bool = False
+    """Without videos, it may name those inside tar and zip archives by ``tar://`` and ``zip://``; no trainer opens them."""
+
+    reads: tuple[str, str] | None = None
+    """Dataset format and file or folder by which a selection in this layout is read, where its own folder does not tell."""
 
     has_columns: bool = True
     """The layout has a place for columns; without one they are in a ``clips.csv`` beside it."""
