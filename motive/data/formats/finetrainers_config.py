@@ -90,7 +90,7 @@ def _entry_rows(guard: PathGuard, name: str, entry: Mapping[str, Any]) -> Iterat
 
 def _folder_rows(guard: PathGuard, folder: Path, name: str) -> Iterator[Row | Unread]:
     table = VideoFolder().detect(folder, named=False)
-    if table is not None:
+    if table is not None and table.source is not None:  # finetrainers looks for no tables below
         yield from VideoFolder().rows(table, guard)
         return
     listing = list_folder(folder, VIDEO_SUFFIXES, enter=False)

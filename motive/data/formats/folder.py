@@ -6,9 +6,11 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from motive.data.base import Unread
+from motive.data.formats.class_folders import ClassFolders
 from motive.data.formats.curated import curated_but_unknown
 from motive.data.formats.metadata import METADATA_NAMES
 from motive.data.formats.reader import DatasetFormat, Detection, Row, Subset
@@ -50,12 +52,15 @@ class VideoFiles(DatasetFormat):
         sidecars: Counter[str] = Counter()
         count, latents = 0, 0
         links: list[str] = []
+        holding = (folder for folder, files in walk(found.path, guard.follow_links) if any(map(is_video, files)))
+        classes = ClassFolders(map(printable, holding), os.path.basename(os.path.abspath(found.path)))
         for folder, files in walk(found.path, guard.follow_links, links):
             videos = [name for name in files if is_video(name)]
             count += len(videos)
             sidecars.update(_sidecars(videos, files))
             latents += sum(is_latents(name) for name in files)
-            yield from _folder_rows(found.path, folder, videos, guard, files)
+            columns = classes.columns(printable(folder)) if videos else {}
+            yield from (replace(row, columns=columns) for row in _folder_rows(found.path, folder, videos, guard, files))
         if not count:
             what = "check the path"
             if links:

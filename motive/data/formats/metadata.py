@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ class TableFormat(DatasetFormat):
             DatasetError: it cannot be read.
         """
         columns = set(column_names(file))
-        return columns.issuperset(self.required) if self.required else not columns.isdisjoint(self.path_columns)
+        return columns.issuperset(self.required) if self.required else self.names_a_file(columns)
 
     def takes(self, file: Path) -> bool:
         """Whether a file that the user gave may be this format's table, by its name.
@@ -91,7 +91,7 @@ class TableFormat(DatasetFormat):
         count, has_path = 0, False
         for row in read_rows(source):
             count += 1
-            has_path = has_path or any(name in row.values for name in self.path_columns)
+            has_path = has_path or self.names_a_file(row.values)
             yield self.row_of(row, source.name)
         if not count:
             raise DatasetError(f"{source} has no rows; check the file")
@@ -139,6 +139,10 @@ class TableFormat(DatasetFormat):
             return guard.relative(self.media_path(written)) if isinstance(written, str) else None
         except ClipError:
             return None
+
+    def names_a_file(self, columns: Iterable[str]) -> bool:
+        """Whether a table has a column that may name the video file."""
+        return not set(columns).isdisjoint(self.path_columns)
 
     def _path_column(self, values: Mapping[str, Any]) -> str | None:
         """The column that names the file."""
