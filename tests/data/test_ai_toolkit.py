@@ -133,7 +133,7 @@ def test_the_documented_job(golden: Path) -> None:
     assert unread(dataset) == {
         f"1 .ts files of {name}": "ai-toolkit does not read them",
         f"1 images of {name}": "only videos have motion",
-        f"1 latents of {name}": "precomputed latents are not read; the videos are encoded again",
+        f"1 latents of {name}": "precomputed latents are no videos; --latents uses those of musubi-tuner and FastVideo",
         "process[0].datasets[1] stills": "num_frames is 1, so ai-toolkit reads its images only",
     }
 

@@ -129,7 +129,7 @@ def test_the_documented_configuration(golden: Path) -> None:
     ]
     assert unread(dataset) == {
         "1 .ts files of datasets[0] clips": "musubi-tuner does not read them",
-        "1 latents of datasets[0] clips": "precomputed latents are not read; the videos are encoded again",
+        "1 latents of datasets[0] clips": "precomputed latents are no videos; --latents uses those of musubi-tuner and FastVideo",
         "1 videos in subfolders of datasets[0] clips": "musubi-tuner does not enter them",
         "datasets[2] stills": "it lists images; only videos have motion",
     }
