@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from motive.data import Clip, Dataset, SubsetRow, read_dataset, write_subset
+from motive.data.check.files import without_row
 from motive.data.formats.class_folders import split_of
 from motive.errors import DatasetError
 
@@ -119,6 +120,15 @@ def test_no_row_of_a_table_below_leads_out(tmp_path: Path) -> None:
     dataset = read_dataset(tmp_path / "set")
     assert sorted(facts(dataset)) == ["b.mp4.d/b.mp4", "train/a.mp4"]
     assert {failure.reason for failure in dataset.failures} == {"path_escapes_root"}
+
+
+def test_videos_that_no_table_of_several_names_are_found(tmp_path: Path) -> None:
+    videos(tmp_path, "train/a.mp4", "train/extra.mp4", "test/b.mp4", "c/stray.mp4")
+    write(
+        tmp_path / "train/metadata.csv", [{"file_name": "a.mp4", "text": "x"}, {"file_name": "gone.mp4", "text": "x"}]
+    )
+    write(tmp_path / "test/metadata.csv", [{"file_name": "b.mp4", "text": "x"}])
+    assert without_row(read_dataset(tmp_path), []) == ["c/stray.mp4", "train/extra.mp4"]
 
 
 @pytest.mark.parametrize("column", ["video_file_name", "clip_file_name"])

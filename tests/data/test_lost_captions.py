@@ -164,6 +164,27 @@ def test_a_folder_of_links_alone(tmp_path: Path) -> None:
     assert list(captions(read_dataset(tmp_path / "set", follow_links=True))) == ["linked/c.mp4"]
 
 
+def test_linked_folders_where_videos_are_looked_up_by_name(tmp_path: Path) -> None:
+    videos(tmp_path, "else/c0.mp4", "set/a/c1.mp4")
+    (tmp_path / "set/linked").symlink_to(tmp_path / "else")
+    (tmp_path / "set/VidGen_1M_video_caption.json").write_text(
+        json.dumps([{"vid": vid, "caption": f"text {vid}"} for vid in ("c0", "c1")])
+    )
+    dataset = read_dataset(tmp_path / "set")
+    assert (list(captions(dataset)), list(unread(dataset))) == (["c1"], ["1 linked folders"])
+    dataset = read_dataset(tmp_path / "set", follow_links=True)
+    assert (list(captions(dataset)), list(unread(dataset))) == (["c0", "c1"], [])
+
+
+def test_members_that_may_be_captions_are_named(tmp_path: Path) -> None:
+    shard(tmp_path / "0.tar", {"a.mp4": b"a", "a.caption": b"x", "b.mp4": b"b", "b.CAPTION": b"y", "b.prompt": b"z"})
+    why = "captions are read from .txt and .json members"
+    assert unread(read_dataset(tmp_path)) == {
+        "2 .caption members of 0.tar": why,
+        "1 .prompt members of 0.tar": why,
+    }
+
+
 def test_columns_of_bytes_that_are_not_read_are_named(tmp_path: Path) -> None:
     held = pa.array([{"bytes": b"film", "path": None}])
     pictures = pa.array([{"bytes": b"png", "path": "a.png"}])

@@ -63,7 +63,7 @@ def without_row(dataset: Dataset, inodes: Sequence[Inode | None]) -> list[str]:
         dataset: as it was read.
         inodes: of the files of its clips.
     """
-    if dataset.source is None:
+    if dataset.source is None and dataset.format != "videofolder":  # which may have a table in each subfolder
         return []
     named = {str(clip.path) for clip in dataset.clips}
     # Rows that cannot be used for another reason, such as a second one of a file, name their files too.

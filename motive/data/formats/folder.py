@@ -66,10 +66,7 @@ class VideoFiles(DatasetFormat):
             if links:
                 what = f"{printable(links[0])} is a link to a folder elsewhere: pass --follow-links to enter it"
             raise DatasetError(f"{found.path} holds no video files ({', '.join(sorted(VIDEO_SUFFIXES))}); {what}")
-        if links:
-            shown = tuple(printable(link) for link in links[: Unread.EXAMPLES])
-            why = f"links to folders elsewhere, {shown[0]} for one; pass --follow-links to enter them"
-            yield Unread(f"{len(links)} linked folders", why, len(links), shown)
+        yield from linked_folders(links)
         if latents:
             yield Unread(
                 f"{latents} .safetensors files",
@@ -149,6 +146,14 @@ def walk(path: Path, follow_links: bool, links: list[str] | None = None) -> Iter
             outside = [link for link in linked if not os.path.join(os.path.realpath(link), "").startswith(inside)]
             links.extend(os.path.relpath(link, path) for link in outside)
         yield os.path.relpath(folder, path), sorted(name for name in files if not name.startswith("."))
+
+
+def linked_folders(links: Sequence[str]) -> Iterator[Unread]:
+    """Names the links that walk gave."""
+    if links:
+        shown = tuple(printable(link) for link in links[: Unread.EXAMPLES])
+        why = f"links to folders elsewhere, {shown[0]} for one; pass --follow-links to enter them"
+        yield Unread(f"{len(links)} linked folders", why, len(links), shown)
 
 
 def video_names(path: Path, follow_links: bool, links: list[str] | None = None) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from motive.data.base import Unread
 from motive.data.formats.archive import PACKED, is_archive, members, part_of
-from motive.data.formats.folder import is_video, walk
+from motive.data.formats.folder import is_video, linked_folders, walk
 from motive.data.formats.reader import Row
 from motive.data.formats.tar import Member
 from motive.data.media import Media
@@ -50,6 +50,7 @@ class VideoIndex:
         self._places: dict[str, _Place | list[_Place]] = {}
         self._used: set[str] = set()
         self._packed: list[str] = []
+        self._links: list[str] = []
         self.problems: list[Row] = []
         for base in guard.bases:
             self._look_in(base / under)
@@ -88,7 +89,7 @@ class VideoIndex:
         return self._video(places[0])
 
     def unread(self) -> Iterator[Unread]:
-        """Videos that no row named so far, and archives that cannot be read in place."""
+        """Videos that no row named so far, archives that cannot be read in place, and folders that were not entered."""
         extra = [key for key in self._places if key not in self._used]
         if extra:
             found = (self._places[key] for key in extra[: Unread.EXAMPLES])
@@ -96,6 +97,7 @@ class VideoIndex:
             shown = tuple(printable(self._shown(place)) for place in places)
             why = f"no row names them, {shown[0]} for one"
             yield Unread(f"{len(extra)} videos", why, len(extra), shown, without_row=True)
+        yield from linked_folders(self._links)
         if self._packed:
             yield Unread(
                 f"{len(self._packed)} compressed or split archives",
@@ -103,7 +105,7 @@ class VideoIndex:
             )
 
     def _look_in(self, folder: Path) -> None:
-        for inside, files in walk(folder, self._guard.follow_links):
+        for inside, files in walk(folder, self._guard.follow_links, self._links):
             for name in files:
                 path = Path(os.path.normpath(folder / inside / name))
                 lowered = name.lower()

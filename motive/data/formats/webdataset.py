@@ -6,6 +6,7 @@ Layout by webdataset 1.0.2 (commit e0953f9, 5 February 2026), looked up on 29 No
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -24,6 +25,7 @@ from motive.errors import ClipError, DatasetError
 _TAR = ".tar"
 _CAPTIONS = ("caption", "prompt", "text")
 _TEXTS = (".txt", ".json")
+_OTHER_TEXTS = (".cap", ".caption", ".captions", ".prompt")
 
 
 class WebDataset(DatasetFormat):
@@ -141,6 +143,7 @@ def _shard_rows(shard: str, file: Path, table: Sidecar) -> Iterator[Row | Unread
     """
     videos: list[Member] = []
     texts: dict[str, bytes | ClipError] = {}
+    others: Counter[str] = Counter()
     broken: ClipError | None = None
     try:
         for member in members(file):
@@ -150,6 +153,7 @@ def _shard_rows(shard: str, file: Path, table: Sidecar) -> Iterator[Row | Unread
                 videos.append(member)
             elif suffix in _TEXTS and not name.name.startswith("."):
                 texts.setdefault(member.name[: -len(suffix)] + suffix, text_of(file, member))
+            others.update([suffix] if suffix in _OTHER_TEXTS else [])
     except ClipError as error:
         broken = error
     unused, inner = set(texts), PathGuard(file)
@@ -158,6 +162,8 @@ def _shard_rows(shard: str, file: Path, table: Sidecar) -> Iterator[Row | Unread
         unused.difference_update(*names.values())
         beside = {suffix: next((texts[name] for name in names[suffix] if name in texts), None) for suffix in _TEXTS}
         yield _row(shard, inner, member, beside, table)
+    for suffix, count in sorted(others.items()):
+        yield Unread(f"{count} {suffix} members of {shard}", "captions are read from .txt and .json members", count)
     if broken is not None:
         raise broken
     if unused:
