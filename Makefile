@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find csrc -name '*.[ch]*' -o -name '*.py' | grep -v __pycache__) setup.py pyproject.toml constraints.txt
 
-.PHONY: demo test test-all test-readers test-repeat lint format fuzz bench cuda-on-cpu wheel clean
+.PHONY: demo test test-all test-readers test-repeat lint format fuzz bench cuda-on-cpu cuda-mutations wheel clean
 
 demo: $(VENV)/ready
 	$(BIN)/motive demo --out demo-run
@@ -21,6 +21,7 @@ test: $(VENV)/ready lint
 # Everything, with what is too long for every change; whoever runs it commits the last lines with date and machine.
 test-all: $(VENV)/ready lint
 	$(PYTEST) -m "long or not long"
+	$(MAKE) cuda-mutations
 	$(BIN)/python -m tests.faults.run --sections kills,workers,scoring,disks,damage,media,soak,fuzz --out build/faults
 
 # N runs of the suite under conditions unlike a developer's machine, and a table of failures (about two hours for 10).
@@ -55,6 +56,10 @@ fuzz: $(VENV)/ready
 # The CUDA kernels on the CPU under ThreadSanitizer: fails at a race or a wrong number.
 cuda-on-cpu: $(VENV)/ready
 	$(BIN)/python csrc/cuda_on_cpu/run.py
+
+# Removes each barrier of the CUDA kernels in turn; fails where nothing notices. About five minutes.
+cuda-mutations: $(VENV)/ready
+	$(BIN)/python csrc/cuda_on_cpu/mutate.py --write
 
 bench: $(VENV)/ready
 	$(BIN)/python -m benchmarks.run --suite all --out benchmarks/results/local

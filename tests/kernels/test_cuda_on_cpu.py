@@ -102,6 +102,16 @@ def test_bank_conflicts() -> None:
     assert not worse, f"{worse}; if they are meant: python csrc/cuda_on_cpu/banks.py --write"
 
 
+def test_mutations_name_every_wait() -> None:
+    """The committed table of removed waits is of the waits that the sources have."""
+    mutate = module("mutate")
+    waits = [f"| {m.path.name} | {m.place} |" for m in mutate.mutations()]
+    table = mutate.TABLE.read_text()
+    missing = [wait for wait in waits if wait not in table]
+    assert not missing, f"{missing}; run make cuda-mutations"
+    assert table.count("\n| ") - 1 == len(waits)
+
+
 def test_the_driver_is_a_program_for_a_card_too() -> None:
     """Compiled by nvcc it says what is missing where there is no GPU, and checks every launcher where there is one."""
     native = module("run").native_build()
