@@ -5,24 +5,24 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from motive.config import check_choice
-from motive.data.base import Clip, Dataset
-from motive.data.formats.metadata import CLIP_COLUMNS, SUBSET_CSV, TableFormat, subset_table
+from motive.data.base import Dataset
+from motive.data.formats.metadata import SUBSET_CSV, TableFormat, subset_table
 from motive.data.formats.originals import originals
 from motive.data.formats.reader import Subset, SubsetRow
 from motive.data.formats.registry import dataset_format
 from motive.data.formats.selected import CLIPS_CSV, NEEDED
 from motive.data.formats.sequences import Mapped
 from motive.data.formats.tables import write_csv
-from motive.data.media import ByteRange, Cell, Media, media_of
 from motive.data.paths import PathGuard
 from motive.data.shards.cache import RemoteShards
 from motive.data.shards.listed import remote_shards
+from motive.data.survey import Survey
 from motive.data.writers.attributed import Attributed
 from motive.data.writers.columns import titles
 from motive.data.writers.own import OWN
@@ -31,8 +31,6 @@ from motive.data.writers.writer import Export, Files, SelectionWriter, Training
 from motive.errors import ClipError, DatasetError, OptionError
 
 TRAIN = "TRAIN.md"
-_CAPTIONS = ("caption", "prompt", "text")
-"""Columns that readers of tables take captions from."""
 
 # A cell that starts with one of these is a formula to a spreadsheet (the last four are full-width forms).
 _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
@@ -91,7 +89,7 @@ def write_subset(
     writer = None if chosen is None else selection_writer(chosen)
     guard = PathGuard.of(dataset.root, dataset.options)
     shards = remote_shards(dataset)
-    seen = _Survey.of(rows, guard, shards)
+    seen = Survey.of(rows, guard, shards)
     names = seen.score_names
     _check_out(dataset, out, seen.targets)
     placing = "none" if writer is not None and not writer.placements else files
@@ -110,10 +108,10 @@ def write_subset(
     said = {} if record is None else record
     try:
         out.mkdir(parents=True, exist_ok=True)
-        keeps = format == SAME and writer is not None and layout.keeps_values
         subset = Subset(dataset, finite, seen.ids, seen.columns, seen.targets, names, export.final)
-        with originals(layout, dataset, seen.ids, out) if keeps else nullcontext() as values:
-            export = replace(export, values=values)
+        with ExitStack() as stack:
+            if writer is not None and writer.has_values and _has_types(dataset):
+                export = _typed(export, subset, format == SAME, stack, said)
             renamed = said.setdefault("renamed_columns", {})
             training = (
                 _write_own(subset, export, renamed) if writer is None else _write_as(writer, subset, export, renamed)
@@ -129,6 +127,29 @@ def write_subset(
             "check space and permissions, then write to a new folder"
         ) from error
     return training
+
+
+def _typed(export: Export, subset: Subset, own: bool, stack: ExitStack, said: dict[str, Any]) -> Export:
+    """The export with the types of the dataset's cells, for as long as the stack is open.
+
+    Another format than the dataset's ``own`` can be written from the store alone: where the dataset no longer holds the
+    clips, the columns are text, and the record says why.
+    """
+    try:
+        found = originals(dataset_format(subset.dataset.format), subset.dataset, subset.ids, export.folder)
+        values, mixed = stack.enter_context(found)
+    except DatasetError as error:
+        if own:
+            raise
+        said["columns_are_text"] = str(error)
+        return export
+    return replace(export, values=values, mixed=() if own else mixed)
+
+
+def _has_types(dataset: Dataset) -> bool:
+    """Whether the dataset's files give cells types, which its clips' columns do not have."""
+    typed = dataset.source is None or dataset.source.suffix.lower() in (".json", ".jsonl", ".parquet")
+    return dataset_format(dataset.format).keeps_values and typed
 
 
 def _write_own(subset: Subset, export: Export, renamed: dict[str, Any]) -> Training | None:
@@ -185,98 +206,6 @@ def _first_of_each(export: Export) -> Iterator[tuple[str, SubsetRow]]:
             yield target, row
 
 
-@dataclass(frozen=True)
-class _Survey:
-    """What one reading of the rows gives.
-
-    Attributes:
-        score_names: the same in every row.
-        ids: of the rows' clips.
-        columns: names of the clips' own columns, in the order in which the rows name them.
-        targets: path of each row's video in a subset.
-        needed: for every archive or shard that holds some of the videos its ``file``, ``file_bytes``, ``clips`` (how
-            many of them are selected) and ``clip_bytes`` (theirs), and of a shard elsewhere its ``address``; by file.
-        others: columns that readers take for captions, and that hold other text than the caption in some row.
-        parts: of the videos in archives, and of those in cells of a table, the first one's file.
-    """
-
-    score_names: list[str]
-    ids: list[str]
-    columns: list[str]
-    targets: list[str]
-    needed: list[dict[str, Any]]
-    others: frozenset[str]
-    parts: dict[type[Media], Path]
-
-    @classmethod
-    def of(cls, rows: Sequence[SubsetRow], guard: PathGuard, shards: RemoteShards | None) -> _Survey:
-        """Check the rows.
-
-        Raises:
-            OptionError: they do not fit together, or their names of scores are those of a clip's columns.
-        """
-        if not len(rows):
-            raise OptionError("write_subset: rows is empty; select at least one clip")
-        names, targets, ids, columns = list(rows[0].scores), [], [], {}
-        taken = sorted(CLIP_COLUMNS & set(names))
-        if taken:
-            raise OptionError(f"write_subset: a score must not be called {taken[0]}, which names the clip; rename it")
-        held: dict[Path, list[int]] = {}
-        others: set[str] = set()
-        parts: dict[type[Media], Path] = {}
-        for row in rows:
-            if list(row.scores) != names:
-                raise OptionError(
-                    "write_subset: rows must all have the same score columns, got different ones; pass one set"
-                )
-            media = media_of(row.clip.path, gone=True)
-            targets.append(_target(guard, row.clip, media))
-            ids.append(row.clip.clip_id)
-            columns.update(dict.fromkeys(row.clip.columns))
-            others.update(name for name in _CAPTIONS if row.clip.columns.get(name, "") not in ("", row.clip.caption))
-            if not media.whole:
-                parts.setdefault(Cell if isinstance(media, Cell) else ByteRange, media.file)
-                counts = held.setdefault(media.file, [0, 0])
-                counts[0] += 1
-                counts[1] += media.size()
-        if len(set(ids)) < len(ids):
-            raise OptionError("write_subset: rows must name each clip once, got one twice; drop the repeated clip")
-        needed = [_needed(file, clips, size, guard, shards) for file, (clips, size) in sorted(held.items())]
-        return cls(names, ids, list(columns), targets, needed, frozenset(others), parts)
-
-    def check_names(self, writer: SelectionWriter) -> None:
-        """Refuse to name videos where no reader of the layout could open them.
-
-        Raises:
-            OptionError: one lies inside another file.
-        """
-        kinds = {ByteRange: "an archive", Cell: "a table's cell"}
-        for kind, file in self.parts.items():
-            if kind is Cell or not writer.names_parts:
-                raise OptionError(
-                    f"select: format {writer.name} would name videos where they lie, and nothing opens one inside "
-                    f"{kinds[kind]} by its name, such as those in {file}; "
-                    + ("choose --format jsonl or webdataset" if not writer.placements else "leave out --scores-only")
-                    + ", so that the videos are written"
-                )
-
-
-def _needed(file: Path, clips: int, size: int, guard: PathGuard, shards: RemoteShards | None) -> dict[str, Any]:
-    """A row of needed.csv."""
-    name = guard.name_of(file)
-    file_bytes = _bytes_of(file, None if shards is None else shards.bytes(name))
-    elsewhere = {} if shards is None else {"address": shards.address(file) or ""}
-    return {"file": name, "file_bytes": file_bytes, "clips": clips, "clip_bytes": size, **elsewhere}
-
-
-def _bytes_of(file: Path, recorded: int | None) -> int | None:
-    """Size of a file; what was recorded of it where it is not on this machine."""
-    try:
-        return file.stat().st_size
-    except FileNotFoundError:
-        return recorded
-
-
 def _bring(names: Sequence[str], guard: PathGuard, shards: RemoteShards | None) -> None:
     """Have the archives of the selected videos on this machine; those from addresses are fetched again if need be.
 
@@ -298,17 +227,6 @@ def _bring(names: Sequence[str], guard: PathGuard, shards: RemoteShards | None) 
         )
     if shards is not None:
         shards.fetch(gone)
-
-
-def _target(guard: PathGuard, clip: Clip, media: Media) -> str:
-    """Path of a clip's video in a subset: its name in the dataset, and inside the file that holds it."""
-    try:
-        name = guard.name_of(media.file)
-        return PurePosixPath(name, media.name).as_posix() if media.name else name
-    except ClipError as error:
-        raise OptionError(
-            f"write_subset: rows must hold clips of the dataset at {guard.root}, got {clip.path}; read it again"
-        ) from error
 
 
 def _check_out(dataset: Dataset, out: Path, targets: Sequence[str]) -> None:

@@ -174,3 +174,51 @@ def test_shards_a_level_down(tmp_path: Path) -> None:
         DatasetError, match=r"holds tar shards in 2 folders \(train,val\); give one of them, such as .*train"
     ):
         read_dataset(tmp_path / "two")
+
+
+@pytest.mark.parametrize("name", ["jsonl", "musubi", "diffsynth", "hf", "fastvideo", "webdataset"])
+def test_json_keeps_its_types(tmp_path: Path, name: str) -> None:
+    cells = {"flag": True, "tags": [1, {"x": None}], "note": None, "f": 1.5, "n": 3, "code": "007"}
+    rows = [{"path": f"c{n}.mp4", "caption": f"CAP{n}", **cells, "mixed": n if n else "text"} for n in range(3)]
+    rows[2].pop("n")
+    select(source(tmp_path, rows), tmp_path / "out", name)
+    if name == "webdataset":
+        import tarfile
+
+        with tarfile.open(tmp_path / "out/shards/000000.tar") as archive:
+            members = [member for member in archive if member.name.endswith(".json")]
+            found = [json.loads(archive.extractfile(member).read()) for member in members]  # type: ignore[union-attr]
+    elif name == "fastvideo":
+        found = json.loads((tmp_path / "out/videos2caption.json").read_text())
+    else:
+        found = [json.loads(line) for line in next((tmp_path / "out").glob("*.jsonl")).read_text().splitlines()]
+    assert {key: found[0][key] for key in cells} == cells
+    assert type(found[0]["flag"]) is bool
+    assert found[2]["n"] is None
+    assert [row["mixed"] for row in found] == ["text", "1", "2"], "one type for a column"
+
+
+def test_a_time_of_a_parquet_file_is_plain_text(tmp_path: Path) -> None:
+    import datetime
+
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    source(tmp_path, ROWS).unlink()
+    times = [datetime.datetime(2020, 1, 1), None]
+    table = {"file_name": ["c0.mp4", "c1.mp4"], "text": ["a", "b"], "t": times, "l": [[1, 2], None]}
+    pq.write_table(pa.table(table), tmp_path / "set/metadata.parquet")
+    columns = read_dataset(tmp_path / "set").clips[0].columns
+    assert (columns["t"], columns["l"]) == ("2020-01-01 00:00:00", "[1, 2]")
+    select(tmp_path / "set", tmp_path / "out", "jsonl")
+    row = json.loads((tmp_path / "out/clips.jsonl").read_text().splitlines()[0])
+    assert (row["t"], row["l"]) == ("2020-01-01 00:00:00", [1, 2])
+
+
+def test_without_its_table_a_dataset_s_columns_are_text(tmp_path: Path) -> None:
+    path = source(tmp_path, [{**row, "flag": True} for row in ROWS])
+    dataset, record = read_dataset(path), dict[str, Any]()
+    path.write_text(json.dumps({"path": "c0.mp4"}) + "\n")
+    rows = [SubsetRow(clip, {"motive_rank": 1}) for clip in dataset.clips]
+    write_subset(dataset, rows, tmp_path / "out", files="copy", format="diffsynth", record=record)
+    assert "no longer holds every selected clip" in record["columns_are_text"]
+    lines = (tmp_path / "out/metadata.jsonl").read_text().splitlines()
+    assert [json.loads(line)["flag"] for line in lines] == ["true"] * 3

@@ -103,7 +103,8 @@ class DataJuicer(TableFormat):
             found = self.row_of(TableRow(row.number, {**row.values, "videos": video, "text": None}), table)
             clip_id = found.clip_id if found.clip_id is None or len(videos) == 1 else f"{found.clip_id}/{at}"
             columns = {**found.columns, **super().row_of(row, table).columns}
-            yield replace(found, caption=caption, clip_id=clip_id, columns=columns, problem=found.problem or refused)
+            problem = found.problem or refused
+            yield replace(found, caption=caption, clip_id=clip_id, columns=columns, problem=problem, values=row.values)
 
     def _places(self, subset: Subset, source: Path) -> dict[str, tuple[int, str, dict[str, Any]]]:
         """Row of each selected clip, its path as written, and what else changes in the row.

@@ -43,7 +43,7 @@ class FastVideo(TableFormat):
         if isinstance(captions, list) and all(isinstance(text, str) for text in captions):
             first = TableRow(row.number, {**row.values, "cap": captions[0] if captions else None}, row.problem)
             columns = super().row_of(row, table).columns  # the list, as it is written
-            return replace(super().row_of(first, table), columns=columns)
+            return replace(super().row_of(first, table), columns=columns, values=row.values)
         return super().row_of(row, table)
 
     def media_path(self, written: str) -> str:

@@ -42,6 +42,7 @@ class TableFormat(DatasetFormat):
     caption_columns: tuple[str, ...]
     suffixes: tuple[str, ...]
     required: tuple[str, ...] = ()
+    keeps_values = True
     writes_paths: bool = True
     writes_ids: bool = False
 
@@ -123,6 +124,7 @@ class TableFormat(DatasetFormat):
             columns={sys.intern(name): cell_text(value) for name, value in values.items()},
             clip_id=own_id,
             problem=problem,
+            values=values,
         )
 
     def id_of_row(self, values: Mapping[str, Any], guard: PathGuard) -> str | None:

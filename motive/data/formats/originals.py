@@ -21,8 +21,9 @@ from motive.errors import ClipError, DatasetError
 @contextmanager
 def originals(
     layout: DatasetFormat, dataset: Dataset, clip_ids: Collection[str], folder: Path
-) -> Iterator[Callable[[str], Mapping[str, Any]]]:
-    """A function from the id of a selected clip to its cells, as JSON values.
+) -> Iterator[tuple[Callable[[str], Mapping[str, Any]], frozenset[str]]]:
+    """A function from the id of a selected clip to its cells, as JSON values, and the columns that hold more than one
+    type: a table with types could not hold those as they are.
 
     The dataset's rows are read once more; the cells of the selected ones wait in a nameless temporary file.
 
@@ -37,16 +38,20 @@ def originals(
     """
     guard = PathGuard.of(dataset.root, dataset.options)
     places: dict[str, tuple[int, int]] = dict.fromkeys(clip_ids, (-1, 0))
+    kinds: dict[str, set[type]] = {}
     with tempfile.TemporaryFile(dir=folder) as file:
         for row in layout.rows(found_again(dataset), guard):
-            if not isinstance(row, Row) or row.problem is not None or row.values is None:
+            if not isinstance(row, Row) or row.problem is not None:
                 continue
             try:
                 clip_id = id_of(row, guard)
             except ClipError:
                 continue
             if places.get(clip_id, (0, 0))[0] < 0:  # of several rows with one id the first counts
-                data = json.dumps(_plain(row.values), ensure_ascii=False).encode("utf-8", "surrogatepass")
+                cells = _plain(row.values or {})
+                for name, value in cells.items():
+                    kinds.setdefault(name, set()).add(float if type(value) is int else type(value))
+                data = json.dumps(cells, ensure_ascii=False).encode("utf-8", "surrogatepass")
                 places[clip_id] = (file.tell(), len(data))
                 file.write(data)
         lost = [clip_id for clip_id, (start, _) in places.items() if start < 0]
@@ -56,12 +61,12 @@ def originals(
                 "restore what was read"
             )
 
-        def cells(clip_id: str) -> Mapping[str, Any]:
+        def cells_of(clip_id: str) -> Mapping[str, Any]:
             start, length = places[clip_id]
             file.seek(start)
             return json.loads(file.read(length).decode("utf-8", "surrogatepass"))
 
-        yield cells
+        yield cells_of, frozenset(name for name, found in kinds.items() if len(found - {type(None)}) > 1)
 
 
 def _plain(value: Any) -> Any:

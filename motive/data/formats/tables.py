@@ -107,14 +107,16 @@ def is_missing(value: Any) -> bool:
 
 
 def cell_text(value: Any) -> str:
-    """A value as the text of a column: itself, nothing where it is missing, JSON for the rest."""
+    """A value as the text of a column: itself, nothing where it is missing, JSON where it has a form for it."""
     if isinstance(value, str):
         return value
     if is_missing(value):
         return ""
     if type(value) is int or (type(value) is float and math.isfinite(value)):
         return repr(value)  # as json.dumps, in a third of the time
-    return json.dumps(value, ensure_ascii=False, default=plain_text)
+    if isinstance(value, (bool, float, list, tuple, dict)):
+        return json.dumps(value, ensure_ascii=False, default=plain_text)
+    return plain_text(value)
 
 
 def same_rows(first: Path, second: Path) -> bool:

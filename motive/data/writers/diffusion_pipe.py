@@ -14,7 +14,7 @@ class DiffusionPipeWriter(SelectionWriter):
     name = "diffusion-pipe"
     videos_in, flat = "videos", True
     holds_videos = True
-    has_columns = False
+    has_columns = has_values = False
 
     def write(self, export: Export) -> None:
         write_captioned(self, export)

@@ -13,7 +13,7 @@ class FinetrainersWriter(SelectionWriter):
 
     name = "finetrainers"
     videos_in, flat = "videos", True
-    has_columns = False
+    has_columns = has_values = False
 
     def check(self, export: Export) -> None:
         if export.files != "none":

@@ -11,7 +11,7 @@ class FolderWriter(SelectionWriter):
     name = "folder"
     videos_in, flat = "videos", True
     holds_videos = True
-    has_columns = False
+    has_columns = has_values = False
 
     def write(self, export: Export) -> None:
         write_captioned(self, export)

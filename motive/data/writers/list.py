@@ -14,7 +14,7 @@ class ListWriter(SelectionWriter):
 
     name = "list"
     names_parts = True
-    has_columns = False
+    has_columns = has_values = False
     placements = ()
 
     def check(self, export: Export) -> None:

@@ -39,6 +39,7 @@ class Export:
         score_names: names of the scores that every row has.
         attributed: shapes and model that the clips were attributed at and with.
         values: from a clip's id to its cells with the types that the dataset gives them; None for the columns' text.
+        mixed: columns that stay text all the same, since their cells have several types.
         shards: of a dataset that was read from addresses.
         others: columns of the dataset that readers take for captions, and that hold other text in some row; they are
             renamed, so that a selection is read with the captions that were attributed.
@@ -52,6 +53,7 @@ class Export:
     score_names: Sequence[str]
     attributed: Attributed = field(default_factory=Attributed)
     values: Callable[[str], Mapping[str, Any]] | None = None
+    mixed: Collection[str] = ()
     shards: RemoteShards | None = None
     others: Collection[str] = ()
 
@@ -122,8 +124,11 @@ class Export:
             names.update(titles(self.columns.kinds, [*fixed, *self.score_names, *self.others], rename))
         if self.values is None:
             return self.columns.values(row.clip.columns, names)
-        cells = self.values(row.clip.clip_id)
-        return {title: cells.get(name, row.clip.columns.get(name)) for name, title in names.items()}
+        cells, texts = self.values(row.clip.clip_id), row.clip.columns
+        return {
+            title: texts.get(name) if name in self.mixed else cells.get(name, texts.get(name))
+            for name, title in names.items()
+        }
 
     @cached_property
     def titles(self) -> dict[str, str]:
@@ -183,6 +188,9 @@ class SelectionWriter(ABC):
 
     reads: tuple[str, str] | None = None
     """Dataset format and file or folder by which a selection in this layout is read, where its own folder does not tell."""
+
+    has_values: bool = True
+    """It writes the columns of Export.record, with types where the dataset has them."""
 
     has_columns: bool = True
     """The layout has a place for columns; without one they are in a ``clips.csv`` beside it."""
