@@ -79,6 +79,11 @@ class Selection(Result):
         if self.training is not None:
             lines.append(f"to train on it with {self.training.tool}: {self.path / TRAIN}")
             lines += self.training.losses
+        else:
+            lines.append(
+                "no training command: --format diffsynth, musubi, finetrainers or another writes the clips for a trainer; "
+                "with --scores-only these three name the originals"
+            )
         if self.store_changed:
             lines.append("the store has grown since it was scored; run motive score again to rank the new clips")
         return lines

@@ -135,3 +135,13 @@ def test_a_list_names_the_originals_everywhere(tmp_path: Path, scored) -> None:
         assert [row["file"] for row in csv.DictReader(file)] == lines
     assert all(Path(line).is_file() for line in lines)
     assert not list((tmp_path / "out").rglob("*.mp4"))
+
+
+@pytest.mark.parametrize(("kind", "scores_only"), [("jsonl", False), ("folder", True)])
+def test_a_selection_without_a_training_command_names_the_flag(
+    tmp_path: Path, scored, kind: str, scores_only: bool
+) -> None:
+    made = scored(kind)
+    found = select(made.scores, tmp_path / "out", SelectConfig(top="20%", scores_only=scores_only))
+    assert not (tmp_path / "out/TRAIN.md").exists()
+    assert [line for line in found.lines() if line.startswith("no training command: --format diffsynth")]
