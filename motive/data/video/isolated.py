@@ -120,7 +120,7 @@ class DecoderPool:
 
 
 class ClipReader:
-    """Decodes clips by several clip specs in this way, to look again at what a store was made from."""
+    """Decodes clips by several clip specs, each in a separate process, to look again at what a store was made from."""
 
     def __init__(self) -> None:
         self._pools: dict[ClipSpec, DecoderPool] = {}
