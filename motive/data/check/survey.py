@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +59,7 @@ def survey(dataset: Dataset, clip_specs: ClipSpecs, look: Look = Look()) -> Data
         clip_specs: what indexing would bring clips to: one clip spec, or buckets.
         look: how far to go.
     """
+    dataset = replace(dataset, clips=tuple(dataset.clips))  # they are gone over eight times, so they are made once
     clips, looked = dataset.clips, look.depth(len(dataset.clips))
     files = Files.of(clips)
     opened = _open(clips, files.media, clip_specs, look) if looked != "table" else []
