@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from motive.data import Dataset, read_dataset
 from motive.errors import DatasetError
+from tests.data.tables import write_table
 
 
 @pytest.fixture
@@ -21,21 +17,6 @@ def folder(tmp_path: Path) -> Path:
     for name in ("c0.mp4", "c1.mp4", "c2.mp4"):
         (tmp_path / name).write_bytes(b"video")
     return tmp_path
-
-
-def write(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
-    if path.suffix in (".csv", ".tsv"):
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]), delimiter="\t" if path.suffix == ".tsv" else ",")
-            writer.writeheader()
-            writer.writerows(rows)
-    elif path.suffix == ".parquet":
-        pq.write_table(pa.Table.from_pylist(list(rows)), path)
-    elif path.suffix == ".jsonl":
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    else:
-        path.write_text(json.dumps(list(rows)), encoding="utf-8")
-    return path
 
 
 def captions(dataset: Dataset) -> dict[str, str]:
@@ -47,7 +28,9 @@ def captions(dataset: Dataset) -> dict[str, str]:
     ("video", "caption"), [("path", "caption"), ("path", "text"), ("video", "caption"), ("video_path", "caption")]
 )
 def test_common_columns_in_every_kind_of_table(folder: Path, suffix: str, video: str, caption: str) -> None:
-    table = write(folder / f"train{suffix}", [{video: f"c{n}.mp4", caption: f"text {n}", "n": n} for n in range(2)])
+    table = write_table(
+        folder / f"train{suffix}", [{video: f"c{n}.mp4", caption: f"text {n}", "n": n} for n in range(2)]
+    )
     dataset = read_dataset(table)
     assert (dataset.format, dataset.source) == ("table", table)
     assert captions(dataset) == {"c0.mp4": "text 0", "c1.mp4": "text 1"}
@@ -67,12 +50,12 @@ def test_layouts_of_tools_keep_their_formats(folder: Path) -> None:
         "vidgen": {"vid": "c0", "caption": "x", "path": "no"},
     }
     for format, row in rows.items():
-        assert read_dataset(write(folder / "train.csv", [row])).format == format
+        assert read_dataset(write_table(folder / "train.csv", [row])).format == format
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".json", ".jsonl", ".parquet"])
 def test_a_table_without_a_column_of_videos_says_what_it_has(folder: Path, suffix: str) -> None:
-    table = write(folder / f"train{suffix}", [{"clip": "c0.mp4", "words": "x", **{f"x{n}": n for n in range(9)}}])
+    table = write_table(folder / f"train{suffix}", [{"clip": "c0.mp4", "words": "x", **{f"x{n}": n for n in range(9)}}])
     with pytest.raises(DatasetError) as caught:
         read_dataset(table)
     assert "its columns are clip, words, x0, x1, x2, x3, x4, x5, ...;" in str(caught.value)
@@ -84,7 +67,7 @@ def test_a_table_without_a_column_of_videos_says_what_it_has(folder: Path, suffi
 
 def test_several_tables_of_a_folder_are_refused_by_name(folder: Path) -> None:
     for name in ("a.csv", "b.csv"):
-        write(folder / name, [{"path": "c0.mp4", "caption": name}])
+        write_table(folder / name, [{"path": "c0.mp4", "caption": name}])
     (folder / "broken.parquet").write_bytes(b"PAR1")
     with pytest.raises(DatasetError, match=r"several tables of clips: a\.csv and b\.csv"):
         read_dataset(folder, "table")
@@ -104,7 +87,7 @@ def test_the_first_line_alone_does_not_decide(folder: Path, first: str, named: b
 
 
 def test_a_data_juicer_sample_of_text_may_come_first(folder: Path) -> None:
-    write(folder / "d.jsonl", [{"text": "words alone"}, {"videos": ["c0.mp4"], "text": "<__dj__video> moves"}])
+    write_table(folder / "d.jsonl", [{"text": "words alone"}, {"videos": ["c0.mp4"], "text": "<__dj__video> moves"}])
     dataset = read_dataset(folder)
     assert (dataset.format, captions(dataset)) == ("data_juicer", {"c0.mp4": "moves"})
     assert [failure.reason for failure in dataset.failures] == ["bad_row"]
@@ -112,7 +95,7 @@ def test_a_data_juicer_sample_of_text_may_come_first(folder: Path) -> None:
 
 @pytest.mark.parametrize(("before", "format"), [(19, "jsonl"), (20, "folder")])
 def test_the_first_twenty_rows_decide(folder: Path, before: int, format: str) -> None:
-    write(folder / "d.jsonl", [{"meta": 1}] * before + [{"path": "c0.mp4"}])
+    write_table(folder / "d.jsonl", [{"meta": 1}] * before + [{"path": "c0.mp4"}])
     assert read_dataset(folder).format == format
 
 

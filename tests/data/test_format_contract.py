@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import io
-import json
 import re
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from motive.data import read_dataset
@@ -21,28 +17,14 @@ from motive.data.formats.metadata import TableFormat
 from motive.data.formats.metadata import subset_table as table_name
 from motive.errors import DatasetError, OptionError
 from motive.testing import Entry, FormatContract, place_videos
-
-
-def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:
-    if path.suffix in (".csv", ".tsv"):
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]), delimiter="\t" if path.suffix == ".tsv" else ",")
-            writer.writeheader()
-            writer.writerows(rows)
-    elif path.suffix == ".parquet":
-        pq.write_table(pa.Table.from_pylist(list(rows)), path)
-    elif path.suffix == ".jsonl":
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    else:
-        path.write_text(json.dumps(list(rows)), encoding="utf-8")
-    return path
+from tests.data.tables import write_table
 
 
 class TableContract(FormatContract):
     """A format that is one table."""
 
     table = "metadata.csv"
-    names = ("file_name", "text")
+    names: tuple[str, str] = ("file_name", "text")
 
     def write_dataset(self, folder: Path, entries: Sequence[Entry]) -> Path:
         place_videos(folder, entries)
